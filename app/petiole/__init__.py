@@ -1,0 +1,1 @@
+"""Durable graph workflows on Celery."""

@@ -1,0 +1,1 @@
+"""What runs: graph model, supersteps, Celery app and tasks, heartbeat and sweep."""
