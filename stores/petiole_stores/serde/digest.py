@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from decimal import Decimal
 
 import msgspec
@@ -13,9 +12,6 @@ from petiole_stores.errors import SerializationError
 
 #: Digits that PostgreSQL's numeric has room for before the point.
 _NUMERIC_DIGITS = 131072
-#: Text in which some number may be one that JSONB rewrites: an exponent, a negative zero, an integer beyond 64 bits.
-_REWRITTEN = re.compile(r"\d[eE]|-0|\d{19}")
-_decode = msgspec.json.Decoder().decode
 _sorted = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -29,14 +25,16 @@ def digest_document(text: str) -> str:
         SerializationError: the text is no JSON.
     """
     try:
-        if _REWRITTEN.search(text) is None:
-            document = _decode(text)
-        else:
-            document = json.loads(text, parse_int=_integer, parse_float=_decimal, parse_constant=_refuse)
-        return hashlib.sha256(_sorted(document)).hexdigest()
+        try:
+            encoded = _sorted(json.loads(text, parse_float=_decimal, parse_constant=_refuse))
+        except (OverflowError, ValueError):  # an integer beyond 64 bits, or of more digits than int() reads
+            encoded = _sorted(
+                json.loads(text, parse_int=_integer, parse_float=_decimal, parse_constant=_refuse)
+            )
+        return hashlib.sha256(encoded).hexdigest()
     except SerializationError:
         raise
-    except (ValueError, RecursionError, ArithmeticError, msgspec.MsgspecError) as error:
+    except (ValueError, RecursionError, ArithmeticError) as error:
         raise SerializationError(f"this is no JSON document: {error}") from error
 
 
@@ -46,12 +44,14 @@ def _integer(literal: str) -> object:
 
 
 def _decimal(literal: str) -> object:
+    if "e" not in literal and "E" not in literal:
+        return float(literal) + 0.0  # -0.0 becomes 0.0
     number = Decimal(literal)
     if abs(number.adjusted()) > _NUMERIC_DIGITS:
         raise SerializationError(f"the number {literal[:40]} has more digits than JSONB can hold")
     if number.as_tuple().exponent >= 0:  # type: ignore[operator]
         return _exact(int(number))
-    return float(number) + 0.0  # -0.0 becomes 0.0
+    return float(literal) + 0.0
 
 
 def _exact(number: int) -> object:
