@@ -109,7 +109,9 @@ def check_blocks(path: Path, blocks: list[Block]) -> Iterator[Fault]:
         try:
             compile(block.text, str(path), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         except SyntaxError as error:
-            yield Fault(path, block.line + (error.lineno or 1) - 1, f"the Python block does not compile: {error.msg}")
+            yield Fault(
+                path, block.line + (error.lineno or 1) - 1, f"the Python block does not compile: {error.msg}"
+            )
 
 
 def check_page(root: Path, path: Path) -> Iterator[Fault]:
@@ -137,7 +139,9 @@ def tracked(root: Path) -> list[Path]:
         names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
     except (OSError, subprocess.CalledProcessError):
         files = (path for path in root.rglob("*") if path.is_file())
-        return [path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+        return [
+            path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts)
+        ]
     return [path for name in sorted(set(names)) if name and (path := root / name).is_file()]
 
 

@@ -107,7 +107,9 @@ def main(target: Path) -> None:
     """Make the environment ``target``, or leave with a remedy."""
     if sys.version_info < OLDEST:
         found = ".".join(map(str, sys.version_info[:3]))
-        sys.exit(f"Petiole needs Python 3.11 or newer; this is {found}. Name another: make PYTHON=python3.12 …")
+        sys.exit(
+            f"Petiole needs Python 3.11 or newer; this is {found}. Name another: make PYTHON=python3.12 …"
+        )
     python = target / "bin" / "python"
     if importlib.util.find_spec("ensurepip") is not None:
         venv.create(target, with_pip=True, clear=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -30,6 +31,20 @@ def answers(host: str, port: int, timeout: float = 1.0) -> bool:
         return False
 
 
+def alive(pid: int) -> bool:
+    """Is the process there, and not a zombie that nobody has reaped yet?"""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        if Path("/proc/self").exists():
+            return False
+        # Not Linux.
+        state = subprocess.run(
+            ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+        ).stdout
+    return bool(state.strip()) and state.strip()[0] not in "ZX"
+
+
 class Leashed:
     """One command in a session of its own, with its output in ``log``; it never outlives this process.
 
@@ -47,6 +62,7 @@ class Leashed:
     ) -> None:
         self.command = [str(part) for part in command]
         self.log = log
+        self._handle = self._life = -1
         life, self._life = os.pipe()
         answer, tell = os.pipe()
         try:
@@ -71,12 +87,18 @@ class Leashed:
             self._release()
             raise RuntimeError(f"could not start {self.command[0]}: {self.tail()}")
         self.pid = int(line)
+        # Becomes readable when the process has ended, be it reaped or not (Linux only).
+        if hasattr(os, "pidfd_open"):
+            try:
+                self._handle = os.pidfd_open(self.pid)
+            except ProcessLookupError:
+                pass  # ended and reaped already
 
     def running(self) -> bool:
         """Is the command still there?"""
         return self._leash.poll() is None
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal to the command alone; nothing if it has ended."""
         if self.running():
             try:
@@ -86,7 +108,7 @@ class Leashed:
 
     def stop(self, timeout: float = 15.0, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask the command to end; kill it after ``timeout`` seconds. Gives its exit code."""
-        self.signal(number)
+        self.send(number)
         try:
             self._leash.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -118,18 +140,29 @@ class Leashed:
             return ""
 
     def _end(self) -> int:
+        if self._life < 0:
+            return self._leash.returncode  # ended before: the group's number may be somebody else's by now
         try:
             os.killpg(self._leash.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass  # the group is empty
         code = self._leash.wait()
+        self._await_end()
         self._release()
         return code
+
+    def _await_end(self, timeout: float = 10.0) -> None:
+        # The leash is reaped, but the command is init's child now and may still be on its way out.
+        if self._handle >= 0:
+            select.select([self._handle], [], [], timeout)
 
     def _release(self) -> None:
         if self._life >= 0:
             os.close(self._life)
             self._life = -1
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
 
     def __del__(self) -> None:
         self._release()
