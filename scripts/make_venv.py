@@ -87,7 +87,7 @@ def install_pip(python: Path) -> bool:
             except (OSError, LookupError, urllib.error.URLError) as error:
                 print(f"make_venv: no pip from the package index: {error}", file=sys.stderr)
                 return False
-            command = [python, f"{wheel}/pip", "install", "--quiet", "--no-index", wheel]
+            command = [str(python), f"{wheel}/pip", "install", "--quiet", "--no-index", str(wheel)]
             return subprocess.run(command, check=False).returncode == 0
     return False
 

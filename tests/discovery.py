@@ -149,7 +149,7 @@ class PostgresDatabases:
     def create(self, template: str | None = None) -> str:
         """Make an empty database, or a copy of the database at the URL ``template``; gives its URL."""
         name = f"petiole_test_{os.getpid()}_{next(self._numbers)}"
-        command = sql.SQL("create database {}").format(sql.Identifier(name))
+        command: sql.Composed = sql.SQL("create database {}").format(sql.Identifier(name))
         if template is not None:
             command += sql.SQL(" template {}").format(sql.Identifier(urlsplit(template).path.lstrip("/")))
         self._run(command)
@@ -183,7 +183,7 @@ class PostgresDatabases:
         finally:
             self.drop(url)
 
-    def _run(self, command: sql.Composable) -> None:
+    def _run(self, command: sql.SQL | sql.Composed) -> None:
         with psycopg.connect(self.server_url, connect_timeout=5, autocommit=True) as connection:
             connection.execute(command)
 
