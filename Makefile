@@ -44,8 +44,8 @@ docs-check: ## links resolve, Python in the documentation compiles, no machine's
 bench: $(VENV)/.ready-bench ## compare with plain Celery and LangGraph (ARGS=)
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
-build: $(VENV)/.ready ## wheel and sdist in dist/
-	$(PIP) install --quiet build
+build: $(VENV)/.made ## wheel and sdist in dist/
+	$(PIP) install --quiet --group build
 	$(BIN)/python -m build --outdir dist .
 
 clean: ## remove the environment, caches and builds
