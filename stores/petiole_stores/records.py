@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from petiole_stores.serde.blob import Blob as Blob
+
 RunStatus = Literal[
     "queued", "running", "waiting", "interrupted", "paused", "blocked", "succeeded", "failed", "cancelled"
 ]
@@ -31,15 +33,6 @@ ENDED: frozenset[str] = frozenset({"done", "failed", "interrupted", "cancelled"}
 START_PATH = "start"
 #: Path of the ``advance`` task that settles a superstep of several tasks.
 ADVANCE_PATH = "advance"
-
-
-class Blob(msgspec.Struct, frozen=True, kw_only=True):
-    """A content-addressed value of one thread, as stored."""
-
-    digest: str  #: digest of the plain bytes: the blob's name within its thread
-    codec: str  #: name of the codec that made ``data``
-    data: bytes  #: the stored bytes
-    checksum: str  #: digest of ``data``
 
 
 class NewTask(msgspec.Struct, kw_only=True):
@@ -250,7 +243,7 @@ class FinishAnswer(msgspec.Struct, kw_only=True):
     reason: str = ""  #: why it was refused: "missing", "fenced", "run <status>", "head moved", "not alone"
     open: int = 0  #: tasks of the superstep still to end
     run_status: RunStatus = "running"
-    publish: list[TaskRef] = []  #: tasks that the caller should publish (its own settle's, a queued run's first)
+    publish: list[TaskRef] = []  #: what else to publish: a queued run's first task (the settle's own tasks the caller knows)
     advance: Claim | None = None  #: set when this outcome was the last: the caller now holds the advance task
 
 

@@ -138,9 +138,9 @@ class Store(CheckpointStore, Ledger):
             step=record.step,
             source=record.source,
             node_names=tuple(record.node_names),
-            state=self.serde.load_values(record.state, blobs),
+            state=self.serde.load_values(record.state, blobs, thread_id=record.thread_id),
             next=tuple(task["node"] for task in msgspec.json.decode(record.next)),
-            metadata=self.serde.load_values(record.metadata, blobs),
+            metadata=self.serde.load_values(record.metadata, blobs, thread_id=record.thread_id),
             timestamp=datetime.fromtimestamp(record.created_at, UTC),
             version=record.version,
         )
