@@ -27,8 +27,9 @@ BEGIN
 END $$;
 
 -- Claim tasks for one slot of one holder, each under a token of the caller's; one answer a want, in the order asked.
--- Locks: the holder (advisory, shared: a sweep that declares it dead waits), tasks in order of task_id, then runs.
--- A row that is locked is waited for, not skipped: the answer must say what became of it.
+-- Locks: tasks in order of task_id, then runs. A row that is locked is waited for, not skipped: the answer must say
+-- what became of it. The holder's row is read without a lock: should a sweep declare it dead meanwhile, the next sweep
+-- frees what was claimed in between.
 CREATE OR REPLACE FUNCTION petiole_claim(
     p_holder text, p_slot text, p_ids text[], p_tokens text[], p_holds text[], p_published text[],
     p_now double precision, p_grace double precision, p_max_backoff double precision
@@ -42,7 +43,6 @@ DECLARE
     v_answers text[] := '{}';
     v record;
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared(1886745708, hashtext(p_holder));
     SELECT w.status INTO v_status FROM workers w WHERE w.worker_id = p_holder;
     IF v_status IS NULL OR v_status NOT IN ('alive', 'stopping') THEN
         RETURN (SELECT coalesce(json_agg(json_build_object(

@@ -123,8 +123,8 @@ BEGIN
     WHERE h.thread_id = r.thread_id AND h.ns = d.ns;
     PERFORM FROM tasks t WHERE t.run_id = p_run_id AND t.status = 'interrupted' ORDER BY t.task_id FOR NO KEY UPDATE;
     UPDATE tasks t
-    SET status = 'ready', ended_at = NULL, run_at = NULL, next_publish = v_now + p_grace, published_at = v_now,
-        publishes = 0
+    SET status = 'ready', ended_at = NULL, token = NULL, holder = NULL, slot = NULL, run_at = NULL,
+        next_publish = v_now + p_grace, published_at = v_now, publishes = 0
     WHERE t.run_id = p_run_id AND t.status = 'interrupted';
     UPDATE runs s SET status = 'running' WHERE s.run_id = p_run_id;
     RETURN json_build_object('run_id', p_run_id, 'result', 'committed', 'publish', petiole_ready_refs(p_run_id));

@@ -16,39 +16,40 @@ BEGIN
     );
 END $$;
 
--- Declare dead the workers whose lease is over, wake timers that are due, and count what waits.
--- Locks: each dying holder (advisory: its claims in progress end first) in order of worker_id, workers, tasks in order
--- of task_id, then runs. Workers and timers that another sweep holds are skipped: it sees to them.
+-- Declare dead the workers whose lease is over, free what is claimed by no living holder, wake timers that are due, and
+-- count what waits.
+-- Locks: workers, tasks in order of task_id, then runs. Rows that another sweep holds are skipped: it sees to them.
 CREATE OR REPLACE FUNCTION petiole_sweep(
     p_observed double precision, p_now double precision, p_grace double precision, p_kept double precision
 ) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
-    v_doomed text[];
     v_died text[];
+    v_orphans text[];
     v_timers text[];
     v_woken integer := 0;
 BEGIN
-    SELECT array_agg(w.worker_id ORDER BY w.worker_id) INTO v_doomed FROM workers w
-    WHERE w.status IN ('alive', 'stopping') AND w.expires_at < v_now AND p_observed >= w.lease;
-    IF v_doomed IS NOT NULL THEN
-        PERFORM pg_advisory_xact_lock(1886745708, k.key)
-        FROM (SELECT DISTINCT hashtext(d.id) AS key FROM unnest(v_doomed) AS d(id) ORDER BY 1) k;
-        PERFORM FROM workers w WHERE w.worker_id = ANY (v_doomed) ORDER BY w.worker_id FOR NO KEY UPDATE SKIP LOCKED;
-        WITH died AS (
-            UPDATE workers w SET status = 'dead'
-            FROM (
-                SELECT s.worker_id FROM workers s WHERE s.worker_id = ANY (v_doomed) FOR NO KEY UPDATE SKIP LOCKED
-            ) s
-            WHERE w.worker_id = s.worker_id AND w.status IN ('alive', 'stopping') AND w.expires_at < v_now
-            RETURNING w.worker_id
-        )
-        SELECT array_agg(d.worker_id ORDER BY d.worker_id) INTO v_died FROM died d;
-        PERFORM FROM tasks t
-        WHERE t.holder = ANY (v_died) AND t.token IS NOT NULL AND t.status IN ('claimed', 'ready')
-        ORDER BY t.task_id FOR NO KEY UPDATE;
+    WITH died AS (
+        UPDATE workers w SET status = 'dead'
+        FROM (
+            SELECT s.worker_id FROM workers s
+            WHERE s.status IN ('alive', 'stopping') AND s.expires_at < v_now AND p_observed >= s.lease
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) s
+        WHERE w.worker_id = s.worker_id
+        RETURNING w.worker_id
+    )
+    SELECT array_agg(d.worker_id ORDER BY d.worker_id) INTO v_died FROM died d;
+    SELECT array_agg(s.task_id) INTO v_orphans FROM (
+        SELECT t.task_id FROM tasks t
+        WHERE t.status = 'claimed' AND t.token IS NOT NULL AND NOT EXISTS (
+            SELECT FROM workers w WHERE w.worker_id = t.holder AND w.status IN ('alive', 'stopping'))
+        ORDER BY t.task_id FOR NO KEY UPDATE SKIP LOCKED
+    ) s;
+    IF v_orphans IS NOT NULL THEN
         UPDATE tasks t SET status = 'ready', next_publish = v_now, recovered = true
-        WHERE t.holder = ANY (v_died) AND t.token IS NOT NULL AND t.status IN ('claimed', 'ready');
+        WHERE t.task_id = ANY (v_orphans) AND t.status = 'claimed' AND NOT EXISTS (
+            SELECT FROM workers w WHERE w.worker_id = t.holder AND w.status IN ('alive', 'stopping'));
     END IF;
     DELETE FROM workers w
     WHERE w.worker_id IN (

@@ -39,8 +39,8 @@ BEGIN
 END $$;
 
 -- Give up the claims of a holder's slots (NULL: of all); gives the tasks that are ready again as TaskRefs.
--- Locks: the holder (advisory: claims in progress end first); with p_crashed root heads in order of thread_id; tasks in
--- order of task_id; then what ending a run needs; the worker's row.
+-- Locks: with p_crashed root heads in order of thread_id; tasks in order of task_id; then what ending a run needs; the
+-- worker's row.
 CREATE OR REPLACE FUNCTION petiole_release(
     p_holder text, p_slots text[], p_crashed boolean, p_final boolean, p_now double precision,
     p_grace double precision, p_max_crashes integer
@@ -53,7 +53,6 @@ DECLARE
     v_open integer;
     t tasks%ROWTYPE;
 BEGIN
-    PERFORM pg_advisory_xact_lock(1886745708, hashtext(p_holder));
     IF p_crashed THEN
         PERFORM FROM heads h
         WHERE h.ns = '' AND h.thread_id IN (
