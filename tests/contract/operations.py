@@ -56,8 +56,20 @@ class Call:
         return ordered(plain(found), loose=self.method in ("due", "release"))
 
     def __str__(self) -> str:
-        parts = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.options.items())]
+        parts = [*map(source, self.args), *(f"{name}={source(value)}" for name, value in self.options.items())]
         return f"store.{self.method}({', '.join(parts)})"
+
+
+def source(value: Any) -> str:
+    """Python for a value: records without the fields that are as they are by default."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(source, value))}]"
+    if isinstance(value, msgspec.Struct):
+        known = msgspec.structs.fields(value)
+        left_out = {field.name for field in known if getattr(value, field.name) in (field.default, None, [])}
+        said = [f"{f.name}={source(getattr(value, f.name))}" for f in known if f.name not in left_out]
+        return f"{type(value).__name__}({', '.join(said)})"
+    return repr(value)
 
 
 def ordered(answer: Any, *, loose: bool = False) -> Any:
