@@ -70,13 +70,18 @@ def restore(connections: PostgresEngine, path: str | Path) -> int:
         if connections.transact(migrate.current) is None:
             migrate.upgrade(engine, revision=manifest["revision"], schema=schema)
         # Not again() after a cut: a COPY that fails has changed nothing, and the caller sees the error.
-        with engine.connect().execution_options(isolation_level="READ COMMITTED") as connection, connection.begin():
+        with (
+            engine.connect().execution_options(isolation_level="READ COMMITTED") as connection,
+            connection.begin(),
+        ):
             if migrate.current(connection) != manifest["revision"]:
                 raise SchemaError(
                     f"{path} is of revision {manifest['revision']}, the database of another: restore into an empty one"
                 )
             if connection.scalar(sa.text("SELECT EXISTS (SELECT FROM threads)")):
-                raise StoreError(f"{connections.shown} already holds threads: restore into an empty database or schema")
+                raise StoreError(
+                    f"{connections.shown} already holds threads: restore into an empty database or schema"
+                )
             connection.exec_driver_sql("DELETE FROM workers")
             driver = _driver(connection)
             for table in metadata.sorted_tables:
@@ -90,7 +95,9 @@ def restore(connections: PostgresEngine, path: str | Path) -> int:
     return int(manifest["tables"]["checkpoints"]["rows"])
 
 
-def _load(driver: psycopg.Connection[Any], archive: zipfile.ZipFile, name: str, table: dict[str, Any], path: object) -> None:
+def _load(
+    driver: psycopg.Connection[Any], archive: zipfile.ZipFile, name: str, table: dict[str, Any], path: object
+) -> None:
     cursor = driver.cursor()
     try:
         with (
@@ -113,9 +120,13 @@ def _manifest(archive: zipfile.ZipFile, path: object) -> dict[str, Any]:
     except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise StoreError(f"{path} is no backup of a Postgres store: it has no readable {MANIFEST}") from error
     if manifest.get("format") != FORMAT:
-        raise StoreError(f"{path} is a backup of format {manifest.get('format')!r}: this Petiole reads {FORMAT!r}")
+        raise StoreError(
+            f"{path} is a backup of format {manifest.get('format')!r}: this Petiole reads {FORMAT!r}"
+        )
     if manifest["revision"] > migrate.HEAD:
-        raise SchemaError(f"{path} is of revision {manifest['revision']}, newer than {migrate.HEAD}: install a newer Petiole")
+        raise SchemaError(
+            f"{path} is of revision {manifest['revision']}, newer than {migrate.HEAD}: install a newer Petiole"
+        )
     return manifest
 
 

@@ -159,7 +159,10 @@ class PostgresEngine:
         """Run ``work`` in one transaction; it must be idempotent as a whole."""
 
         def run() -> T:
-            with self.engine.connect().execution_options(isolation_level=isolation) as connection, connection.begin():
+            with (
+                self.engine.connect().execution_options(isolation_level=isolation) as connection,
+                connection.begin(),
+            ):
                 return work(connection)
 
         return self.again(run)
@@ -207,7 +210,9 @@ class PostgresEngine:
                 "JSONB cannot hold (NUL, lone surrogates, NaN) as blobs"
             )
         if state[:2] == "28" or state == "3D000":
-            return StoreUnavailableError(f"{self.shown} refuses the connection: {text}: check user, password and database")
+            return StoreUnavailableError(
+                f"{self.shown} refuses the connection: {text}: check user, password and database"
+            )
         return StoreError(f"{self.shown}: {text}" + (f" (SQLSTATE {state})" if state else ""))
 
 

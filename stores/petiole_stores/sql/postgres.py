@@ -36,9 +36,7 @@ WORKERS_KEPT = 7 * 86400.0
 
 _SUBMIT = "SELECT petiole_submit(%s::jsonb, %s::int[], %s::text[], %s::text[], %b::bytea[], %s::text[], %s::float8, %s::float8)"
 _CLAIM = "SELECT petiole_claim(%s, %s, %s::text[], %s::text[], %s::text[], %s::text[], %s::float8, %s::float8, %s::float8)"
-_FINISH = (
-    "SELECT petiole_finish(%s, %s, %s::jsonb, %s::int[], %s::text[], %s::text[], %b::bytea[], %s::text[], %s::float8, %s::float8)"
-)
+_FINISH = "SELECT petiole_finish(%s, %s, %s::jsonb, %s::int[], %s::text[], %s::text[], %b::bytea[], %s::text[], %s::float8, %s::float8)"
 _BEAT = "SELECT petiole_beat(%s::jsonb, %s::text[], %s::float8, %s::float8, %s::float8)"
 _RELEASE = "SELECT petiole_release(%s, %s::text[], %s::bool, %s::bool, %s::float8, %s::float8, %s::int)"
 _POSTPONE = "SELECT petiole_postpone(%s::text[], %s::float8, %s::float8)"
@@ -129,7 +127,9 @@ class PostgresStore(PostgresReads):
         )
         return _claims.decode(text)
 
-    def _finish(self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None) -> list[FinishAnswer]:
+    def _finish(
+        self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None
+    ) -> list[FinishAnswer]:
         plain = [replace(outcome, blobs=[]) if outcome.blobs else outcome for outcome in outcomes]
         columns = _blob_columns([outcome.blobs for outcome in outcomes])
         try:
@@ -176,7 +176,12 @@ class PostgresStore(PostgresReads):
         return _backlog_lists.decode(self._call(_BACKLOGS, (now,)))
 
     def _due(
-        self, limit: int, queue: str | None, priority: str | None, published_before: float | None, now: float | None
+        self,
+        limit: int,
+        queue: str | None,
+        priority: str | None,
+        published_before: float | None,
+        now: float | None,
     ) -> list[TaskRef]:
         text = self._call(_DUE, (limit, queue, priority, published_before, now, self.grace, self.max_backoff))
         return _refs.decode(text)

@@ -27,7 +27,9 @@ SELECT petiole_checkpoint_json(c)::text FROM heads h JOIN checkpoints c ON c.che
 WHERE h.thread_id = %s AND h.ns = %s"""
 _GET_CHECKPOINT = "SELECT petiole_checkpoint_json(c)::text FROM checkpoints c WHERE c.checkpoint_id = %s"
 _LIST_WORKERS = "SELECT coalesce(json_agg(w ORDER BY w.started_at DESC), '[]'::json)::text FROM workers w"
-_GET_BLOBS = "SELECT digest, codec, data, checksum FROM blobs WHERE thread_id = %s AND digest = ANY (%s::text[])"
+_GET_BLOBS = (
+    "SELECT digest, codec, data, checksum FROM blobs WHERE thread_id = %s AND digest = ANY (%s::text[])"
+)
 _THREADS = """
 SELECT th.thread_id FROM threads th
 WHERE th.thread_id > %s AND EXISTS (SELECT FROM checkpoints c WHERE c.thread_id = th.thread_id)
@@ -95,7 +97,9 @@ class PostgresReads(Store):
 
     def _get_blobs(self, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]:
         rows = self.connections.rows(_GET_BLOBS, (thread_id, list(digests)))
-        found = {row[0]: Blob(digest=row[0], codec=row[1], data=bytes(row[2]), checksum=row[3]) for row in rows}
+        found = {
+            row[0]: Blob(digest=row[0], codec=row[1], data=bytes(row[2]), checksum=row[3]) for row in rows
+        }
         return {digest: found[digest] for digest in digests if digest in found}
 
     def _list_workers(self) -> list[Worker]:
