@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,13 +48,13 @@ class CheckpointStore(ABC):
 
     # ---------------------------------------------------------------- defaults
 
-    def connect(self) -> None:
+    def connect(self) -> None:  # noqa: B027 - a default that does nothing
         """Open what the store needs. Called once before its first use; calling it again does no harm."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - a default that does nothing
         """Give up connections and files."""
 
-    def migrate_schema(self) -> list[str]:
+    def migrate_schema(self) -> builtins.list[str]:
         """Bring the schema up to date and return the names of the steps taken (none by default)."""
         return []
 
