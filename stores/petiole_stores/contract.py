@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,7 @@ class CheckpointStore(ABC):
     def close(self) -> None:
         """Give up connections and files."""
 
-    def migrate_schema(self) -> list[str]:
+    def migrate_schema(self) -> builtins.list[str]:
         """Bring the schema up to date and return the names of the steps taken (none by default)."""
         return []
 
