@@ -34,7 +34,8 @@ class Serde:
     Parameters:
         types: classes that may come back (dataclass, pydantic model, msgspec Struct, Enum, namedtuple).
         blob_threshold: bytes of JSON text above which a value becomes a blob.
-        inline_limit: bytes of a whole document above which its largest values become blobs as well.
+        inline_limit: bytes of a whole document above which its largest values become blobs as well, until it fits or
+            only values of 128 bytes or less are left: those are not much longer than a reference.
         codec: how blobs are stored; compression above 1 KiB when not given. Under an encrypting codec every value
             becomes a blob: the document holds nothing but the state's keys and digests made with a secret key. Keys,
             lengths, and whether two values of one thread are equal can still be seen.
