@@ -6,12 +6,13 @@ everything it needs comes with the claim, everything it makes goes out with the 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -94,6 +95,7 @@ class Runner:
     Parameters
         publish   called with the tasks that became ready; returns the ids of those whose message is known to be out
         serves    tells whether this worker consumes a queue (for ``chain = "inline"``)
+        on_failure  called with the exception itself when a task fails (``graph.invoke`` raises it again)
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Runner:
         caller: NodeCaller | None = None,
         documents: Documents | None = None,
         serves: Callable[[str], bool] = lambda queue: True,
+        on_failure: Callable[[Claim, BaseException], None] | None = None,
     ) -> None:
         self.store, self.registry, self.settings = store, registry, settings
         self.holder, self.slot = holder, slot
@@ -116,6 +119,7 @@ class Runner:
         self.stats = Stats()
         self._publish = publish
         self._serves = serves
+        self.on_failure = on_failure
         self._published: list[str] = []
         self._seconds: dict[tuple[str, str], float] = {}
         self._slice_ends = 0.0
@@ -303,7 +307,7 @@ class _Attempt:
             written = {key for key, _ in output.writes}
             base = loaded.snapshot
             if self.definition.needs_fresh_values(self.task.node, written):
-                base = msgspec.structs.replace(base) if False else _with_values(base, self.documents.fresh_values(loaded))
+                base = dataclasses.replace(base, values=self.documents.fresh_values(loaded))
             self._settle(work, loaded, base, [output])
         except StoreUnavailableError:
             raise
@@ -457,6 +461,8 @@ class _Attempt:
         work.outcome.ending = ending  # type: ignore[assignment]
         work.outcome.error = describe(error, node=node, attempt=self.task.attempt)
         work.outcome.output, work.outcome.blobs = None, []
+        if ending == "failed" and self.runner.on_failure is not None:
+            self.runner.on_failure(self.claim, error)
         level = logging.INFO if ending == "retry" else logging.ERROR
         logger.log(
             level, "node %s of thread %s (run %s, attempt %d) %s: %s: %s",
@@ -494,9 +500,3 @@ def _ref(task: NewTask | Task, claim: Claim) -> TaskRef:
         node=task.node,
         version=claim.run.version,
     )
-
-
-def _with_values(snapshot: Snapshot, values: dict[str, Any]) -> Snapshot:
-    from dataclasses import replace
-
-    return replace(snapshot, values=values)
