@@ -73,6 +73,18 @@ def test_postgres_keeps_its_data_over_a_kill_and_loses_them_by_a_flush(own_postg
         ).fetchone() == (0,)
 
 
+@pytest.mark.postgres
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
+def test_postgres_runs_where_its_user_cannot_reach_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    if reason := OwnPostgres.missing():
+        pytest.skip(reason)
+    monkeypatch.setattr("tests.servers.reachable", lambda folder: False)
+    with OwnPostgres() as server, psycopg.connect(server.url) as connection:
+        assert server.binaries().is_relative_to(server.folder)
+        assert connection.execute("select 1").fetchone() == (1,)
+    assert not server.folder.exists()
+
+
 @pytest.mark.rabbitmq
 @pytest.mark.slow
 def test_rabbitmq_keeps_durable_messages_over_a_kill_and_loses_them_by_a_flush(
