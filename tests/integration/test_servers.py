@@ -153,7 +153,7 @@ def test_databases_of_dead_processes_only_are_dropped(own_postgres: OwnPostgres)
 
 @pytest.mark.redis
 def test_numbered_databases_are_exclusive_emptied_and_never_a_strangers(own_redis: OwnRedis) -> None:
-    lender = RedisDatabases(f"redis://{HOST}:{own_redis.port}")
+    lender = RedisDatabases(f"redis://{HOST}:{own_redis.port}", own_redis.folder / "locks")
     with redis.Redis(port=own_redis.port, db=15) as stranger:
         stranger.set("precious", "1")
         with lender.fresh() as one, lender.fresh() as two:
