@@ -15,6 +15,8 @@ import pytest
 import typer.main
 import yaml
 
+from petiole_workers.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
@@ -133,6 +135,7 @@ def test_store_and_broker_name_services_and_schemes_that_are_there() -> None:
     entries = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
     for service in OURS.values():
         settings = service["environment"]
+        assert {name.removeprefix("PETIOLE_").lower() for name in settings} <= set(Settings.__struct_fields__)
         store = urlsplit(settings["PETIOLE_STORE"])
         assert store.scheme in entries["petiole.stores"]
         assert store.hostname in SERVICES
