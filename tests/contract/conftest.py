@@ -9,15 +9,7 @@ import pytest
 
 from petiole_stores.opening import open_store
 from petiole_stores.store import Store
-
-BACKENDS = [
-    "memory",
-    "file",
-    "sqlite",
-    pytest.param("postgresql", marks=pytest.mark.postgres),
-    pytest.param("redis", marks=pytest.mark.redis),
-]
-
+from tests.contract.backends import BACKENDS
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def store_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
