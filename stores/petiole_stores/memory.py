@@ -563,6 +563,13 @@ class MemoryStore(Store):
 
     # ---------------------------------------------------------------- reading
 
+    def _holds(self, task_id: str, token: str) -> bool:
+        with self._lock:
+            task = self._tasks.get(task_id)
+            if task is None or task.token != token or task.status not in ("claimed", "ready"):
+                return False
+            return self._runs[task.run_id].status not in SETTLED
+
     def _get_run(self, run_id: str) -> Run | None:
         with self._lock:
             run = self._runs.get(run_id)
