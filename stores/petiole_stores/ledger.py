@@ -197,7 +197,14 @@ class Ledger(ABC):
         """
         return self._resume(run_id, self._now())
 
+    def hint(self, thread_id: str, ids: Sequence[str]) -> None:
+        """Tell the store which thread these run and task ids belong to; stores that need no such help ignore it."""
+
     # ---------------------------------------------------------------- reading
+
+    def holds(self, task_id: str, token: str) -> bool:
+        """Whether a finish under this token would still be taken: the token stands and the run has not settled."""
+        return self._holds(task_id, token)
 
     def get_run(self, run_id: str) -> Run | None:
         """The run, or ``None``."""
@@ -276,6 +283,8 @@ class Ledger(ABC):
     def _replay(self, run_id: str, replacements: Sequence[tuple[str, str]], now: float | None) -> Answer: ...
     @abstractmethod
     def _resume(self, run_id: str, now: float | None) -> Answer: ...
+    @abstractmethod
+    def _holds(self, task_id: str, token: str) -> bool: ...
     @abstractmethod
     def _get_run(self, run_id: str) -> Run | None: ...
     @abstractmethod

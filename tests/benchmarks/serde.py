@@ -56,7 +56,9 @@ def states() -> dict[str, dict[str, object]]:
 
 def main() -> None:
     codecs: list[Codec] = [PlainCodec(), ZstdCodec(), AesGcmCodec({"k1": bytes(32)})]
-    print(f"{'state':20} {'codec':16} {'dump ms':>9} {'known ms':>9} {'load ms':>9} {'inline B':>9} {'blobs B':>9}")
+    print(
+        f"{'state':20} {'codec':16} {'dump ms':>9} {'known ms':>9} {'load ms':>9} {'inline B':>9} {'blobs B':>9}"
+    )
     for label, state in states().items():
         for codec in codecs:
             serde = Serde([Doc], codec=codec)

@@ -135,7 +135,7 @@ def _dump_model(name: str) -> Callable[[Any], list[object]]:
         payload: list[object] = [name, stored]
         given = value.model_fields_set
         rest = {
-            "set": None if given == stored.keys() else [field for field in stored if field in given],
+            "set": None if given == stored.keys() else sorted(given),
             "extra": value.__pydantic_extra__,
             "private": value.__pydantic_private__,
         }

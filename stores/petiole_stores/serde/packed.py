@@ -6,8 +6,7 @@ one to be encoded, both at the speed of C. Anything else is walked.
 
 from __future__ import annotations
 
-from itertools import chain, compress, repeat
-from operator import is_
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -55,7 +54,7 @@ def is_plain(value: object) -> bool:
 
 def _only(cls: type, items: list[Any]) -> list[Any]:
     """The items of one type, each object once: what holds itself twice would otherwise double with each level."""
-    found = list(compress(items, map(is_, map(type, items), repeat(cls))))
+    found = [item for item in items if type(item) is cls]
     return list(dict(zip(map(id, found), found, strict=True)).values())
 
 

@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit.serde.values import CLASSES, Doc, Key, Person, Point, jsonb, same, states, values
 
 from petiole_stores.codec import AesGcmCodec, PlainCodec
 from petiole_stores.serde import Serde, digest_document
-from tests.unit.serde.values import CLASSES, Doc, Key, Person, Point, jsonb, same, states, values
 
-relaxed = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+relaxed = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 SERDES = {
     "inline": Serde(CLASSES, blob_threshold=1 << 30, inline_limit=1 << 30),
     "default": Serde(CLASSES),
@@ -57,7 +57,13 @@ def test_the_digest_of_any_number_survives_jsonb(literals: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("left", "right"),
-    [('{"a":1}', '{"a":2}'), ("[1]", "[1.0]"), ("[1,2]", "[2,1]"), ('["1"]', "[1]"), ("9" * 30, "9" * 29 + "8")],
+    [
+        ('{"a":1}', '{"a":2}'),
+        ("[1]", "[1.0]"),
+        ("[1,2]", "[2,1]"),
+        ('["1"]', "[1]"),
+        ("9" * 30, "9" * 29 + "8"),
+    ],
 )
 def test_the_digest_tells_documents_apart(left: str, right: str) -> None:
     assert digest_document(left) != digest_document(right)
