@@ -127,13 +127,18 @@ def _fitting(db: sqlite3.Connection, source: Path) -> None:
 
 def _merge(db: sqlite3.Connection) -> None:
     names = {
-        table: [row[1] for row in db.execute(f"PRAGMA main.table_info({table})") if row[1] != "seq"] for table in _TABLES
+        table: [row[1] for row in db.execute(f"PRAGMA main.table_info({table})") if row[1] != "seq"]
+        for table in _TABLES
     }
     db.execute("CREATE TEMP TABLE known AS SELECT thread_id FROM main.threads")
     for table in _TABLES:
         listed = ", ".join(names[table])
         numbered = table in ("runs", "checkpoints", "tasks")
-        unknown = "" if table in ("heads", "checkpoints", "blobs") else "WHERE thread_id NOT IN (SELECT thread_id FROM known)"
+        unknown = (
+            ""
+            if table in ("heads", "checkpoints", "blobs")
+            else "WHERE thread_id NOT IN (SELECT thread_id FROM known)"
+        )
         # A new seq for each row, in the order of the old ones.
         db.execute(
             f"INSERT OR IGNORE INTO main.{table} ({listed}) SELECT {listed} FROM copy.{table} {unknown}"
