@@ -171,6 +171,7 @@ def test_every_look_reads_a_few_rows(watched: PostgresStore) -> None:
     few = 20
     reads(store, lambda: store.head("f777"), few)
     reads(store, lambda: store.get_run("r777"), few)
+    reads(store, lambda: store.holds("t7771", "k777"), few)
     reads(store, lambda: store.get_checkpoint("c777"), few)
     reads(store, lambda: store.list_checkpoints("f777", limit=5), few)
     reads(store, lambda: store.list_checkpoints("f777", ns=None, before=10**9, limit=5), few)

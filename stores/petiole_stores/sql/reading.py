@@ -26,6 +26,10 @@ _HEAD = """
 SELECT petiole_checkpoint_json(c)::text FROM heads h JOIN checkpoints c ON c.checkpoint_id = h.checkpoint_id
 WHERE h.thread_id = %s AND h.ns = %s"""
 _GET_CHECKPOINT = "SELECT petiole_checkpoint_json(c)::text FROM checkpoints c WHERE c.checkpoint_id = %s"
+_HOLDS = """
+SELECT 'true' FROM tasks t JOIN runs r ON r.run_id = t.run_id
+WHERE t.task_id = %s AND t.token = %s AND t.status || '' IN ('claimed', 'ready')
+    AND r.status || '' NOT IN ('succeeded', 'failed', 'cancelled')"""
 _LIST_WORKERS = "SELECT coalesce(json_agg(w ORDER BY w.started_at DESC), '[]'::json)::text FROM workers w"
 _GET_BLOBS = (
     "SELECT digest, codec, data, checksum FROM blobs WHERE thread_id = %s AND digest = ANY (%s::text[])"
@@ -42,6 +46,9 @@ class PostgresReads(Store):
     def __init__(self, url: StoreUrl | str, *, serde: Serde | None = None) -> None:
         super().__init__(url, serde=serde)
         self.connections = PostgresEngine(self.url)
+
+    def _holds(self, task_id: str, token: str) -> bool:
+        return self.connections.call(_HOLDS, (task_id, token)) is not None
 
     def _get_run(self, run_id: str) -> Run | None:
         text = self.connections.call(_GET_RUN, (run_id,))
