@@ -124,7 +124,7 @@ def theirs(spec: dict[str, Any]) -> tuple[list[Any], str | None]:
     failure = None
     for value in spec["inputs"]:
         try:
-            compiled.invoke(value, config)
+            compiled.invoke(value, config, durability="sync")
         except langgraph_errors.GraphRecursionError:
             failure = "recursion"
         except langgraph_errors.InvalidUpdateError:
