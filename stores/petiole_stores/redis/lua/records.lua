@@ -16,6 +16,7 @@
 --   queues               set    every <q> that may have ready tasks
 --   parked               zset   parked tasks by run_at    runs                zset  all runs by seq
 --   held:<holder>␟<slot> set    tasks whose token is the slot's                slots:<holder>  set  its slots that may have some
+--   claimants            set    holders that may have slots with claims here
 --   holder:<holder>      hash   this partition's copy of a worker's status and lease; holders: the set of them
 --   seq                  string the last seq given out
 --
@@ -175,6 +176,7 @@ local function place(task, before, after)
     if after.held then
       redis.call('SADD', P .. 'held:' .. after.held, id)
       redis.call('SADD', P .. 'slots:' .. task.holder, task.slot)
+      redis.call('SADD', P .. 'claimants', task.holder)
     end
   end
 end

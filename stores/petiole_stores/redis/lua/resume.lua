@@ -16,7 +16,7 @@ local function resume()
       if peek(id, 'status')[1] == 'interrupted' then
         local task = load('task', id)
         set_open(thread, task.ns, head_of(thread, task.ns).open + 1)
-        set(task, { ended_at = NIL })
+        set(task, { ended_at = NIL, token = NIL, holder = NIL, slot = NIL })
         make_ready(task)
       end
     end
