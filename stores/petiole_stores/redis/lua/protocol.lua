@@ -120,13 +120,21 @@ local function peek(task_id, ...)
   return found
 end
 
+-- Take a slot without claims out of the indexes, and its holder after its last one.
+local function forget_slot(holder, slot)
+  local slots = P .. 'slots:' .. holder
+  if redis.call('EXISTS', P .. 'held:' .. holder .. SEP .. slot) == 0 and redis.call('SREM', slots, slot) == 1 then
+    if redis.call('EXISTS', slots) == 0 then redis.call('SREM', P .. 'claimants', holder) end
+  end
+end
+
 -- The tasks whose token is this holder's, of the given slots (nil: of all).
 local function claims_of(holder, slots)
   local found = {}
   for _, slot in ipairs(slots or redis.call('SMEMBERS', P .. 'slots:' .. holder)) do
     local key = P .. 'held:' .. holder .. SEP .. slot
     local ids = redis.call('SMEMBERS', key)
-    if #ids == 0 then later('SREM', P .. 'slots:' .. holder, slot) end
+    if #ids == 0 then later(forget_slot, holder, slot) end
     for _, id in ipairs(ids) do
       local task = load('task', id)
       if task then found[#found + 1] = task else later('SREM', key, id) end

@@ -27,7 +27,6 @@ for _, holder in ipairs(redis.call('SMEMBERS', P .. 'claimants')) do
       if task.status == 'claimed' then set(task, { status = 'ready', next_publish = now, recovered = true }) end
     end
   end
-  if redis.call('EXISTS', P .. 'slots:' .. holder) == 0 then later('SREM', P .. 'claimants', holder) end
 end
 
 local due = redis.call('ZRANGEBYSCORE', P .. 'parked', '-inf', text_of(now), 'LIMIT', 0, request.most)
