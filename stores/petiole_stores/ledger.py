@@ -75,7 +75,8 @@ class Ledger(ABC):
         with an active run refuses with ``busy``, or takes the run as queued when ``if_busy`` is ``enqueue``. A run with
         ``run_at`` in the future is ``waiting`` until then, and is its thread's active run meanwhile. A ``base_id`` that
         is not a checkpoint of the thread is refused with ``no base``. Starting a run sets the root namespace's
-        ``open`` and ``width`` to 1 and, with a ``base_id``, moves the head there.
+        ``open`` and ``width`` to 1 and, with a ``base_id``, moves the head there. Judged in this order: ``conflict``,
+        ``no base``, ``busy``.
         """
         for run in runs:
             for name, value in (("thread_id", run.thread_id), ("run_id", run.run_id), ("graph", run.graph)):
@@ -152,8 +153,10 @@ class Ledger(ABC):
         """Declare dead the workers whose lease is over, wake timers that are due, and count what waits.
 
         ``observed`` is for how many seconds the caller has seen this store answer without a gap: a worker is declared
-        dead only when that is at least its lease, so that an outage of the store kills nobody. A dead worker's tasks
-        are ready (recovered, due at once) but keep their token until they are claimed anew.
+        dead only when that is at least its lease, so that an outage of the store kills nobody. Every task that is
+        claimed by a holder who is not alive or stopping (dead, stopped or never registered: one that died may still
+        have finished and so have taken an advance) is ready (recovered, due at once) but keeps its token until it is
+        claimed anew.
         """
         return self._sweep(observed, self._now())
 
@@ -188,7 +191,10 @@ class Ledger(ABC):
         return self._replay(run_id, replacements, self._now())
 
     def resume(self, run_id: str) -> Answer:
-        """Let an interrupted run go on: its interrupted tasks become ready. ``already`` when it is queued or running."""
+        """Let an interrupted run go on: its interrupted tasks become ready, without a token or holder, and are counted.
+
+        ``already`` when it is queued or running; any other status but ``interrupted`` is refused as ``run <status>``.
+        """
         return self._resume(run_id, self._now())
 
     def hint(self, thread_id: str, ids: Sequence[str]) -> None:
@@ -216,7 +222,7 @@ class Ledger(ABC):
         return self._list_runs(filter)
 
     def list_tasks(self, run_id: str) -> list[Task]:
-        """All tasks of a run in the order they were made (by checkpoint, then path)."""
+        """All tasks of a run in the order they were made."""
         return self._list_tasks(run_id)
 
     def head(self, thread_id: str, ns: str = "") -> Checkpointed | None:

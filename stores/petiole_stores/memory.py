@@ -420,11 +420,12 @@ class MemoryStore(Store):
                 if worker.status in ("alive", "stopping") and worker.expires_at < at and observed >= worker.lease:
                     worker.status = "dead"
                     report.died.append(worker.worker_id)
-                    for task in self._claims_of(worker.worker_id, None):
-                        task.status, task.next_publish, task.recovered = "ready", at, True
                 elif worker.status in ("dead", "stopped") and worker.expires_at < at - WORKERS_KEPT:
                     del self._workers[worker.worker_id]
+            living = {w.worker_id for w in self._workers.values() if w.status in ("alive", "stopping")}
             for task in self._tasks.values():
+                if task.status == "claimed" and task.holder not in living:
+                    task.status, task.next_publish, task.recovered = "ready", at, True
                 if task.status == "parked" and task.run_at is not None and task.run_at <= at:
                     self._make_ready(task, at)
                     task.next_publish = at
@@ -555,7 +556,7 @@ class MemoryStore(Store):
             for task in self._tasks_of(run_id):
                 if task.status == "interrupted":
                     self._threads[run.thread_id].heads[task.ns].open += 1
-                    task.ended_at = None
+                    task.ended_at = task.token = task.holder = task.slot = None
                     self._make_ready(task, at)
             run.status = "running"
             return Answer(run_id=run_id, result="committed", publish=self._ready_refs(run_id))

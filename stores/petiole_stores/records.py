@@ -243,7 +243,7 @@ class FinishAnswer(msgspec.Struct, kw_only=True):
     reason: str = ""  #: why it was refused: "missing", "fenced", "run <status>", "head moved", "not alone"
     open: int = 0  #: tasks of the superstep still to end
     run_status: RunStatus = "running"
-    publish: list[TaskRef] = []  #: tasks that the caller should publish (its own settle's, a queued run's first)
+    publish: list[TaskRef] = []  #: what else to publish: a queued run's first task (the settle's own tasks the caller knows)
     advance: Claim | None = None  #: set when this outcome was the last: the caller now holds the advance task
 
 

@@ -433,7 +433,7 @@ class _Attempt:
 
     def _first_step(self) -> int:
         control = msgspec.json.decode(self.claim.base.control) if self.claim.base else {}
-        return int(control.get("first_step", 0))
+        return int(control.get("origin", 0))
 
     def _queue(self) -> str:
         return self.graph.queue or self.runner.settings.queue
