@@ -15,7 +15,7 @@ from petiole.client.dispatch import Dispatch
 from petiole.client.handle import RunHandle, check_succeeded
 from petiole.client.history import PAGE, HistoryEntry, history_of, runs_of
 from petiole.client.replaying import find_base, replay_failed
-from petiole.defaults import Backends, resolve
+from petiole.defaults import Ground, ground
 from petiole_stores.errors import ConflictError, InputError, NotFoundError, UnfitError
 from petiole_stores.opening import open_store
 from petiole_stores.records import QueueBacklog, Run, RunFilter, Task, TaskRef, Worker
@@ -60,14 +60,14 @@ class Client:
     # ---------------------------------------------------------------- life
 
     @cached_property
-    def backends(self) -> Backends:
+    def place(self) -> Ground:
         """The store and broker in force."""
-        return resolve(self.settings)
+        return ground(self.settings)
 
     @cached_property
     def store(self) -> Store:
         """The open store."""
-        store = self._given or open_store(self.backends.store_url)
+        store = self._given or open_store(self.place.store_url)
         store.grace, store.max_crashes = self.settings.publish_grace, self.settings.max_crashes
         graphs, self._graphs = self._graphs, []
         for graph in graphs:
@@ -300,7 +300,7 @@ class Client:
 
     @cached_property
     def _dispatch(self) -> Dispatch:
-        return Dispatch(self.backends)
+        return Dispatch(self.place)
 
     def _submission(self, graph: str | CompiledGraph) -> submission.Submission:
         if isinstance(graph, str):

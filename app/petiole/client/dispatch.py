@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from petiole_stores.records import TaskRef
 
 if TYPE_CHECKING:
-    from petiole.defaults import Backends
+    from petiole.defaults import Ground
     from petiole_workers.publishing import Publisher
 
 logger = logging.getLogger("petiole.client")
@@ -18,8 +18,8 @@ logger = logging.getLogger("petiole.client")
 class Dispatch:
     """Publishes to the broker in force; Celery is imported with the first message."""
 
-    def __init__(self, backends: Backends) -> None:
-        self._backends = backends
+    def __init__(self, place: Ground) -> None:
+        self._place = place
         self._publisher: Publisher | None = None
 
     def publish(self, refs: Sequence[TaskRef]) -> list[str]:
@@ -27,11 +27,11 @@ class Dispatch:
 
         An embedded broker that no worker has started is left alone: the first worker publishes what waits.
         """
-        if not refs or not self._backends.is_broker_up():
+        if not refs or not self._place.is_broker_up():
             return []
         try:
             return self._connected().publish(refs)
-        except Exception as error:  # whatever kombu or a URL of no transport raises: the commit stands all the same
+        except Exception as error:  # noqa: BLE001 - whatever kombu raises, the commit stands
             logger.warning(
                 "%d tasks could not be published (%s: %s); a worker's sweep will publish them",
                 len(refs), type(error).__name__, error,
@@ -45,12 +45,11 @@ class Dispatch:
 
     def _connected(self) -> Publisher:
         if self._publisher is None:
-            from petiole_workers.celery.app import make_app
-            from petiole_workers.celery.app import context_of
+            from petiole_workers.celery.app import context_of, make_app
             from petiole_workers.registry import Registry
 
             app = make_app(
-                self._backends.settings, Registry(), transport_options=self._backends.transport_options
+                self._place.settings, Registry(), transport_options=self._place.transport_options
             )
             self._publisher = context_of(app).publisher
         return self._publisher

@@ -80,10 +80,10 @@ class Submission(msgspec.Struct, kw_only=True):
 
 
 def check_input(graph: CompiledGraph, value: object) -> None:
-    """Apply the input to an empty state, as the run's start will. Raises what that raises (InvalidUpdateError …)."""
+    """Raise what the run's start would raise for this input (InvalidUpdateError …)."""
     from petiole_workers.graph import superstep
 
-    superstep.begin(graph.definition, None, value)
+    superstep.check_input(graph.definition, value)
 
 
 def config_document(recursion_limit: int | None) -> str:
