@@ -42,8 +42,8 @@ def standalone_app(environ: MutableMapping[str, str] = os.environ) -> Celery:
         raise SystemExit(_say(error, EXIT_UNAVAILABLE)) from None
     except (ConfigurationError, SchemaError) as error:
         raise SystemExit(_say(error, EXIT_CONFIGURATION)) from None
-    except Exception:
-        traceback.print_exc()  # celery would take an ImportError for "no app here" and say no more
+    except Exception as error:  # noqa: BLE001 - a dependency that is missing, say
+        traceback.print_exception(error, chain=False)  # celery would take an ImportError for "no app here" and say no more
         raise SystemExit(1) from None
     return app
 
