@@ -6,17 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.contract.backends import BACKENDS
 
 from petiole_stores.opening import open_store
 from petiole_stores.store import Store
-
-BACKENDS = [
-    "memory",
-    "file",
-    "sqlite",
-    pytest.param("postgresql", marks=pytest.mark.postgres),
-    pytest.param("redis", marks=pytest.mark.redis),
-]
 
 
 @pytest.fixture(scope="module", params=BACKENDS)

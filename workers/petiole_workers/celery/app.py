@@ -69,7 +69,13 @@ def install(app: Celery, settings: Settings, registry: Registry) -> WorkerContex
     publisher = Publisher(app, queue_type=settings.queue_type)
     context = WorkerContext(settings, registry, publisher)
 
-    @app.task(name=TASK_NAME, ignore_result=True, acks_late=False, store_errors_even_if_ignored=False)
+    @app.task(  # type: ignore[untyped-decorator]
+        name=TASK_NAME,
+        ignore_result=True,
+        acks_late=False,
+        store_errors_even_if_ignored=False,
+        Strategy="petiole_workers.celery.strategy:strategy",
+    )
     def run(*hints: Sequence[str]) -> None:
         context.run([Hint(*hint) for hint in hints])
 
