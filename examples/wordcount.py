@@ -23,7 +23,10 @@ SUFFIXES = frozenset({".md", ".rst", ".txt", ".py", ".pyi"})
 
 def add_counts(total: dict[str, int], more: dict[str, int]) -> dict[str, int]:
     """Reducer: add up two counts."""
-    return dict(Counter(total) + Counter(more))
+    added = dict(total)
+    for key, number in more.items():
+        added[key] = added.get(key, 0) + number
+    return added
 
 
 class State(TypedDict, total=False):
