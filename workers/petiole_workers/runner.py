@@ -342,7 +342,7 @@ class _Attempt:
             self._end(work, "retry", later.error)
             work.outcome.delay = later.delay
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - what users' code raises is its task's outcome
             self._end(work, "failed", error)
             return
         except SystemExit as error:  # sys.exit() in a node ends the node, not the worker
@@ -388,7 +388,7 @@ class _Attempt:
                 self._settle(work, loaded, loaded.snapshot, outputs)
         except StoreUnavailableError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - reducers and routers are users' code too
             work.outcome.settle, work.rows, work.follow = None, None, None
             self._end(work, "failed", error)
 

@@ -24,7 +24,6 @@ class Heartbeat(Periodic):
         self._context, self._worker = context, described
         self._failing = False
         self._idle_claims: set[str] = set()
-        self._idle_claims: set[str] = set()
 
     def tick(self) -> None:
         try:
