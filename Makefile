@@ -28,11 +28,14 @@ demo: $(VENV)/.ready ## run the main job: count words across two workers, one of
 test: $(VENV)/.ready-dev ## run the tests, the fast ones first (ARGS=, TESTS=)
 	$(BIN)/python -m pytest $(TESTS) $(ARGS)
 
-lint: $(VENV)/.ready-dev docs-check ## ruff, mypy --strict, import contracts, documentation
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+lint: $(VENV)/.ready-dev ## ruff, mypy --strict, import contracts, documentation: all, even if one fails
+	@code=0; run() { echo "$$*"; "$$@" || code=1; }; \
+	run $(BIN)/ruff check .; \
+	run $(BIN)/ruff format --check .; \
+	run $(BIN)/mypy; \
+	run $(BIN)/lint-imports --no-logo; \
+	run $(BIN)/python scripts/check_docs.py; \
+	exit $$code
 
 format: $(VENV)/.ready-dev ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

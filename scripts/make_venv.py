@@ -8,6 +8,7 @@ index; Debian's ``python3-venv`` where apt may be used. Otherwise it says what t
 from __future__ import annotations
 
 import configparser
+import hashlib
 import html.parser
 import importlib.util
 import os
@@ -67,7 +68,13 @@ def fetch_pip(index: str, folder: Path) -> Path:
     name, url = wheels[max(wheels)]
     wheel = folder / name
     with urllib.request.urlopen(url, timeout=60) as answer:
-        wheel.write_bytes(answer.read())
+        content = answer.read()
+    # The page names the digest in the link's fragment; this file is about to be run.
+    if (match := re.search(r"#sha256=([0-9a-f]{64})", url)) and hashlib.sha256(content).hexdigest() != match[
+        1
+    ]:
+        raise LookupError(f"{url} is damaged: its digest is not the one that {page} names")
+    wheel.write_bytes(content)
     return wheel
 
 

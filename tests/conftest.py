@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+
 from tests.discovery import (
     POSTGRES,
     RABBITMQ,
@@ -76,7 +77,7 @@ def module_postgres_url(postgres_databases: PostgresDatabases) -> Iterator[str]:
 def redis_databases() -> Iterator[RedisDatabases]:
     """Lends empty numbered databases: ``with fresh() as url``."""
     with session_server(REDIS) as found:
-        yield RedisDatabases(found.url)
+        yield RedisDatabases(found.url, found.own.folder / "locks" if found.own else None)
 
 
 @pytest.fixture

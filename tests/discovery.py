@@ -25,6 +25,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psycopg
 import redis
 from psycopg import sql
+
 from tests.servers import HOST, OwnPostgres, OwnRabbitMQ, OwnRedis, OwnServer, dead, rabbitmq_answers
 
 
@@ -197,10 +198,11 @@ class RedisDatabases:
 
     numbers = range(15, 0, -1)
 
-    def __init__(self, server_url: str) -> None:
+    def __init__(self, server_url: str, locks: Path | None = None) -> None:
         self.server_url = urlunsplit(urlsplit(server_url)._replace(path=""))
+        # One folder for all processes that share the server; a private server's goes with it.
         where = re.sub(r"\W+", "-", urlsplit(server_url).netloc.rpartition("@")[2])
-        self._locks = Path(tempfile.gettempdir()) / f"petiole-test-redis-{where}"
+        self._locks = locks or Path(tempfile.gettempdir()) / f"petiole-test-redis-{where}"
 
     @contextmanager
     def fresh(self) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from petiole_stores.errors import InputError, SerializationError
+from petiole_stores.errors import InputError, NotFoundError, SerializationError
 from petiole_stores.ids import new_id
 from petiole_stores.serde import Blob, Serde
 
@@ -94,7 +94,7 @@ class Checkpoint:
             raise InputError(
                 f"the timestamp {timestamp!r} of a checkpoint has no time zone: use datetime.now(UTC)"
             )
-        fields = {
+        fields: dict[str, object] = {
             "id": new_id() if id is None else id,
             "thread_id": thread_id,
             "run_id": run_id,
@@ -109,8 +109,8 @@ class Checkpoint:
             "timestamp": timestamp.astimezone(UTC),
             "version": version,
         }
-        for field, value in fields.items():
-            object.__setattr__(self, field, value)
+        for name, content in fields.items():
+            object.__setattr__(self, name, content)
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -141,8 +141,8 @@ class Checkpoint:
         if format not in ("json", "msgpack"):
             raise InputError(f"the format {format!r} of a checkpoint is neither 'json' nor 'msgpack'")
         if serde is None:
-            limits = {"blob_threshold": _NO_LIMIT, "inline_limit": _NO_LIMIT} if format == "json" else {}
-            serde = Serde(types, **limits)
+            inline = format == "json"
+            serde = Serde(types, blob_threshold=_NO_LIMIT, inline_limit=_NO_LIMIT) if inline else Serde(types)
         state, blobs = serde.dump_values(self.state, thread_id=self.thread_id)
         metadata, more = serde.dump_values(self.metadata, thread_id=self.thread_id)
         envelope = _Envelope(
@@ -192,27 +192,24 @@ class Checkpoint:
                 f"these {len(data)} bytes are no checkpoint, or a part of one: {error}"
             ) from error
         blobs = {digest: Blob(digest, codec, body) for digest, (codec, body) in envelope.blobs.items()}
-        if lost := [
-            digest for text in (state, metadata) for digest in serde.blob_digests(text) if digest not in blobs
-        ]:
-            raise SerializationError(
-                f"the checkpoint {envelope.id} lacks its blob {lost[0]}: it was cut or edited"
+        try:
+            return cls(
+                id=envelope.id,
+                thread_id=envelope.thread_id,
+                run_id=envelope.run_id,
+                ns=envelope.ns,
+                parent_id=envelope.parent_id,
+                step=envelope.step,
+                source=envelope.source,
+                node_names=envelope.node_names,
+                next=envelope.next,
+                timestamp=envelope.timestamp,
+                version=envelope.version,
+                state=serde.load_values(state, blobs, thread_id=envelope.thread_id),
+                metadata=serde.load_values(metadata, blobs, thread_id=envelope.thread_id),
             )
-        return cls(
-            id=envelope.id,
-            thread_id=envelope.thread_id,
-            run_id=envelope.run_id,
-            ns=envelope.ns,
-            parent_id=envelope.parent_id,
-            step=envelope.step,
-            source=envelope.source,
-            node_names=envelope.node_names,
-            next=envelope.next,
-            timestamp=envelope.timestamp,
-            version=envelope.version,
-            state=serde.load_values(state, blobs, thread_id=envelope.thread_id),
-            metadata=serde.load_values(metadata, blobs, thread_id=envelope.thread_id),
-        )
+        except (NotFoundError, InputError) as error:  # a blob that is missing, a timestamp without a zone
+            raise SerializationError(f"the checkpoint {envelope.id} was cut or edited: {error}") from error
 
 
 class _Version(msgspec.Struct):

@@ -202,6 +202,10 @@ class Ledger(ABC):
 
     # ---------------------------------------------------------------- reading
 
+    def holds(self, task_id: str, token: str) -> bool:
+        """Whether a finish under this token would still be taken: the token stands and the run has not settled."""
+        return self._holds(task_id, token)
+
     def get_run(self, run_id: str) -> Run | None:
         """The run, or ``None``."""
         return self._get_run(run_id)
@@ -279,6 +283,8 @@ class Ledger(ABC):
     def _replay(self, run_id: str, replacements: Sequence[tuple[str, str]], now: float | None) -> Answer: ...
     @abstractmethod
     def _resume(self, run_id: str, now: float | None) -> Answer: ...
+    @abstractmethod
+    def _holds(self, task_id: str, token: str) -> bool: ...
     @abstractmethod
     def _get_run(self, run_id: str) -> Run | None: ...
     @abstractmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -563,6 +563,13 @@ class MemoryStore(Store):
 
     # ---------------------------------------------------------------- reading
 
+    def _holds(self, task_id: str, token: str) -> bool:
+        with self._lock:
+            task = self._tasks.get(task_id)
+            if task is None or task.token != token or task.status not in ("claimed", "ready"):
+                return False
+            return self._runs[task.run_id].status not in SETTLED
+
     def _get_run(self, run_id: str) -> Run | None:
         with self._lock:
             run = self._runs.get(run_id)
@@ -627,6 +634,10 @@ class MemoryStore(Store):
                 self._checkpoints[checkpoint.checkpoint_id].seq = known.seq
             elif thread.active_run is None:
                 thread.heads.setdefault(checkpoint.ns, _Head()).checkpoint_id = checkpoint.checkpoint_id
+
+    def threads(self) -> Iterator[str]:
+        with self._lock:
+            return iter(sorted({checkpoint.thread_id for checkpoint in self._checkpoints.values()}))
 
     def _delete(self, checkpoint_id: str) -> bool:
         with self._lock:

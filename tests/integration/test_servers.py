@@ -73,6 +73,18 @@ def test_postgres_keeps_its_data_over_a_kill_and_loses_them_by_a_flush(own_postg
         ).fetchone() == (0,)
 
 
+@pytest.mark.postgres
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
+def test_postgres_runs_where_its_user_cannot_reach_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    if reason := OwnPostgres.missing():
+        pytest.skip(reason)
+    monkeypatch.setattr("tests.servers.reachable", lambda folder: False)
+    with OwnPostgres() as server, psycopg.connect(server.url) as connection:
+        assert server.binaries().is_relative_to(server.folder)
+        assert connection.execute("select 1").fetchone() == (1,)
+    assert not server.folder.exists()
+
+
 @pytest.mark.rabbitmq
 @pytest.mark.slow
 def test_rabbitmq_keeps_durable_messages_over_a_kill_and_loses_them_by_a_flush(
@@ -141,7 +153,7 @@ def test_databases_of_dead_processes_only_are_dropped(own_postgres: OwnPostgres)
 
 @pytest.mark.redis
 def test_numbered_databases_are_exclusive_emptied_and_never_a_strangers(own_redis: OwnRedis) -> None:
-    lender = RedisDatabases(f"redis://{HOST}:{own_redis.port}")
+    lender = RedisDatabases(f"redis://{HOST}:{own_redis.port}", own_redis.folder / "locks")
     with redis.Redis(port=own_redis.port, db=15) as stranger:
         stranger.set("precious", "1")
         with lender.fresh() as one, lender.fresh() as two:

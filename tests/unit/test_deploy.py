@@ -6,7 +6,6 @@ import fnmatch
 import importlib
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 import typer.main
 import yaml
+
+from petiole_stores.opening import BUILT_IN
+from petiole_workers.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
@@ -130,11 +132,11 @@ def test_docker_waits_longer_than_a_worker_does() -> None:
 
 
 def test_store_and_broker_name_services_and_schemes_that_are_there() -> None:
-    entries = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
     for service in OURS.values():
         settings = service["environment"]
+        assert {name.removeprefix("PETIOLE_").lower() for name in settings} <= set(Settings.__struct_fields__)
         store = urlsplit(settings["PETIOLE_STORE"])
-        assert store.scheme in entries["petiole.stores"]
+        assert store.scheme in BUILT_IN
         assert store.hostname in SERVICES
         account = SERVICES[store.hostname]["environment"]
         assert (store.username, store.password) == (account["POSTGRES_USER"], account["POSTGRES_PASSWORD"])

@@ -135,7 +135,7 @@ def _dump_model(name: str) -> Callable[[Any], list[object]]:
         payload: list[object] = [name, stored]
         given = value.model_fields_set
         rest = {
-            "set": None if given == stored.keys() else [field for field in stored if field in given],
+            "set": None if given == stored.keys() else sorted(given),
             "extra": value.__pydantic_extra__,
             "private": value.__pydantic_private__,
         }
@@ -187,11 +187,11 @@ def _from_items(cls: type, name: str) -> Callable[..., object]:
 
 
 def _from_dataclass(cls: type, name: str) -> Callable[..., object]:
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    fields: dict[str, dataclasses.Field[Any]] = {field.name: field for field in dataclasses.fields(cls)}
 
     def rebuild(stored: dict[str, object]) -> object:
         _refuse_unknown(name, stored, fields)
-        value = object.__new__(cls)
+        value: object = object.__new__(cls)
         for key, item in stored.items():
             object.__setattr__(value, key, item)
         for key in fields.keys() - stored.keys():
@@ -236,7 +236,7 @@ def _from_model(cls: type[pydantic.BaseModel], name: str) -> Callable[..., objec
                 raise _unfit_fields(name, [key], "was stored without the field")
             values[key] = field.get_default(call_default_factory=True, validated_data=values)
         given = rest.get("set")
-        value = cls.__new__(cls)
+        value: pydantic.BaseModel = cls.__new__(cls)
         value.__setstate__(
             {
                 "__dict__": values,

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import math
 from decimal import Decimal
 
 import msgspec
 
 from petiole_stores.errors import SerializationError
 
-#: Digits that PostgreSQL's numeric has room for before the point.
-_NUMERIC_DIGITS = 131072
-#: Text in which some number may be one that JSONB rewrites: an exponent, a negative zero, an integer beyond 64 bits.
-_REWRITTEN = re.compile(r"\d[eE]|-0|\d{19}")
-_decode = msgspec.json.Decoder().decode
+#: Digits that an integer may have: Python turns no longer ones into text. A document of ours has 19 at most.
+_DIGITS = 4000
 _sorted = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -29,33 +26,25 @@ def digest_document(text: str) -> str:
         SerializationError: the text is no JSON.
     """
     try:
-        if _REWRITTEN.search(text) is None:
-            document = _decode(text)
-        else:
-            document = json.loads(text, parse_int=_integer, parse_float=_decimal, parse_constant=_refuse)
+        document = json.loads(text, parse_float=_decimal, parse_constant=_refuse)
         return hashlib.sha256(_sorted(document)).hexdigest()
     except SerializationError:
         raise
-    except (ValueError, RecursionError, ArithmeticError, msgspec.MsgspecError) as error:
+    except (ValueError, RecursionError, ArithmeticError) as error:
         raise SerializationError(f"this is no JSON document: {error}") from error
 
 
-def _integer(literal: str) -> object:
-    # By way of Decimal: int() refuses to read more than some thousand digits.
-    return _exact(int(literal) if len(literal) < 1000 else int(Decimal(literal)))
-
-
-def _decimal(literal: str) -> object:
-    number = Decimal(literal)
-    if abs(number.adjusted()) > _NUMERIC_DIGITS:
-        raise SerializationError(f"the number {literal[:40]} has more digits than JSONB can hold")
-    if number.as_tuple().exponent >= 0:  # type: ignore[operator]
-        return _exact(int(number))
-    return float(number) + 0.0  # -0.0 becomes 0.0
-
-
-def _exact(number: int) -> object:
-    return number if -(1 << 63) <= number < 1 << 63 else {"$int": hex(number)}
+def _decimal(literal: str) -> int | float:
+    if "e" in literal or "E" in literal:
+        number = Decimal(literal)
+        if number.adjusted() > _DIGITS:
+            raise SerializationError(f"the number {literal[:40]} has more than {_DIGITS} digits")
+        if number.as_tuple().exponent >= 0:  # type: ignore[operator]
+            return int(number)
+    value = float(literal) + 0.0  # -0.0 becomes 0.0
+    if not math.isfinite(value):
+        raise SerializationError(f"the number {literal[:40]} is beyond a float")
+    return value
 
 
 def _refuse(name: str) -> object:

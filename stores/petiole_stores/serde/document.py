@@ -102,7 +102,12 @@ class _Walk:
 
     def walk(self, value: Any, depth: int) -> object:
         cls = type(value)
-        if cls is str or cls is bool or value is None:
+        if cls is str:
+            self.budget -= len(value) >> 1
+            if self.budget < 0:
+                raise NotInline
+            return value
+        if cls is bool or value is None:
             return value
         if cls is int:
             return value if -(1 << 63) <= value < 1 << 63 else {"$int": kinds.INT.dump(value)}

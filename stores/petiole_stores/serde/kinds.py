@@ -43,7 +43,8 @@ def _dump_zone(zone: tzinfo | None) -> object:
         offset = zone.utcoffset(None)
         return [offset.total_seconds(), None if name == timezone(offset).tzname(None) else name]
     if type(zone) is TzInfo:
-        return [zone.utcoffset(None).total_seconds(), None, True]
+        shift = zone.utcoffset(None)
+        return [0.0 if shift is None else shift.total_seconds(), None, True]
     raise SerializationError(
         f"the time zone {zone!r} of type {type(zone).__module__}.{type(zone).__qualname__} has no stored form: "
         "use zoneinfo.ZoneInfo(name) or datetime.timezone"

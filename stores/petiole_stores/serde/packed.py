@@ -35,21 +35,27 @@ def is_plain(value: object) -> bool:
     """Whether msgpack alone keeps the exact types of a value: looks at one level of all containers at a time."""
     if type(value) not in _PLAIN:
         return False
-    dicts: list[dict[Any, Any]] = [value] if type(value) is dict else []
-    lists: list[list[Any]] = [value] if type(value) is list else []
+    dicts: list[Any] = [value] if type(value) is dict else []
+    lists: list[Any] = [value] if type(value) is list else []
     for _ in range(MAX_DEPTH):
         if not dicts and not lists:
             return True
         if not set(map(type, chain.from_iterable(dicts))) <= {str}:
             return False
-        children = list(chain(chain.from_iterable(map(dict.values, dicts)), chain.from_iterable(lists)))
+        children = list(chain.from_iterable(map(dict.values, dicts)))
+        children.extend(chain.from_iterable(lists))
         types = set(map(type, children))
         if not types <= _PLAIN:
             return False
-        # By identity: a container that holds itself twice would otherwise double with each level.
-        dicts = list({id(c): c for c in children if type(c) is dict}.values()) if dict in types else []
-        lists = list({id(c): c for c in children if type(c) is list}.values()) if list in types else []
+        dicts = _only(dict, children) if dict in types else []
+        lists = _only(list, children) if list in types else []
     raise NotStorable
+
+
+def _only(cls: type, items: list[Any]) -> list[Any]:
+    """The items of one type, each object once: what holds itself twice would otherwise double with each level."""
+    found = [item for item in items if type(item) is cls]
+    return list(dict(zip(map(id, found), found, strict=True)).values())
 
 
 class Packer:

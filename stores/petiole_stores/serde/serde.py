@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from petiole_stores.codec import Codec, ZstdCodec
@@ -34,7 +34,8 @@ class Serde:
     Parameters:
         types: classes that may come back (dataclass, pydantic model, msgspec Struct, Enum, namedtuple).
         blob_threshold: bytes of JSON text above which a value becomes a blob.
-        inline_limit: bytes of a whole document above which its largest values become blobs as well.
+        inline_limit: bytes of a whole document above which its largest values become blobs as well, until it fits or
+            only values of 128 bytes or less are left: those are not much longer than a reference.
         codec: how blobs are stored; compression above 1 KiB when not given. Under an encrypting codec every value
             becomes a blob: the document holds nothing but the state's keys and digests made with a secret key. Keys,
             lengths, and whether two values of one thread are equal can still be seen.
@@ -87,21 +88,35 @@ class Serde:
         return self._one(value, "value", blobs, thread_id, known).decode(), blobs
 
     def dump_values(
-        self, values: Mapping[str, object], *, thread_id: str = "", known: Collection[str] = ()
+        self,
+        values: Mapping[str, object],
+        *,
+        thread_id: str = "",
+        known: Collection[str] = (),
+        kept: Mapping[str, bytes] | None = None,
     ) -> tuple[str, dict[str, Blob]]:
-        """The JSON text of a state document ``{key: value}``, and its blobs by digest (see `dump`)."""
+        """The JSON text of a state document ``{key: value}``, and its blobs by digest (see `dump`).
+
+        ``kept`` is the stored text of values that have not changed since the document it was cut from, by the keys
+        as they are stored there: those are taken over as they are.
+        """
         blobs: dict[str, Blob] = {}
         parts: dict[str, bytes] = {}
         names: dict[str, str] = {}
         for key, value in values.items():
             stored = _state_key(key)
             names[stored] = key
-            parts[stored] = self._one(value, f"state.{key}", blobs, thread_id, known)
+            part = kept.get(stored) if kept else None
+            parts[stored] = self._one(value, f"state.{key}", blobs, thread_id, known) if part is None else part
         size = sum(map(len, parts.values())) + sum(map(len, parts)) + 4 * len(parts)
         if size > self._inline_limit:
-            self._spill(
-                parts, size, {name: values[key] for name, key in names.items()}, blobs, thread_id, known
-            )
+
+            def value_of(name: str) -> object:
+                # What was kept is read back: the caller's object may have been changed in place since.
+                text = kept.get(name) if kept else None
+                return values[names[name]] if text is None else self.load(text.decode())
+
+            self._spill(parts, size, value_of, blobs, thread_id, known)
         order = key_order(tuple(parts))
         members = [encode_json(key) + b":" + part for key, part in parts.items()]
         if order is not None:
@@ -173,7 +188,7 @@ class Serde:
         self,
         parts: dict[str, bytes],
         size: int,
-        values: Mapping[str, object],
+        value_of: Callable[[str], object],
         blobs: dict[str, Blob],
         thread_id: str,
         known: Collection[str],
@@ -183,7 +198,7 @@ class Serde:
             if size <= self._inline_limit or len(parts[key]) <= 128:
                 return
             size -= len(parts[key])
-            parts[key] = self._as_blob(values[key], f"state.{key}", blobs, thread_id, known)
+            parts[key] = self._as_blob(value_of(key), f"state.{key}", blobs, thread_id, known)
             size += len(parts[key])
 
     def _digest(self, plain: bytes, thread_id: str) -> str:

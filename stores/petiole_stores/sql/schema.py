@@ -56,6 +56,7 @@ threads = Table(
     Column("thread_id", Id, primary_key=True),
     Column("active_run", Id),
     Column("created_at", Double, nullable=False),
+    postgresql_with={"fillfactor": 80},
 )
 
 heads = Table(
@@ -98,13 +99,24 @@ runs = Table(
     Index("ix_runs_thread_id_seq", "thread_id", "seq"),
     Index("ix_runs_status_seq", "status", "seq"),
     Index("ix_runs_graph_seq", "graph", "seq"),
+    # The thread's next run, however many it had before.
+    Index(
+        "ix_runs_queued",
+        "thread_id",
+        "seq",
+        postgresql_where=text("status = 'queued'"),
+        sqlite_where=text("status = 'queued'"),
+    ),
+    postgresql_with={"fillfactor": 80},  # room for the update of checkpoint_id that every hop makes
 )
 
 checkpoints = Table(
     "checkpoints",
     metadata,
     Column("checkpoint_id", Id, primary_key=True),
-    Column("seq", Serial, Identity(), nullable=False),  # SQLite: the rowid's role is played by a counter in the store
+    Column(
+        "seq", Serial, Identity(), nullable=False
+    ),  # SQLite: the rowid's role is played by a counter in the store
     Column("thread_id", Id, ForeignKey("threads.thread_id", ondelete="CASCADE"), nullable=False),
     Column("ns", Id, nullable=False),
     Column("run_id", Id),
@@ -158,9 +170,9 @@ tasks = Table(
     Column("claimed_at", Double),
     Column("ended_at", Double),
     Column("attempts", Document, nullable=False, server_default=text("'[]'")),
-    Index("ix_tasks_run_id_seq", "run_id", "seq"),
-    # The superstep: its tasks, when the last joiner or an advance looks for them.
-    Index("ix_tasks_checkpoint_id_run_id", "checkpoint_id", "run_id"),
+    # A run's tasks, and one superstep's, when the last joiner or an advance looks for them. One index for both: every
+    # change of a task's status writes into each index of this table.
+    Index("ix_tasks_run_id_checkpoint_id", "run_id", "checkpoint_id"),
     # The outbox, the timers and the claims: small, for they hold only what is not over.
     Index(
         "ix_tasks_ready",
