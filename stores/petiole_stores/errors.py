@@ -44,7 +44,9 @@ class GraphValidationError(GraphError, ValueError):
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = list(faults)
-        super().__init__("the graph cannot be compiled:\n" + "\n".join(f"  - {fault}" for fault in self.faults))
+        super().__init__(
+            "the graph cannot be compiled:\n" + "\n".join(f"  - {fault}" for fault in self.faults)
+        )
 
 
 class InvalidUpdateError(GraphError, ValueError):

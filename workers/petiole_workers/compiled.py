@@ -1,15 +1,163 @@
-"""`CompiledGraph`: a graph that can be run."""
+"""A compiled graph: what a worker serves, and what can be invoked in this process on any store."""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
+from petiole_stores.contract import CheckpointStore
+from petiole_stores.errors import ConfigurationError, InputError
+from petiole_stores.memory import MemoryStore
+from petiole_stores.opening import open_checkpoint_store
+from petiole_stores.records import Checkpointed, Task
+from petiole_stores.serde import Serde
+from petiole_stores.store import Store
 from petiole_workers.graph.definition import GraphDefinition
+
+if TYPE_CHECKING:
+    from petiole_workers.inline import InlineEngine
+    from petiole_workers.snapshot import StateSnapshot
 
 
 class CompiledGraph:
-    """A validated graph and where its threads are kept."""
+    """An executable graph, made by ``StateGraph.compile``.
 
-    def __init__(self, definition: GraphDefinition, checkpointer: Any = None) -> None:
+    ``checkpointer`` is a store, a store's URL, or any five-method CheckpointStore; without one, ``invoke`` keeps nothing
+    after it returns. Workers use their own store and ignore it.
+    """
+
+    def __init__(self, definition: GraphDefinition, checkpointer: CheckpointStore | str | None = None) -> None:
         self.definition = definition
-        self.checkpointer = checkpointer
+        #: The name that runs are submitted under; ``petiole worker`` names an unnamed graph after its module.
+        self.name: str = definition.name or "graph"
+        #: The queue of nodes that name none; ``None``: the settings' one.
+        self.queue: str | None = None
+        self._checkpointer = checkpointer
+        self._engine: InlineEngine | None = None
+
+    def __repr__(self) -> str:
+        return f"<CompiledGraph {self.name!r}: {', '.join(self.definition.nodes)}>"
+
+    @property
+    def checkpointer(self) -> CheckpointStore | None:
+        """The store that ``invoke`` keeps threads in."""
+        if isinstance(self._checkpointer, str):
+            self._checkpointer = open_checkpoint_store(self._checkpointer)
+        return self._checkpointer
+
+    def register_types(self, serde: Serde) -> None:
+        """Let a store's serde bring back every class that the state's annotations reach."""
+        for schema in self.definition.schemas:
+            serde.register_schema(schema)
+
+    # ---------------------------------------------------------------- running in this process
+
+    def invoke(
+        self, input: Mapping[str, Any] | Any | None, config: Mapping[str, Any] | None = None
+    ) -> dict[str, Any] | Any:
+        """Run the graph in this process to its end and return the final state.
+
+        Parameters
+            input   the state to start with; ``None`` lets the thread go on: a failed run from its failed nodes, an
+                    interrupted one past its interrupt, one whose process died from its last checkpoint
+            config  ``{"configurable": {"thread_id": "1"}, "recursion_limit": n, "max_concurrency": n}``; the thread id
+                    is needed with a checkpointer
+
+        Raises whatever a node raised (its siblings' outputs are kept), GraphRecursionError, ThreadBusyError when another
+        run is active on the thread.
+        """
+        return self._invoke(input, config, None)
+
+    async def ainvoke(
+        self, input: Mapping[str, Any] | Any | None, config: Mapping[str, Any] | None = None
+    ) -> dict[str, Any] | Any:
+        """As :meth:`invoke`; async nodes run on the caller's event loop, sync ones in threads."""
+        return await asyncio.to_thread(self._invoke, input, config, asyncio.get_running_loop())
+
+    def _invoke(self, input: Any, config: Mapping[str, Any] | None, loop: asyncio.AbstractEventLoop | None) -> Any:
+        from petiole_workers.inline import InlineEngine, InvokeOptions
+
+        options = InvokeOptions.of(config, needs_thread=self.checkpointer is not None)
+        if self.checkpointer is None:
+            engine = InlineEngine(self, MemoryStore())
+        else:
+            engine = self._engine = self._engine or InlineEngine.on(self, self.checkpointer)
+        return engine.invoke(input, options, loop)
+
+    # ---------------------------------------------------------------- looking
+
+    def get_state(self, config: Mapping[str, Any]) -> StateSnapshot:
+        """The thread's newest state, or that of ``config["configurable"]["checkpoint_id"]``."""
+        from petiole_workers.snapshot import empty_snapshot, snapshot_of
+
+        engine, thread_id, checkpoint_id = self._looking(config)
+        store = engine.store
+        record = store.get_checkpoint(checkpoint_id) if checkpoint_id else store.head(thread_id)
+        if record is None or record.thread_id != thread_id:
+            if checkpoint_id:
+                raise InputError(f"checkpoint {checkpoint_id!r} is not one of thread {thread_id!r}")
+            return empty_snapshot(thread_id)
+        return snapshot_of(engine.documents, record, _tasks(store, record), is_head=checkpoint_id is None)
+
+    def get_state_history(
+        self,
+        config: Mapping[str, Any],
+        *,
+        filter: Mapping[str, Any] | None = None,
+        before: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[StateSnapshot]:
+        """The thread's states, newest first.
+
+        Parameters
+            filter  metadata that a state must have (``{"source": "loop"}``)
+            before  the config of a state: only older ones are given
+            limit   at most so many
+        """
+        from petiole_workers.snapshot import snapshot_of
+
+        engine, thread_id, _ = self._looking(config)
+        store = engine.store
+        bound = None
+        if before is not None:
+            start = store.get_checkpoint(str(before["configurable"]["checkpoint_id"]))
+            bound = start.seq if start else None
+        given = 0
+        cached: dict[str | None, list[Task]] = {}
+        for record in store.list_checkpoints(thread_id, before=bound, limit=None if filter else limit):
+            if limit is not None and given >= limit:
+                return
+            if record.run_id not in cached:
+                cached[record.run_id] = _tasks(store, record)
+            snapshot = snapshot_of(engine.documents, record, cached[record.run_id], is_head=False)
+            if filter and any((snapshot.metadata or {}).get(key) != value for key, value in filter.items()):
+                continue
+            given += 1
+            yield snapshot
+
+    async def aget_state(self, config: Mapping[str, Any]) -> StateSnapshot:
+        """As :meth:`get_state`."""
+        return await asyncio.to_thread(self.get_state, config)
+
+    def mermaid(self) -> str:
+        """The graph as a Mermaid flowchart."""
+        return self.definition.mermaid()
+
+    def _looking(self, config: Mapping[str, Any]) -> tuple[InlineEngine, str, str | None]:
+        from petiole_workers.inline import InlineEngine, InvokeOptions
+
+        checkpointer = self.checkpointer
+        if checkpointer is None:
+            raise ConfigurationError(f"graph {self.name!r} was compiled without a checkpointer: it has no states to show")
+        options = InvokeOptions.of(config, needs_thread=True)
+        self._engine = self._engine or InlineEngine.on(self, checkpointer)
+        self._engine.load_archive(options.thread_id)
+        return self._engine, options.thread_id, options.checkpoint_id
+
+
+def _tasks(store: Store, record: Checkpointed) -> list[Task]:
+    return store.list_tasks(record.run_id) if record.run_id else []
+
+
+

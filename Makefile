@@ -1,0 +1,73 @@
+# The commands of this repository. Each target makes what it needs (a virtual environment in .venv) on a machine
+# that has nothing but Python 3.11+, make and a package index; a second call reuses it.
+#
+#   make test ARGS="-k claim -x"     more arguments for pytest
+#   make test TESTS=tests/unit       only these paths
+#   make demo ARGS="--input DIR"     more arguments for `petiole demo`
+#   make test PYTHON=python3.13      another interpreter (remove .venv first: `make clean`)
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+# The fast tests come first, so that a broken floor is seen before the slow ones start.
+TESTS ?= $(wildcard tests/unit tests/contract tests/integration tests/crash tests/e2e)
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format bench docs-check build clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.ready ## run the main job: count words across two workers, one of them killed in mid-run
+	$(BIN)/petiole demo $(ARGS)
+
+test: $(VENV)/.ready-dev ## run the tests, the fast ones first (ARGS=, TESTS=)
+	$(BIN)/python -m pytest $(TESTS) $(ARGS)
+
+lint: $(VENV)/.ready-dev ## ruff, mypy --strict, import contracts, documentation: all, even if one fails
+	@code=0; run() { echo "$$*"; "$$@" || code=1; }; \
+	run $(BIN)/ruff check .; \
+	run $(BIN)/ruff format --check .; \
+	run $(BIN)/mypy; \
+	run $(BIN)/lint-imports --no-logo; \
+	run $(BIN)/python scripts/check_docs.py; \
+	exit $$code
+
+format: $(VENV)/.ready-dev ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs-check: ## links resolve, Python in the documentation compiles, no machine's own paths
+	$(PYTHON) scripts/check_docs.py
+
+bench: $(VENV)/.ready-bench ## compare with plain Celery and LangGraph (ARGS=)
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+build: $(VENV)/.made ## wheel and sdist in dist/
+	$(PIP) install --quiet --group build
+	$(BIN)/python -m build --outdir dist .
+
+clean: ## remove the environment, caches and builds
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp for each set of dependencies: made anew when pyproject.toml changed.
+$(VENV)/.made: scripts/make_venv.py
+	$(PYTHON) scripts/make_venv.py $(VENV)
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.made pyproject.toml
+	$(PIP) install --quiet --editable .
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	$(PIP) install --quiet --group dev
+	@touch $@
+
+$(VENV)/.ready-bench: $(VENV)/.ready-dev
+	$(PIP) install --quiet --group bench
+	@touch $@

@@ -1,0 +1,1 @@
+"""``petiole demo``: a real graph on real files, two worker processes, one of them killed in mid-run."""

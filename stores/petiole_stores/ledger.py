@@ -1,0 +1,330 @@
+"""The contract of the execution protocol: what every store does so that no committed output is lost or doubled.
+
+The ledger is the truth; a message of the broker is a hint. Each operation below takes many, is atomic, and is
+idempotent by the ids and tokens that the *client* makes: called again with the same arguments after a timeout it
+answers ``already`` instead of doing its work twice. A backend implements the private primitives (``_claim`` …); the
+public methods check arguments and hand the clock down.
+
+Life of a task (the state chart is in docs/guarantees.md)::
+
+    ready -> claimed -> done | failed | interrupted | cancelled          each counts its superstep's ``open`` down
+             claimed -> parked -> ready      a retry later, a timer
+             claimed -> ready                released, or its worker was lost: *reclaimable*; the old token may still
+                                             finish until somebody else claims
+
+Rules that every backend keeps
+    fence      A finish must name the task's current token, and a settle must extend the head it names.
+    count      Every end of a task takes one from the superstep's ``open``. At zero: a failed sibling fails the run
+               (outputs are kept); an interrupted one interrupts it; else an ``advance`` task is inserted, already
+               claimed under the finisher's ``advance_token``. A lone task (``width == 1``) may bring its settle along.
+    outbox     Tasks are inserted in the transaction that made them, with ``next_publish = now + grace``.
+    one run    A thread has one active run. When it settles, the thread's next queued run starts in the same transaction.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from petiole_stores.errors import InputError
+from petiole_stores.records import (
+    Answer,
+    BeatAnswer,
+    Blob,
+    Checkpointed,
+    ClaimAnswer,
+    FinishAnswer,
+    NewRun,
+    Outcome,
+    QueueBacklog,
+    Run,
+    RunFilter,
+    RunPage,
+    SubmitAnswer,
+    SweepReport,
+    Task,
+    TaskRef,
+    Worker,
+)
+
+MAX_ID = 255
+
+
+class Ledger(ABC):
+    """Runs, tasks, claims and workers of one store.
+
+    ``clock`` is for tests: when set, its answer (seconds since the epoch) is used in place of the store's own time.
+    ``grace`` is how many seconds after its commit an unclaimed task is published again; it doubles with each time, up to
+    ``max_backoff``. ``max_crashes`` is how many started attempts may end with a dead process before a task fails.
+    """
+
+    clock: Callable[[], float] | None = None
+    grace: float = 5.0
+    max_backoff: float = 120.0
+    max_crashes: int = 5
+
+    def _now(self) -> float | None:
+        return None if self.clock is None else self.clock()
+
+    # ---------------------------------------------------------------- the protocol
+
+    def submit(self, runs: Sequence[NewRun]) -> list[SubmitAnswer]:
+        """Accept runs durably.
+
+        A run whose id exists is ``already`` (or ``refused`` with ``conflict`` when ``request_digest`` differs). A thread
+        with an active run refuses with ``busy``, or takes the run as queued when ``if_busy`` is ``enqueue``. A run with
+        ``run_at`` in the future is ``waiting`` until then, and is its thread's active run meanwhile. A ``base_id`` that
+        is not a checkpoint of the thread is refused with ``no base``. Starting a run sets the root namespace's
+        ``open`` and ``width`` to 1 and, with a ``base_id``, moves the head there. Judged in this order: ``conflict``,
+        ``no base``, ``busy``.
+        """
+        for run in runs:
+            for name, value in (("thread_id", run.thread_id), ("run_id", run.run_id), ("graph", run.graph)):
+                check_id(name, value)
+        return self._submit(runs, self._now()) if runs else []
+
+    def claim(
+        self,
+        holder: str,
+        slot: str,
+        wants: Sequence[tuple[str, str]],
+        *,
+        holds: Sequence[str] = (),
+        published: Sequence[str] = (),
+    ) -> list[ClaimAnswer]:
+        """Claim tasks for one slot of one holder, each under a token of the caller's.
+
+        Refused, in this order: ``holder <status>`` (not registered: ``holder unknown``; dead or stopped: beat first),
+        ``missing``, ``run <status>``, the task's status.
+
+        Parameters
+            wants      pairs of (task_id, token). The first is taken as *started*; the others start when the caller gets
+                       there (a crash is charged to what had started).
+            holds      tokens that this slot still works under. Its other claims end: they are ready again.
+            published  ids of tasks whose publishing is known to have succeeded: their ``next_publish`` moves one
+                       step further, if they are still ready and were never published again.
+
+        A ready task of a queued or running run is claimed: attempt + 1; the run becomes ``running``. The same token
+        again is ``already``. Everything else is refused with its reason. A ready task that still had a token (its worker
+        was lost) gets a ``lost`` entry in its attempts.
+        """
+        return self._claim(holder, slot, wants, holds, published, self._now()) if wants or published else []
+
+    def finish(self, holder: str, slot: str, outcomes: Sequence[Outcome]) -> list[FinishAnswer]:
+        """End attempts under their tokens; each outcome is judged on its own, all in one transaction.
+
+        Judged in this order: an unknown task is refused as ``missing``; a token that already ended it is ``already``
+        (and gets its advance claim once more, while it holds it); another's token is ``fenced``; a settled run refuses
+        with ``run <status>``; a claim that has ended otherwise is ``fenced``; a settle for a node with siblings is
+        refused as ``not alone``, one whose first checkpoint does not extend the head as ``head moved``. A refused
+        outcome changes nothing.
+
+        A node that is ``done`` brings a settle or an advance id and token; an advance that is ``done`` brings a settle.
+        """
+        for outcome in outcomes:
+            check_outcome(outcome)
+        return self._finish(holder, slot, outcomes, self._now()) if outcomes else []
+
+    def beat(self, worker: Worker, *, published: Sequence[str] = ()) -> BeatAnswer:
+        """Register a worker or renew its lease (``now + lease``).
+
+        One that had been declared dead is alive again, and what nobody claimed in between is its own again.
+        """
+        check_id("worker_id", worker.worker_id)
+        return self._beat(worker, published, self._now())
+
+    def release(
+        self, holder: str, *, slots: Sequence[str] | None = None, crashed: bool = False, final: bool = False
+    ) -> list[TaskRef]:
+        """Give up the claims of a holder's slots (``None``: of all), and say which tasks are ready again.
+
+        Their tokens are void. ``crashed``: the process is known to be dead; a started attempt is charged with it and
+        after ``max_crashes`` the task fails as ``WorkerLost`` (and counts down). ``final``: the holder itself is over:
+        ``stopped``, or ``dead`` with ``crashed``. Released tasks are due at once and count as recovered.
+        """
+        return self._release(holder, slots, crashed, final, self._now())
+
+    def postpone(self, task_ids: Sequence[str], delay: float) -> None:
+        """Set ``next_publish`` of ready tasks to ``now + delay`` seconds (0: due at once)."""
+        if task_ids:
+            self._postpone(task_ids, delay, self._now())
+
+    def sweep(self, *, observed: float = float("inf")) -> SweepReport:
+        """Declare dead the workers whose lease is over, wake timers that are due, and count what waits.
+
+        ``observed`` is for how many seconds the caller has seen this store answer without a gap: a worker is declared
+        dead only when that is at least its lease, so that an outage of the store kills nobody. Every task that is
+        claimed by a holder who is not alive or stopping (dead, stopped or never registered: one that died may still
+        have finished and so have taken an advance) is ready (recovered, due at once) but keeps its token until it is
+        claimed anew.
+        """
+        return self._sweep(observed, self._now())
+
+    def due(
+        self, *, limit: int = 100, queue: str | None = None, priority: str | None = None, published_before: float | None = None
+    ) -> list[TaskRef]:
+        """Pick ready tasks to publish, oldest ``next_publish`` first, and push each one's ``next_publish`` on.
+
+        The push is ``grace * 2**publishes``, at most ``max_backoff`` seconds, in the same statement, so that any number
+        of sweeps never pick one twice. With ``published_before`` (a store time) those made before it are picked even
+        when not due: for a queue that was seen empty. ``queue`` and ``priority`` narrow the choice; a recovered task
+        counts as priority ``high`` here and in the refs.
+        """
+        return self._due(limit, queue, priority, published_before, self._now())
+
+    def cancel(self, run_ids: Sequence[str], *, reason: str = "") -> list[Answer]:
+        """Settle runs as ``cancelled``: their open tasks are cancelled, later finishes are refused.
+
+        A run that is cancelled is ``already``; one that succeeded or failed is refused with its status.
+        """
+        return self._cancel(run_ids, reason, self._now()) if run_ids else []
+
+    def replay(self, run_id: str, replacements: Sequence[tuple[str, str]]) -> Answer:
+        """Let a failed run go on: each failed task of its open superstep is replaced by a new one.
+
+        ``replacements`` are pairs (failed task's id, new task's id). The new task is ready, with the old one's node, path
+        and argument; outputs of finished siblings stay. The run is ``queued`` again, ``replays`` + 1, and its thread's
+        active run. Refused: ``run <status>`` when it has not failed, ``busy`` when another run is active,
+        ``head moved`` when the thread has gone on since, ``stale`` when the replacements do not name exactly the
+        failed tasks of the superstep. ``already`` when the first new task exists.
+        """
+        return self._replay(run_id, replacements, self._now())
+
+    def resume(self, run_id: str) -> Answer:
+        """Let an interrupted run go on: its interrupted tasks become ready, without a token or holder, and are counted.
+
+        ``already`` when it is queued or running; any other status but ``interrupted`` is refused as ``run <status>``.
+        """
+        return self._resume(run_id, self._now())
+
+    def hint(self, thread_id: str, ids: Sequence[str]) -> None:
+        """Tell the store which thread these run and task ids belong to; stores that need no such help ignore it."""
+
+    # ---------------------------------------------------------------- reading
+
+    def holds(self, task_id: str, token: str) -> bool:
+        """Whether a finish under this token would still be taken: the token stands and the run has not settled."""
+        return self._holds(task_id, token)
+
+    def get_run(self, run_id: str) -> Run | None:
+        """The run, or ``None``."""
+        return self._get_run(run_id)
+
+    def newest_run(self, thread_id: str) -> Run | None:
+        """The run that was submitted last on the thread, or ``None``."""
+        page = self.list_runs(RunFilter(thread_id=thread_id, limit=1))
+        return page.runs[0] if page.runs else None
+
+    def list_runs(self, filter: RunFilter = RunFilter()) -> RunPage:  # noqa: B008 - frozen
+        """Runs that match, newest first, ``limit`` (1 to 1000) at a time."""
+        if not 1 <= filter.limit <= 1000:
+            raise InputError(f"limit is {filter.limit}: take a number from 1 to 1000 and page with the cursor")
+        return self._list_runs(filter)
+
+    def list_tasks(self, run_id: str) -> list[Task]:
+        """All tasks of a run in the order they were made."""
+        return self._list_tasks(run_id)
+
+    def head(self, thread_id: str, ns: str = "") -> Checkpointed | None:
+        """The newest checkpoint of a thread and namespace: the one its head names."""
+        return self._head(thread_id, ns)
+
+    def get_checkpoint(self, checkpoint_id: str) -> Checkpointed | None:
+        return self._get_checkpoint(checkpoint_id)
+
+    def list_checkpoints(
+        self, thread_id: str, *, ns: str | None = "", before: int | None = None, limit: int | None = None
+    ) -> list[Checkpointed]:
+        """Checkpoints of a thread, newest first by ``seq``; ``before``: only those with a smaller ``seq``."""
+        return self._list_checkpoints(thread_id, ns, before, limit)
+
+    def get_blobs(self, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]:
+        """The thread's blobs with these digests; missing ones are left out."""
+        return self._get_blobs(thread_id, digests) if digests else {}
+
+    def list_workers(self) -> list[Worker]:
+        """Every worker that the ledger still remembers, newest start first."""
+        return self._list_workers()
+
+    def backlogs(self) -> list[QueueBacklog]:
+        """Ready tasks by queue and priority, without changing anything; sorted by both."""
+        return self._backlogs(self._now())
+
+    # ---------------------------------------------------------------- primitives of a backend
+
+    @abstractmethod
+    def _submit(self, runs: Sequence[NewRun], now: float | None) -> list[SubmitAnswer]: ...
+    @abstractmethod
+    def _claim(
+        self, holder: str, slot: str, wants: Sequence[tuple[str, str]], holds: Sequence[str], published: Sequence[str],
+        now: float | None,
+    ) -> list[ClaimAnswer]: ...
+    @abstractmethod
+    def _finish(self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None) -> list[FinishAnswer]: ...
+    @abstractmethod
+    def _beat(self, worker: Worker, published: Sequence[str], now: float | None) -> BeatAnswer: ...
+    @abstractmethod
+    def _release(
+        self, holder: str, slots: Sequence[str] | None, crashed: bool, final: bool, now: float | None
+    ) -> list[TaskRef]: ...
+    @abstractmethod
+    def _postpone(self, task_ids: Sequence[str], delay: float, now: float | None) -> None: ...
+    @abstractmethod
+    def _sweep(self, observed: float, now: float | None) -> SweepReport: ...
+    @abstractmethod
+    def _due(
+        self, limit: int, queue: str | None, priority: str | None, published_before: float | None, now: float | None
+    ) -> list[TaskRef]: ...
+    @abstractmethod
+    def _backlogs(self, now: float | None) -> list[QueueBacklog]: ...
+    @abstractmethod
+    def _cancel(self, run_ids: Sequence[str], reason: str, now: float | None) -> list[Answer]: ...
+    @abstractmethod
+    def _replay(self, run_id: str, replacements: Sequence[tuple[str, str]], now: float | None) -> Answer: ...
+    @abstractmethod
+    def _resume(self, run_id: str, now: float | None) -> Answer: ...
+    @abstractmethod
+    def _holds(self, task_id: str, token: str) -> bool: ...
+    @abstractmethod
+    def _get_run(self, run_id: str) -> Run | None: ...
+    @abstractmethod
+    def _list_runs(self, filter: RunFilter) -> RunPage: ...
+    @abstractmethod
+    def _list_tasks(self, run_id: str) -> list[Task]: ...
+    @abstractmethod
+    def _head(self, thread_id: str, ns: str) -> Checkpointed | None: ...
+    @abstractmethod
+    def _get_checkpoint(self, checkpoint_id: str) -> Checkpointed | None: ...
+    @abstractmethod
+    def _list_checkpoints(
+        self, thread_id: str, ns: str | None, before: int | None, limit: int | None
+    ) -> list[Checkpointed]: ...
+    @abstractmethod
+    def _get_blobs(self, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]: ...
+    @abstractmethod
+    def _list_workers(self) -> list[Worker]: ...
+
+
+def check_outcome(outcome: Outcome) -> None:
+    """Raise InputError for an outcome that no ledger could judge."""
+    settle = outcome.settle
+    if outcome.ending != "done" and settle is not None:
+        raise InputError(f"task {outcome.task_id}: an outcome that is {outcome.ending!r} cannot bring a settle")
+    if settle is not None:
+        if not settle.checkpoints:
+            raise InputError(f"task {outcome.task_id}: its settle has no checkpoint")
+        waiting = {task.status for task in settle.tasks}
+        fits = {"running": waiting == {"ready"}, "interrupted": waiting == {"interrupted"}, "succeeded": not waiting}
+        if not fits[settle.run_status]:
+            raise InputError(
+                f"task {outcome.task_id}: a settle to {settle.run_status!r} does not fit tasks that are {sorted(waiting)}"
+            )
+    elif outcome.ending != "retry" and not (outcome.advance_id and outcome.advance_token):
+        raise InputError(f"task {outcome.task_id}: an outcome without a settle needs advance_id and advance_token")
+
+
+def check_id(name: str, value: str) -> None:
+    """Raise InputError unless ``value`` is 1 to 255 printable characters."""
+    if not value or len(value) > MAX_ID or not value.isprintable():
+        shown = value if len(value) <= 40 else value[:40] + "…"
+        raise InputError(f"{name} is {shown!r}: it needs 1 to {MAX_ID} printable characters")

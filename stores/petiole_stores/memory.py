@@ -1,0 +1,776 @@
+"""The memory store: the whole contract in plain Python, for tests and ``graph.invoke`` in one process.
+
+A peer of the real stores and the model that they are tested against (the differential test): read it to know what an
+operation does. Everything happens under one lock; records are copied on the way in and out.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from petiole_stores.records import (
+    ADVANCE_PATH,
+    ENDED,
+    RUNNABLE,
+    SETTLED,
+    Answer,
+    Attempt,
+    BeatAnswer,
+    Blob,
+    Checkpointed,
+    Claim,
+    ClaimAnswer,
+    FinishAnswer,
+    NewCheckpoint,
+    NewRun,
+    NewTask,
+    Outcome,
+    Output,
+    QueueBacklog,
+    Run,
+    RunFilter,
+    RunPage,
+    Settle,
+    SubmitAnswer,
+    SweepReport,
+    Task,
+    TaskRef,
+    Worker,
+)
+from petiole_stores.store import Store, StoreUrl
+
+WORKERS_KEPT = 7 * 86400.0
+
+
+@dataclass
+class _Head:
+    """The end of one thread's namespace: its newest checkpoint and the superstep that follows it."""
+
+    checkpoint_id: str | None = None
+    run_id: str | None = None
+    open: int = 0
+    width: int = 0
+
+
+@dataclass
+class _Thread:
+    active_run: str | None = None
+    heads: dict[str, _Head] = field(default_factory=dict)
+    blobs: dict[str, Blob] = field(default_factory=dict)
+
+
+class MemoryStore(Store):
+    """``memory://``: everything in this process, gone with it; refused where several processes must share a store."""
+
+    shared = False
+
+    def __init__(self, url: StoreUrl | str = "memory://", *, clock: Callable[[], float] | None = None) -> None:
+        super().__init__(url)
+        self.clock = clock
+        self._lock = threading.RLock()
+        self._seq = 0
+        self._threads: dict[str, _Thread] = {}
+        self._runs: dict[str, Run] = {}
+        self._tasks: dict[str, Task] = {}
+        self._run_tasks: dict[str, list[str]] = {}
+        self._checkpoints: dict[str, Checkpointed] = {}
+        self._workers: dict[str, Worker] = {}
+        self._held: dict[str, set[str]] = {}
+
+    # ---------------------------------------------------------------- submit
+
+    def _submit(self, runs: Sequence[NewRun], now: float | None) -> list[SubmitAnswer]:
+        with self._lock:
+            at = _time(now)
+            return [self._submit_one(run, at) for run in runs]
+
+    def _submit_one(self, new: NewRun, now: float) -> SubmitAnswer:
+        known = self._runs.get(new.run_id)
+        if known is not None:
+            same = known.request_digest == new.request_digest
+            return SubmitAnswer(
+                run_id=known.run_id,
+                thread_id=known.thread_id,
+                result="already" if same else "refused",
+                reason="" if same else "conflict",
+                publish=self._ready_refs(known.run_id) if same else [],
+            )
+        thread = self._threads.get(new.thread_id)
+        active = thread.active_run if thread else None
+        answer = SubmitAnswer(run_id=new.run_id, thread_id=new.thread_id, result="refused")
+        if new.base_id is not None:
+            base = self._checkpoints.get(new.base_id)
+            if base is None or base.thread_id != new.thread_id or base.ns:
+                answer.reason = "no base"
+                return answer
+        if active is not None and new.if_busy == "reject":
+            answer.reason, answer.active_run = "busy", active
+            return answer
+        thread = self._threads.setdefault(new.thread_id, _Thread())
+        self._seq += 1
+        run = Run(
+            **{name: getattr(new, name) for name in _RUN_FIELDS},
+            tags=list(new.tags),
+            status="queued",
+            created_at=now,
+            seq=self._seq,
+        )
+        self._runs[run.run_id] = run
+        self._put_blobs(thread, new.blobs)
+        start = self._insert_task(new.start, run, None, now)
+        start.status, start.next_publish, start.published_at = "parked", None, None
+        answer.result = "committed"
+        if active is None:
+            self._activate(run, now)
+            answer.publish = self._ready_refs(run.run_id)
+        return answer
+
+    def _activate(self, run: Run, now: float) -> None:
+        """Make ``run`` its thread's active one: its start task is ready, or waits for ``run_at``."""
+        thread = self._threads[run.thread_id]
+        thread.active_run = run.run_id
+        head = thread.heads.setdefault("", _Head())
+        if run.base_id is not None:
+            head.checkpoint_id = run.base_id
+        head.run_id, head.open, head.width = run.run_id, 1, 1
+        start = self._tasks[self._run_tasks[run.run_id][0]]
+        start.checkpoint_id = head.checkpoint_id
+        if run.run_at is not None and run.run_at > now:
+            run.status, start.run_at = "waiting", run.run_at
+        else:
+            run.status = "queued"
+            self._make_ready(start, now)
+
+    # ---------------------------------------------------------------- claim
+
+    def _claim(
+        self,
+        holder: str,
+        slot: str,
+        wants: Sequence[tuple[str, str]],
+        holds: Sequence[str],
+        published: Sequence[str],
+        now: float | None,
+    ) -> list[ClaimAnswer]:
+        with self._lock:
+            at = _time(now)
+            worker = self._workers.get(holder)
+            status = worker.status if worker else "unknown"
+            if status not in ("alive", "stopping"):
+                return [ClaimAnswer(task_id=task_id, result="refused", reason=f"holder {status}") for task_id, _ in wants]
+            kept = {*holds, *(token for _, token in wants)}
+            for task in self._claims_of(holder, {slot}):
+                if task.status == "claimed" and task.token not in kept:
+                    self._log_attempt(task, "lost", at)
+                    self._give_back(task, at)
+            answers = [
+                self._claim_one(holder, slot, task_id, token, index == 0, at) for index, (task_id, token) in enumerate(wants)
+            ]
+            for task_id in published:
+                ready = self._tasks.get(task_id)
+                if ready is not None and ready.status == "ready" and ready.publishes == 0:
+                    self._push_publish(ready, at)
+            return answers
+
+    def _claim_one(self, holder: str, slot: str, task_id: str, token: str, first: bool, now: float) -> ClaimAnswer:
+        task = self._tasks.get(task_id)
+        answer = ClaimAnswer(task_id=task_id, result="refused", reason="missing")
+        if task is None:
+            return answer
+        run = self._runs[task.run_id]
+        if run.status not in RUNNABLE:
+            answer.reason = f"run {run.status}"
+        elif task.status == "claimed" and task.token == token:
+            return ClaimAnswer(task_id=task_id, result="already", claim=self._claim_record(task))
+        elif task.status != "ready":
+            answer.reason = task.status
+        else:
+            if task.token is not None:
+                self._log_attempt(task, "lost", now)
+            task.status, task.token, task.holder, task.slot = "claimed", token, holder, slot
+            task.attempt += 1
+            self._held.setdefault(holder, set()).add(task_id)
+            task.started, task.claimed_at, task.next_publish = first, now, None
+            if run.status == "queued":
+                run.status = "running"
+                run.started_at = run.started_at or now
+            return ClaimAnswer(task_id=task_id, result="committed", claim=self._claim_record(task))
+        return answer
+
+    def _claim_record(self, task: Task) -> Claim:
+        head = self._threads[task.thread_id].heads[task.ns]
+        outputs = []
+        if task.kind == "advance":
+            done = [t for t in self._superstep(task) if t.kind == "node" and t.status == "done"]
+            outputs = [
+                Output(path=t.path, node=t.node, output=t.output or "null") for t in sorted(done, key=lambda t: t.path)
+            ]
+        base = self._checkpoints[task.checkpoint_id] if task.checkpoint_id else None
+        return Claim(task=_copy(task), run=replace(self._runs[task.run_id]), base=base, width=head.width, outputs=outputs)
+
+    # ---------------------------------------------------------------- finish
+
+    def _finish(self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None) -> list[FinishAnswer]:
+        with self._lock:
+            at = _time(now)
+            return [self._finish_one(holder, slot, outcome, at) for outcome in outcomes]
+
+    def _finish_one(self, holder: str, slot: str, outcome: Outcome, now: float) -> FinishAnswer:
+        answer = FinishAnswer(task_id=outcome.task_id, result="refused", reason="missing")
+        task = self._tasks.get(outcome.task_id)
+        if task is None:
+            return answer
+        run = self._runs[task.run_id]
+        thread = self._threads[task.thread_id]
+        head = thread.heads.get(task.ns, _Head())
+        answer.open, answer.run_status = head.open, run.status
+        if task.done_token == outcome.token:
+            advance = self._tasks.get(outcome.advance_id)
+            if advance and advance.status == "claimed" and advance.token == outcome.advance_token:
+                answer.advance = self._claim_record(advance)
+            answer.result, answer.reason = "already", ""
+            return answer
+        answer.reason = self._refusal(outcome, task, run, head)
+        if answer.reason:
+            return answer
+        answer.result = "committed"
+        self._put_blobs(thread, outcome.blobs)
+        if outcome.ending == "retry":
+            self._retry(task, outcome, now)
+            return answer
+        task.status, task.ended_at, task.done_token = outcome.ending, now, outcome.token
+        task.output, task.error = outcome.output, outcome.error
+        head.open -= 1
+        if outcome.settle is not None:
+            answer.publish = self._settle(holder, slot, task, run, head, outcome.settle, now)
+        elif head.open == 0:
+            answer.publish = self._close(task, run, now)
+            if run.status == "running":
+                advance = self._insert_advance(task, run, outcome, now)
+                advance.status, advance.token, advance.attempt = "claimed", outcome.advance_token, 1
+                advance.holder, advance.slot, advance.claimed_at, advance.started = holder, slot, now, True
+                advance.next_publish = advance.published_at = None
+                self._held.setdefault(holder, set()).add(advance.task_id)
+                head.open = 1
+                answer.advance = self._claim_record(advance)
+        answer.open, answer.run_status = head.open, run.status
+        return answer
+
+    def _refusal(self, outcome: Outcome, task: Task, run: Run, head: _Head) -> str:
+        if task.token != outcome.token:
+            return "fenced"
+        if run.status in SETTLED:
+            return f"run {run.status}"
+        if task.status not in ("claimed", "ready"):
+            return "fenced"
+        if outcome.settle is not None:
+            if task.kind == "node" and head.width != 1:
+                return "not alone"
+            if head.checkpoint_id != outcome.settle.checkpoints[0].parent_id:
+                return "head moved"
+        return ""
+
+    def _retry(self, task: Task, outcome: Outcome, now: float) -> None:
+        task.failures += 1
+        self._log_attempt(task, "retry", now, outcome.error)
+        task.done_token, task.token, task.holder, task.slot = outcome.token, None, None, None
+        task.error = outcome.error
+        if outcome.delay > 0:
+            task.status, task.run_at, task.next_publish = "parked", now + outcome.delay, None
+        else:
+            self._make_ready(task, now)
+
+    def _settle(
+        self, holder: str, slot: str, task: Task, run: Run, head: _Head, settle: Settle, now: float
+    ) -> list[TaskRef]:
+        for checkpoint in settle.checkpoints:
+            self._insert_checkpoint(checkpoint, run.thread_id, run.run_id, now)
+            head.checkpoint_id = checkpoint.checkpoint_id
+        if not task.ns:
+            run.checkpoint_id = head.checkpoint_id
+        for new in settle.tasks:
+            made = self._insert_task(new, run, head.checkpoint_id, now)
+            if new.token is not None:
+                made.status, made.token, made.holder, made.slot = "claimed", new.token, holder, slot
+                made.attempt, made.started, made.claimed_at = 1, True, now
+                made.next_publish = made.published_at = None
+                self._held.setdefault(holder, set()).add(made.task_id)
+        head.width = len(settle.tasks)
+        head.open = sum(new.status == "ready" for new in settle.tasks)
+        if settle.run_status == "succeeded":
+            return self._end_run(run, "succeeded", now)
+        run.status = settle.run_status
+        return []
+
+    def _close(self, task: Task, run: Run, now: float) -> list[TaskRef]:
+        """Decide what becomes of a run whose superstep has no open task; it stays ``running`` if all went well."""
+        ended = [t for t in self._superstep(task) if not t.replaced]
+        failed = sorted((t for t in ended if t.status == "failed"), key=lambda t: t.path)
+        if failed:
+            return self._end_run(run, "failed", now, failed[0].error)
+        if any(t.status == "interrupted" for t in ended):
+            run.status = "interrupted"
+        elif any(t.status == "cancelled" for t in ended):
+            return self._end_run(run, "cancelled", now)
+        return []
+
+    def _insert_advance(self, task: Task, run: Run, outcome: Outcome, now: float) -> Task:
+        new = NewTask(
+            task_id=outcome.advance_id,
+            path=ADVANCE_PATH,
+            node=ADVANCE_PATH,
+            kind="advance",
+            ns=task.ns,
+            queue=outcome.advance_queue,
+            priority=task.priority,
+        )
+        return self._insert_task(new, run, task.checkpoint_id, now)
+
+    def _end_run(self, run: Run, status: str, now: float, error: str | None = None) -> list[TaskRef]:
+        """Settle a run; if it was active, the thread's next queued run starts. Returns what to publish."""
+        run.status, run.ended_at, run.error = status, now, error  # type: ignore[assignment]
+        thread = self._threads[run.thread_id]
+        if thread.active_run != run.run_id:
+            return []
+        thread.active_run = None
+        queued = [r for r in self._runs.values() if r.thread_id == run.thread_id and r.status == "queued"]
+        if not queued:
+            return []
+        chosen = min(queued, key=lambda r: r.seq)
+        self._activate(chosen, now)
+        return self._ready_refs(chosen.run_id)
+
+    # ---------------------------------------------------------------- workers
+
+    def _beat(self, worker: Worker, published: Sequence[str], now: float | None) -> BeatAnswer:
+        with self._lock:
+            at = _time(now)
+            known = self._workers.get(worker.worker_id)
+            revived = known is not None and known.status == "dead"
+            self._workers[worker.worker_id] = replace(
+                worker, started_at=known.started_at if known else at, beat_at=at, expires_at=at + worker.lease
+            )
+            if revived:
+                for task in self._claims_of(worker.worker_id, None):
+                    if task.status == "ready":
+                        task.status, task.next_publish = "claimed", None
+            for task_id in published:
+                ready = self._tasks.get(task_id)
+                if ready is not None and ready.status == "ready" and ready.publishes == 0:
+                    self._push_publish(ready, at)
+            claims = sorted(t.task_id for t in self._claims_of(worker.worker_id, None) if t.status == "claimed")
+            return BeatAnswer(now=at, revived=revived, claims=claims)
+
+    def _release(
+        self, holder: str, slots: Sequence[str] | None, crashed: bool, final: bool, now: float | None
+    ) -> list[TaskRef]:
+        with self._lock:
+            at = _time(now)
+            publish: list[TaskRef] = []
+            for task in self._claims_of(holder, None if slots is None else set(slots)):
+                charged = crashed and task.started
+                task.crashes += charged
+                self._log_attempt(task, "crashed" if charged else "released", at)
+                if charged and task.crashes >= self.max_crashes:
+                    publish += self._fail_lost(task, at)
+                else:
+                    self._give_back(task, at)
+                    publish.append(self._ref(task))
+            worker = self._workers.get(holder)
+            if final and worker is not None:
+                worker.status, worker.expires_at = ("dead" if crashed else "stopped"), at
+            return publish
+
+    def _fail_lost(self, task: Task, now: float) -> list[TaskRef]:
+        """A poison task: its process died under it too often. It fails and counts down as any other."""
+        message = f"its worker process died {task.crashes} times while it ran (max_crashes = {self.max_crashes})"
+        task.status, task.ended_at, task.next_publish = "failed", now, None
+        task.error = json.dumps({"type": "WorkerLost", "message": message, "node": task.node, "attempt": task.attempt})
+        task.token = None
+        run = self._runs[task.run_id]
+        head = self._threads[task.thread_id].heads[task.ns]
+        head.open -= 1
+        return self._close(task, run, now) if head.open == 0 else []
+
+    def _list_workers(self) -> list[Worker]:
+        with self._lock:
+            return [replace(w) for w in sorted(self._workers.values(), key=lambda w: w.started_at, reverse=True)]
+
+    # ---------------------------------------------------------------- sweep
+
+    def _postpone(self, task_ids: Sequence[str], delay: float, now: float | None) -> None:
+        with self._lock:
+            at = _time(now)
+            for task_id in task_ids:
+                task = self._tasks.get(task_id)
+                if task is not None and task.status == "ready":
+                    task.next_publish = at + delay
+
+    def _sweep(self, observed: float, now: float | None) -> SweepReport:
+        with self._lock:
+            at = _time(now)
+            report = SweepReport(now=at)
+            for worker in list(self._workers.values()):
+                if worker.status in ("alive", "stopping") and worker.expires_at < at and observed >= worker.lease:
+                    worker.status = "dead"
+                    report.died.append(worker.worker_id)
+                elif worker.status in ("dead", "stopped") and worker.expires_at < at - WORKERS_KEPT:
+                    del self._workers[worker.worker_id]
+            living = {w.worker_id for w in self._workers.values() if w.status in ("alive", "stopping")}
+            for task in self._tasks.values():
+                if task.status == "claimed" and task.holder not in living:
+                    task.status, task.next_publish, task.recovered = "ready", at, True
+                if task.status == "parked" and task.run_at is not None and task.run_at <= at:
+                    self._make_ready(task, at)
+                    task.next_publish = at
+                    run = self._runs[task.run_id]
+                    run.status = "queued" if run.status == "waiting" else run.status
+                    report.woken += 1
+            report.died.sort()
+            report.backlogs = self._backlogs(at)
+            return report
+
+    def _backlogs(self, now: float | None) -> list[QueueBacklog]:
+        with self._lock:
+            at = _time(now)
+            found: dict[tuple[str, str], QueueBacklog] = {}
+            for task in self._tasks.values():
+                if task.status != "ready" or self._runs[task.run_id].status not in RUNNABLE:
+                    continue
+                ref = self._ref(task)
+                backlog = found.setdefault(
+                    (ref.queue, ref.priority),
+                    QueueBacklog(queue=ref.queue, priority=ref.priority, ready=0, due=0, oldest=task.created_at),
+                )
+                backlog.ready += 1
+                backlog.due += task.next_publish is not None and task.next_publish <= at
+                backlog.oldest = min(backlog.oldest or task.created_at, task.created_at)
+            return [found[key] for key in sorted(found)]
+
+    def _due(
+        self, limit: int, queue: str | None, priority: str | None, published_before: float | None, now: float | None
+    ) -> list[TaskRef]:
+        with self._lock:
+            at = _time(now)
+
+            def wanted(task: Task) -> bool:
+                if task.status != "ready" or task.next_publish is None:
+                    return False
+                if self._runs[task.run_id].status not in RUNNABLE:
+                    return False
+                ref = self._ref(task)
+                if queue not in (None, ref.queue) or priority not in (None, ref.priority):
+                    return False
+                early = published_before is not None and (task.published_at or 0.0) < published_before
+                return early or task.next_publish <= at
+
+            picked = sorted(filter(wanted, self._tasks.values()), key=lambda t: t.next_publish or 0.0)[:limit]
+            for task in picked:
+                self._push_publish(task, at)
+            return [self._ref(task) for task in picked]
+
+    # ---------------------------------------------------------------- cancel, replay, resume
+
+    def _cancel(self, run_ids: Sequence[str], reason: str, now: float | None) -> list[Answer]:
+        with self._lock:
+            at = _time(now)
+            return [self._cancel_one(run_id, reason, at) for run_id in run_ids]
+
+    def _cancel_one(self, run_id: str, reason: str, now: float) -> Answer:
+        run = self._runs.get(run_id)
+        if run is None:
+            return Answer(run_id=run_id, result="refused", reason="missing")
+        if run.status in SETTLED:
+            if run.status == "cancelled":
+                return Answer(run_id=run_id, result="already")
+            return Answer(run_id=run_id, result="refused", reason=f"run {run.status}")
+        for task in self._tasks_of(run_id):
+            if task.status not in ENDED or task.status == "interrupted":
+                task.status, task.ended_at, task.next_publish, task.run_at = "cancelled", now, None, None
+        for head in self._threads[run.thread_id].heads.values():
+            if head.run_id == run_id:
+                head.open = 0
+        error = json.dumps({"type": "Cancelled", "message": reason}) if reason else None
+        return Answer(run_id=run_id, result="committed", publish=self._end_run(run, "cancelled", now, error))
+
+    def _replay(self, run_id: str, replacements: Sequence[tuple[str, str]], now: float | None) -> Answer:
+        with self._lock:
+            at = _time(now)
+            run = self._runs.get(run_id)
+            answer = Answer(run_id=run_id, result="refused")
+            if run is None:
+                answer.reason = "missing"
+                return answer
+            if replacements and replacements[0][1] in self._tasks:
+                answer.result = "already"
+                return answer
+            thread = self._threads[run.thread_id]
+            failed = [t for t in self._tasks_of(run_id) if t.status == "failed" and not t.replaced]
+            stale = any(
+                (head := thread.heads.get(t.ns)) is None
+                or head.run_id != run_id
+                or head.checkpoint_id != t.checkpoint_id
+                for t in failed
+            )
+            if run.status != "failed":
+                answer.reason = f"run {run.status}"
+            elif thread.active_run is not None:
+                answer.reason = "busy"
+            elif stale:
+                answer.reason = "head moved"
+            elif not failed or {t.task_id for t in failed} != {old for old, _ in replacements}:
+                answer.reason = "stale"
+            if answer.reason:
+                return answer
+            for old_id, new_id in replacements:
+                old = self._tasks[old_id]
+                old.replaced = True
+                new = NewTask(
+                    task_id=new_id, path=old.path, node=old.node, kind=old.kind, ns=old.ns, queue=old.queue,
+                    priority=old.priority, arg=old.arg,
+                )  # fmt: skip
+                self._insert_task(new, run, old.checkpoint_id, at)
+                thread.heads[old.ns].open += 1
+            run.status, run.ended_at, run.error = "queued", None, None
+            run.replays += 1
+            thread.active_run = run_id
+            answer.result, answer.publish = "committed", self._ready_refs(run_id)
+            return answer
+
+    def _resume(self, run_id: str, now: float | None) -> Answer:
+        with self._lock:
+            at = _time(now)
+            run = self._runs.get(run_id)
+            if run is None:
+                return Answer(run_id=run_id, result="refused", reason="missing")
+            if run.status in RUNNABLE:
+                return Answer(run_id=run_id, result="already")
+            if run.status != "interrupted":
+                return Answer(run_id=run_id, result="refused", reason=f"run {run.status}")
+            for task in self._tasks_of(run_id):
+                if task.status == "interrupted":
+                    self._threads[run.thread_id].heads[task.ns].open += 1
+                    task.ended_at = task.token = task.holder = task.slot = None
+                    self._make_ready(task, at)
+            run.status = "running"
+            return Answer(run_id=run_id, result="committed", publish=self._ready_refs(run_id))
+
+    # ---------------------------------------------------------------- reading
+
+    def _holds(self, task_id: str, token: str) -> bool:
+        with self._lock:
+            task = self._tasks.get(task_id)
+            if task is None or task.token != token or task.status not in ("claimed", "ready"):
+                return False
+            return self._runs[task.run_id].status not in SETTLED
+
+    def _get_run(self, run_id: str) -> Run | None:
+        with self._lock:
+            run = self._runs.get(run_id)
+            return replace(run) if run else None
+
+    def _list_runs(self, filter: RunFilter) -> RunPage:
+        def matches(run: Run) -> bool:
+            return (
+                filter.graph in (None, run.graph)
+                and (not filter.status or run.status in filter.status)
+                and filter.thread_id in (None, run.thread_id)
+                and (filter.tag is None or filter.tag in run.tags)
+                and (filter.since is None or run.created_at >= filter.since)
+                and (filter.until is None or run.created_at < filter.until)
+                and (filter.cursor is None or run.seq < int(filter.cursor))
+            )
+
+        with self._lock:
+            found = sorted(filter_runs(matches, self._runs.values()), key=lambda r: r.seq, reverse=True)
+            page = [replace(run) for run in found[: filter.limit]]
+            return RunPage(runs=page, next=str(page[-1].seq) if len(found) > filter.limit else None)
+
+    def _list_tasks(self, run_id: str) -> list[Task]:
+        with self._lock:
+            return [_copy(task) for task in self._tasks_of(run_id)]
+
+    def _head(self, thread_id: str, ns: str) -> Checkpointed | None:
+        with self._lock:
+            thread = self._threads.get(thread_id)
+            head = thread.heads.get(ns) if thread else None
+            return self._checkpoints.get(head.checkpoint_id) if head and head.checkpoint_id else None
+
+    def _get_checkpoint(self, checkpoint_id: str) -> Checkpointed | None:
+        with self._lock:
+            return self._checkpoints.get(checkpoint_id)
+
+    def _list_checkpoints(
+        self, thread_id: str, ns: str | None, before: int | None, limit: int | None
+    ) -> list[Checkpointed]:
+        with self._lock:
+            found = [
+                c
+                for c in self._checkpoints.values()
+                if c.thread_id == thread_id and ns in (None, c.ns) and (before is None or c.seq < before)
+            ]
+            return sorted(found, key=lambda c: c.seq, reverse=True)[:limit]
+
+    def _get_blobs(self, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]:
+        with self._lock:
+            thread = self._threads.get(thread_id)
+            return {d: thread.blobs[d] for d in digests if d in thread.blobs} if thread else {}
+
+    # ---------------------------------------------------------------- checkpoints by hand
+
+    def _save(self, checkpoint: NewCheckpoint, thread_id: str, run_id: str | None, at: float, blobs: Sequence[Blob]) -> None:
+        with self._lock:
+            thread = self._threads.setdefault(thread_id, _Thread())
+            self._put_blobs(thread, blobs)
+            known = self._checkpoints.get(checkpoint.checkpoint_id)
+            self._insert_checkpoint(checkpoint, thread_id, run_id, at)
+            if known is not None:
+                self._checkpoints[checkpoint.checkpoint_id].seq = known.seq
+            elif thread.active_run is None:
+                thread.heads.setdefault(checkpoint.ns, _Head()).checkpoint_id = checkpoint.checkpoint_id
+
+    def _delete(self, checkpoint_id: str) -> bool:
+        with self._lock:
+            gone = self._checkpoints.get(checkpoint_id)
+            if gone is None:
+                return True
+            thread = self._threads[gone.thread_id]
+            if thread.active_run is not None:
+                return False
+            del self._checkpoints[checkpoint_id]
+            head = thread.heads.get(gone.ns)
+            if head is not None and head.checkpoint_id == checkpoint_id:
+                left = self._list_checkpoints(gone.thread_id, gone.ns, None, None)
+                parent = next((c.checkpoint_id for c in left if c.checkpoint_id == gone.parent_id), None)
+                head.checkpoint_id = parent or (left[0].checkpoint_id if left else None)
+            return True
+
+    def _clear(self, thread_id: str) -> bool:
+        with self._lock:
+            thread = self._threads.get(thread_id)
+            if thread is None:
+                return True
+            if thread.active_run is not None:
+                return False
+            for checkpoint_id in [c.checkpoint_id for c in self._checkpoints.values() if c.thread_id == thread_id]:
+                del self._checkpoints[checkpoint_id]
+            thread.heads.clear()
+            thread.blobs.clear()
+            return True
+
+    # ---------------------------------------------------------------- rows
+
+    def _insert_task(self, new: NewTask, run: Run, checkpoint_id: str | None, now: float) -> Task:
+        ready = new.status == "ready"
+        task = Task(
+            task_id=new.task_id,
+            run_id=run.run_id,
+            thread_id=run.thread_id,
+            ns=new.ns,
+            checkpoint_id=checkpoint_id,
+            path=new.path,
+            kind=new.kind,
+            node=new.node,
+            queue=new.queue,
+            priority=new.priority,
+            status=new.status,
+            arg=new.arg,
+            next_publish=now + self.grace if ready else None,
+            published_at=now if ready else None,
+            created_at=now,
+        )
+        self._tasks[task.task_id] = task
+        self._run_tasks.setdefault(run.run_id, []).append(task.task_id)
+        return task
+
+    def _insert_checkpoint(self, new: NewCheckpoint, thread_id: str, run_id: str | None, now: float) -> None:
+        self._seq += 1
+        fields = {name: getattr(new, name) for name in new.__struct_fields__}
+        stored = Checkpointed(**fields, thread_id=thread_id, run_id=run_id, created_at=now, seq=self._seq)
+        self._checkpoints[new.checkpoint_id] = stored
+
+    def _put_blobs(self, thread: _Thread, blobs: Iterable[Blob]) -> None:
+        for blob in blobs:
+            thread.blobs.setdefault(blob.digest, blob)
+
+    def _make_ready(self, task: Task, now: float) -> None:
+        task.status, task.run_at = "ready", None
+        task.next_publish, task.published_at, task.publishes = now + self.grace, now, 0
+
+    def _give_back(self, task: Task, now: float) -> None:
+        """A claim is void: ready again, due at once, on the fast lane."""
+        task.status, task.token, task.holder, task.slot = "ready", None, None, None
+        task.next_publish, task.recovered = now, True
+
+    def _push_publish(self, task: Task, now: float) -> None:
+        task.publishes += 1
+        task.published_at = now
+        task.next_publish = now + min(self.grace * 2.0 ** min(task.publishes, 30), self.max_backoff)
+
+    def _log_attempt(self, task: Task, outcome: str, now: float, error: str | None = None) -> None:
+        task.attempts.append(
+            Attempt(
+                attempt=task.attempt,
+                holder=task.holder,
+                slot=task.slot,
+                claimed_at=task.claimed_at,
+                ended_at=now,
+                outcome=outcome,  # type: ignore[arg-type]
+                error=error,
+            )
+        )
+
+    def _tasks_of(self, run_id: str) -> list[Task]:
+        return [self._tasks[task_id] for task_id in self._run_tasks.get(run_id, ())]
+
+    def _superstep(self, task: Task) -> list[Task]:
+        return [t for t in self._tasks_of(task.run_id) if t.ns == task.ns and t.checkpoint_id == task.checkpoint_id]
+
+    def _claims_of(self, holder: str, slots: set[str] | None) -> list[Task]:
+        """The tasks whose token is this holder's: claimed, or ready but not yet claimed anew; in id order."""
+        held = self._held.get(holder, set())
+        for task_id in list(held):
+            task = self._tasks[task_id]
+            if task.holder != holder or task.token is None or task.status not in ("claimed", "ready"):
+                held.discard(task_id)
+        return [t for t in map(self._tasks.__getitem__, sorted(held)) if slots is None or t.slot in slots]
+
+    def _ready_refs(self, run_id: str) -> list[TaskRef]:
+        return [self._ref(task) for task in self._tasks_of(run_id) if task.status == "ready"]
+
+    def _ref(self, task: Task) -> TaskRef:
+        run = self._runs[task.run_id]
+        return TaskRef(
+            task_id=task.task_id,
+            run_id=task.run_id,
+            thread_id=task.thread_id,
+            queue=task.queue,
+            priority="high" if task.recovered else task.priority,
+            graph=run.graph,
+            node=task.node,
+            version=run.version,
+        )
+
+
+_RUN_FIELDS = (
+    "run_id", "thread_id", "graph", "version", "fingerprint", "input", "base_id", "idempotency_key", "request_digest",
+    "config", "metadata", "run_at",
+)  # fmt: skip
+
+
+def filter_runs(matches: Callable[[Run], bool], runs: Iterable[Run]) -> list[Run]:
+    return [run for run in runs if matches(run)]
+
+
+def _time(now: float | None) -> float:
+    return time.time() if now is None else now
+
+
+def _copy(task: Task) -> Task:
+    return replace(task, attempts=list(task.attempts))

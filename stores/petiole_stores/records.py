@@ -1,0 +1,323 @@
+"""What a ledger takes and gives: plain records, the same for every backend.
+
+All of them are msgspec Structs, so that a backend may pass them through JSON or msgpack as they are. A *document* is a
+``str`` of JSON text made by :mod:`petiole_stores.serde`; ledgers store and return it without looking inside (a JSONB
+column may reorder its keys). Times are seconds since the Unix epoch by the *store's* clock; ids are made by clients.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from petiole_stores.serde.blob import Blob as Blob
+
+RunStatus = Literal[
+    "queued", "running", "waiting", "interrupted", "paused", "blocked", "succeeded", "failed", "cancelled"
+]
+TaskStatus = Literal["ready", "claimed", "parked", "interrupted", "done", "failed", "cancelled"]
+TaskKind = Literal["node", "advance"]
+Priority = Literal["high", "default", "low"]
+Result = Literal["committed", "already", "refused"]
+Ending = Literal["done", "failed", "interrupted", "cancelled", "retry"]
+
+#: A run in one of these will never run again unless it is replayed.
+SETTLED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+#: A run in one of these has tasks that workers may claim.
+RUNNABLE: frozenset[str] = frozenset({"queued", "running"})
+#: A task in one of these has been counted down.
+ENDED: frozenset[str] = frozenset({"done", "failed", "interrupted", "cancelled"})
+
+#: Path and node of the ``advance`` task that opens a run: it applies the input and plans the first superstep.
+START_PATH = "start"
+#: Path of the ``advance`` task that settles a superstep of several tasks.
+ADVANCE_PATH = "advance"
+
+
+class NewTask(msgspec.Struct, kw_only=True):
+    """A task to be inserted: ready to be claimed, unless ``status`` or ``token`` says otherwise."""
+
+    task_id: str
+    path: str
+    node: str
+    kind: TaskKind = "node"
+    ns: str = ""
+    queue: str = "petiole"
+    priority: Priority = "default"
+    arg: str | None = None  #: document of a Send's argument
+    status: Literal["ready", "interrupted"] = "ready"
+    #: set: inserted as already claimed under this token by the finish's holder and slot (``chain = "inline"``)
+    token: str | None = None
+
+
+class NewCheckpoint(msgspec.Struct, kw_only=True):
+    """A checkpoint to be inserted. ``state``, ``next``, ``control`` and ``metadata`` are documents."""
+
+    checkpoint_id: str
+    parent_id: str | None
+    ns: str = ""
+    step: int
+    source: str
+    node_names: list[str]
+    state: str
+    next: str = "[]"
+    control: str = "{}"
+    metadata: str = "{}"
+    digest: str  #: digest of the state document, see :func:`petiole_stores.serde.digest_document`
+    version: int = 1
+
+
+class Checkpointed(NewCheckpoint, kw_only=True):
+    """A stored checkpoint."""
+
+    thread_id: str
+    run_id: str | None
+    created_at: float
+    seq: int  #: rises with every insert in the same thread; history is ordered by it
+
+
+class NewRun(msgspec.Struct, kw_only=True):
+    """A run to be accepted. ``start`` is its first task (kind ``advance``, path ``start``)."""
+
+    run_id: str
+    thread_id: str
+    graph: str
+    start: NewTask
+    input: str | None = None  #: document of the input; ``None``: go on from the base checkpoint
+    version: str | None = None
+    fingerprint: str | None = None
+    if_busy: Literal["reject", "enqueue"] = "reject"
+    idempotency_key: str | None = None
+    request_digest: str | None = None  #: two submits under one run_id must agree in it
+    base_id: str | None = None  #: the checkpoint to go on from; ``None``: the thread's head
+    config: str = "{}"  #: JSON: recursion_limit, durability, … (the engine's)
+    tags: list[str] = []
+    metadata: str = "{}"
+    run_at: float | None = None  #: not to start before this time
+    blobs: list[Blob] = []
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """A stored run."""
+
+    run_id: str
+    thread_id: str
+    graph: str
+    status: RunStatus
+    version: str | None = None
+    fingerprint: str | None = None
+    input: str | None = None
+    base_id: str | None = None
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+    config: str = "{}"
+    tags: list[str] = []
+    metadata: str = "{}"
+    error: str | None = None  #: JSON: type, message, traceback, node, attempt
+    checkpoint_id: str | None = None  #: the newest checkpoint that this run made in the root namespace
+    run_at: float | None = None
+    created_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    replays: int = 0
+    seq: int  #: rises with every submit (in the same thread, on Redis)
+
+
+class Attempt(msgspec.Struct, kw_only=True):
+    """One earlier try at a task, as it ended without ending the task."""
+
+    attempt: int
+    holder: str | None
+    slot: str | None
+    claimed_at: float | None
+    ended_at: float
+    outcome: Literal["lost", "crashed", "released", "retry"]
+    error: str | None = None
+
+
+class Task(msgspec.Struct, kw_only=True):
+    """A stored task."""
+
+    task_id: str
+    run_id: str
+    thread_id: str
+    ns: str
+    checkpoint_id: str | None  #: the checkpoint whose superstep it belongs to (``None``: a thread's very first task)
+    path: str
+    kind: TaskKind
+    node: str
+    queue: str
+    priority: Priority
+    status: TaskStatus
+    arg: str | None = None
+    token: str | None = None
+    done_token: str | None = None
+    holder: str | None = None
+    slot: str | None = None
+    attempt: int = 0
+    failures: int = 0
+    crashes: int = 0
+    started: bool = False
+    recovered: bool = False
+    output: str | None = None
+    error: str | None = None
+    run_at: float | None = None
+    next_publish: float | None = None
+    publishes: int = 0  #: how often a sweep (or a ``published``) has pushed ``next_publish`` on
+    published_at: float | None = None  #: when it was last handed to somebody for publishing
+    replaced: bool = False  #: a failed task that a replay has put a new one in place of
+    created_at: float
+    claimed_at: float | None = None
+    ended_at: float | None = None
+    attempts: list[Attempt] = []
+
+
+class TaskRef(msgspec.Struct, kw_only=True, frozen=True):
+    """What a message needs to know of a task."""
+
+    task_id: str
+    run_id: str
+    thread_id: str
+    queue: str
+    priority: Priority
+    graph: str
+    node: str
+    version: str | None = None
+
+
+class Output(msgspec.Struct, kw_only=True):
+    """The kept output of one ended task, as an ``advance`` needs it."""
+
+    path: str
+    node: str
+    output: str
+
+
+class Claim(msgspec.Struct, kw_only=True):
+    """The right to run a task, with all that running it needs."""
+
+    task: Task
+    run: Run
+    base: Checkpointed | None  #: the checkpoint the task starts from (``None``: a new thread's first task)
+    width: int  #: how many tasks its superstep has; 1: its finish may settle
+    outputs: list[Output] = []  #: for an ``advance``: its siblings' outputs, in path order
+
+
+class ClaimAnswer(msgspec.Struct, kw_only=True):
+    task_id: str
+    result: Result
+    reason: str = ""  #: why it was refused: "missing", "run <status>", "<task status>"
+    claim: Claim | None = None
+
+
+class Settle(msgspec.Struct, kw_only=True):
+    """The end of a superstep: the next checkpoints of one namespace and the tasks that come after the last of them."""
+
+    checkpoints: list[NewCheckpoint]
+    tasks: list[NewTask] = []
+    #: what the run becomes: ``running`` with tasks to come, ``interrupted`` with tasks that wait, ``succeeded`` with none
+    run_status: Literal["running", "interrupted", "succeeded"] = "running"
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """How one attempt ended. ``retry`` ends the attempt alone; every other ending ends the task and counts down."""
+
+    task_id: str
+    token: str
+    ending: Ending
+    output: str | None = None
+    error: str | None = None
+    delay: float = 0.0  #: for ``retry``: parked for so many seconds; 0 makes it ready at once
+    settle: Settle | None = None
+    #: id and token for the ``advance`` task, should this outcome be the superstep's last (made by the client, always)
+    advance_id: str = ""
+    advance_token: str = ""
+    advance_queue: str = "petiole"
+    blobs: list[Blob] = []
+
+
+class FinishAnswer(msgspec.Struct, kw_only=True):
+    task_id: str
+    result: Result
+    reason: str = ""  #: why it was refused: "missing", "fenced", "run <status>", "head moved", "not alone"
+    open: int = 0  #: tasks of the superstep still to end
+    run_status: RunStatus = "running"
+    publish: list[TaskRef] = []  #: what else to publish: a queued run's first task (the settle's own tasks the caller knows)
+    advance: Claim | None = None  #: set when this outcome was the last: the caller now holds the advance task
+
+
+class SubmitAnswer(msgspec.Struct, kw_only=True):
+    run_id: str
+    thread_id: str
+    result: Result
+    reason: str = ""  #: "busy" (``active_run`` names the run), "conflict" (same id, other request), "no base"
+    active_run: str | None = None
+    publish: list[TaskRef] = []
+
+
+class Worker(msgspec.Struct, kw_only=True):
+    """One worker incarnation (a holder)."""
+
+    worker_id: str
+    name: str
+    host: str = ""
+    pid: int = 0
+    lease: float = 15.0
+    status: Literal["alive", "stopping", "dead", "stopped"] = "alive"
+    graphs: dict[str, str] = {}  #: graph name -> "version/fingerprint"
+    queues: list[str] = []
+    pool: str = ""
+    concurrency: int = 1
+    stats: dict[str, float] = {}
+    started_at: float = 0.0
+    beat_at: float = 0.0
+    expires_at: float = 0.0
+
+
+class BeatAnswer(msgspec.Struct, kw_only=True):
+    now: float
+    revived: bool = False  #: it had been declared dead; claims that nobody took since are its own again
+    claims: list[str] = []  #: ids of the tasks it holds now
+
+
+class QueueBacklog(msgspec.Struct, kw_only=True):
+    queue: str
+    priority: Priority
+    ready: int  #: tasks waiting to be claimed
+    due: int  #: of those, the ones whose ``next_publish`` is past
+    oldest: float | None  #: ``created_at`` of the oldest ready one
+
+
+class SweepReport(msgspec.Struct, kw_only=True):
+    now: float
+    died: list[str] = []  #: ids of the workers declared dead by this sweep
+    woken: int = 0  #: timers that fell due
+    backlogs: list[QueueBacklog] = []
+
+
+class Answer(msgspec.Struct, kw_only=True):
+    """The answer of ``cancel``, ``replay`` and ``resume`` for one run."""
+
+    run_id: str
+    result: Result
+    reason: str = ""
+    publish: list[TaskRef] = []
+
+
+class RunFilter(msgspec.Struct, kw_only=True, frozen=True):
+    """Which runs ``list_runs`` gives, newest first."""
+
+    graph: str | None = None
+    status: list[str] = []
+    thread_id: str | None = None
+    tag: str | None = None
+    since: float | None = None  #: created at or after
+    until: float | None = None  #: created before
+    limit: int = 50
+    cursor: str | None = None  #: the ``next`` of the page before
+
+
+class RunPage(msgspec.Struct, kw_only=True):
+    runs: list[Run]
+    next: str | None = None

@@ -1,0 +1,1 @@
+"""The SQL stores: SQLite and PostgreSQL on one schema."""

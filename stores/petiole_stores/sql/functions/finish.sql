@@ -1,0 +1,190 @@
+-- End attempts under their tokens: each outcome is judged on its own; one answer an outcome, in the order asked.
+-- Locks: root heads in order of thread_id (each is the lock for all that settles its thread), tasks in order of
+-- task_id, then what ending a run needs, thread by thread.
+-- p_outcomes is a JSON array of Outcome without blob data; blob k belongs to the outcome at position p_blob_owner[k].
+CREATE OR REPLACE FUNCTION petiole_finish(
+    p_holder text, p_slot text, p_outcomes jsonb, p_blob_owner integer[], p_blob_digest text[], p_blob_codec text[],
+    p_blob_data bytea[], p_blob_checksum text[], p_now double precision, p_grace double precision
+) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
+    v_count integer := jsonb_array_length(p_outcomes);
+    v_answers text[] := '{}';
+    v_ids text[];
+    v_order integer[];
+    i integer;
+    o jsonb;
+    t record;
+    v_id text;
+    v_token text;
+    v_ending text;
+    v_settle jsonb;
+    v_reason text;
+    v_advance json;
+    v_publish json;
+    v_open integer;
+    v_width integer;
+    v_head text;
+    v_run_status text;
+    v_delay double precision;
+BEGIN
+    IF v_count = 1 THEN
+        v_id := p_outcomes -> 0 ->> 'task_id';
+        v_order := '{1}';
+        PERFORM FROM tasks s JOIN heads h ON h.thread_id = s.thread_id AND h.ns = ''
+        WHERE s.task_id = v_id FOR NO KEY UPDATE OF h;
+    ELSE
+        SELECT array_agg(e.value ->> 'task_id'), array_agg(e.ordinality::integer ORDER BY s.thread_id, e.ordinality)
+        INTO v_ids, v_order
+        FROM jsonb_array_elements(p_outcomes) WITH ORDINALITY AS e
+            LEFT JOIN tasks s ON s.task_id = e.value ->> 'task_id';
+        PERFORM FROM heads h
+        WHERE h.thread_id IN (SELECT s.thread_id FROM tasks s WHERE s.task_id = ANY (v_ids)) AND h.ns = ''
+        ORDER BY h.thread_id FOR NO KEY UPDATE;
+        PERFORM FROM tasks s WHERE s.task_id = ANY (v_ids) ORDER BY s.task_id FOR NO KEY UPDATE;
+    END IF;
+
+    FOREACH i IN ARRAY v_order LOOP
+        o := p_outcomes -> (i - 1);
+        v_id := o ->> 'task_id';
+        v_token := o ->> 'token';
+        v_settle := nullif(o -> 'settle', 'null'::jsonb);
+        SELECT s.thread_id, s.ns, s.run_id, s.checkpoint_id, s.kind, s.status, s.token, s.done_token, s.priority,
+            r.status AS run_status, h.checkpoint_id AS head, coalesce(h.open, 0) AS open, coalesce(h.width, 0) AS width
+        INTO t
+        FROM tasks s JOIN runs r ON r.run_id = s.run_id
+            LEFT JOIN heads h ON h.thread_id = s.thread_id AND h.ns = s.ns
+        WHERE s.task_id = v_id
+        FOR NO KEY UPDATE OF s;
+        IF NOT FOUND THEN
+            v_answers[i] := json_build_object('task_id', v_id, 'result', 'refused', 'reason', 'missing');
+            CONTINUE;
+        END IF;
+        IF t.done_token = v_token THEN
+            v_advance := NULL;
+            PERFORM FROM tasks a
+            WHERE a.task_id = o ->> 'advance_id' AND a.status = 'claimed' AND a.token = o ->> 'advance_token';
+            IF FOUND THEN
+                v_advance := petiole_claim_record(o ->> 'advance_id');
+            END IF;
+            v_answers[i] := json_build_object(
+                'task_id', v_id, 'result', 'already', 'open', t.open, 'run_status', t.run_status,
+                'advance', v_advance);
+            CONTINUE;
+        END IF;
+        v_reason := CASE
+            WHEN t.token IS DISTINCT FROM v_token THEN 'fenced'
+            WHEN t.run_status IN ('succeeded', 'failed', 'cancelled') THEN 'run ' || t.run_status
+            WHEN t.status NOT IN ('claimed', 'ready') THEN 'fenced'
+            WHEN v_settle IS NULL THEN NULL
+            WHEN t.kind = 'node' AND t.width <> 1 THEN 'not alone'
+            WHEN t.head IS DISTINCT FROM v_settle #>> '{checkpoints,0,parent_id}' THEN 'head moved'
+        END;
+        IF v_reason IS NOT NULL THEN
+            v_answers[i] := json_build_object(
+                'task_id', v_id, 'result', 'refused', 'reason', v_reason, 'open', t.open, 'run_status', t.run_status);
+            CONTINUE;
+        END IF;
+
+        IF i = ANY (p_blob_owner) THEN
+            INSERT INTO blobs (thread_id, digest, codec, data, checksum, created_at)
+            SELECT t.thread_id, b.digest, b.codec, b.data, b.checksum, v_now
+            FROM unnest(p_blob_owner, p_blob_digest, p_blob_codec, p_blob_data, p_blob_checksum)
+                AS b(owner, digest, codec, data, checksum)
+            WHERE b.owner = i
+            ON CONFLICT DO NOTHING;
+        END IF;
+        v_ending := o ->> 'ending';
+        IF v_ending = 'retry' THEN
+            v_delay := (o ->> 'delay')::double precision;
+            UPDATE tasks s
+            SET failures = s.failures + 1, attempts = petiole_attempts(s, v_now, 'retry', o ->> 'error'),
+                done_token = v_token, token = NULL, holder = NULL, slot = NULL, error = (o ->> 'error')::jsonb,
+                status = CASE WHEN v_delay > 0 THEN 'parked' ELSE 'ready' END,
+                run_at = CASE WHEN v_delay > 0 THEN v_now + v_delay END,
+                next_publish = CASE WHEN v_delay > 0 THEN NULL ELSE v_now + p_grace END,
+                published_at = CASE WHEN v_delay > 0 THEN s.published_at ELSE v_now END,
+                publishes = CASE WHEN v_delay > 0 THEN s.publishes ELSE 0 END
+            WHERE s.task_id = v_id;
+            v_answers[i] := json_build_object(
+                'task_id', v_id, 'result', 'committed', 'open', t.open, 'run_status', t.run_status);
+            CONTINUE;
+        END IF;
+        UPDATE tasks s
+        SET status = v_ending, ended_at = v_now, done_token = v_token, output = (o ->> 'output')::jsonb,
+            error = (o ->> 'error')::jsonb
+        WHERE s.task_id = v_id;
+        v_open := t.open - 1;
+        v_run_status := t.run_status;
+        v_publish := '[]';
+        v_advance := NULL;
+
+        IF v_settle IS NOT NULL THEN
+            INSERT INTO checkpoints (
+                checkpoint_id, thread_id, ns, run_id, parent_id, step, source, node_names, state, next, control,
+                metadata, digest, version, created_at)
+            SELECT n.checkpoint_id, t.thread_id, n.ns, t.run_id, n.parent_id, n.step, n.source, n.node_names,
+                n.state::jsonb, n.next::jsonb, n.control::jsonb, n.metadata::jsonb, n.digest, n.version, v_now
+            FROM jsonb_to_recordset(v_settle -> 'checkpoints') AS n(
+                checkpoint_id text, parent_id text, ns text, step integer, source text, node_names jsonb, state text,
+                next text, control text, metadata text, digest text, version integer);
+            v_head := v_settle -> 'checkpoints' -> -1 ->> 'checkpoint_id';
+            v_width := jsonb_array_length(v_settle -> 'tasks');
+            v_run_status := v_settle ->> 'run_status';
+            v_open := CASE WHEN v_run_status = 'running' THEN v_width ELSE 0 END;
+            IF v_width > 0 THEN
+                INSERT INTO tasks (
+                    task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, arg, token,
+                    holder, slot, attempt, started, claimed_at, next_publish, published_at, created_at)
+                SELECT n.task_id, t.run_id, t.thread_id, n.ns, v_head, n.path, n.kind, n.node, n.queue, n.priority,
+                    CASE WHEN n.token IS NULL THEN n.status ELSE 'claimed' END, n.arg::jsonb, n.token,
+                    CASE WHEN n.token IS NOT NULL THEN p_holder END, CASE WHEN n.token IS NOT NULL THEN p_slot END,
+                    CASE WHEN n.token IS NULL THEN 0 ELSE 1 END, n.token IS NOT NULL,
+                    CASE WHEN n.token IS NOT NULL THEN v_now END,
+                    CASE WHEN n.token IS NULL AND n.status = 'ready' THEN v_now + p_grace END,
+                    CASE WHEN n.token IS NULL AND n.status = 'ready' THEN v_now END, v_now
+                FROM jsonb_to_recordset(v_settle -> 'tasks') AS n(
+                    task_id text, path text, node text, kind text, ns text, queue text, priority text, arg text,
+                    status text, token text);
+            END IF;
+            UPDATE heads h SET checkpoint_id = v_head, open = v_open, width = v_width
+            WHERE h.thread_id = t.thread_id AND h.ns = t.ns;
+            IF v_run_status <> 'succeeded' THEN
+                UPDATE runs r
+                SET status = v_run_status, checkpoint_id = CASE WHEN t.ns = '' THEN v_head ELSE r.checkpoint_id END
+                WHERE r.run_id = t.run_id AND (t.ns = '' OR r.status <> v_run_status);
+            ELSE
+                IF t.ns = '' THEN
+                    UPDATE runs r SET checkpoint_id = v_head WHERE r.run_id = t.run_id;
+                END IF;
+                v_publish := petiole_end_run(t.run_id, t.thread_id, 'succeeded', NULL, v_now, p_grace);
+                -- That may have opened the thread's next run on the same head.
+                SELECT h.open INTO v_open FROM heads h WHERE h.thread_id = t.thread_id AND h.ns = t.ns;
+            END IF;
+        ELSIF v_open = 0 THEN
+            UPDATE heads h SET open = 0 WHERE h.thread_id = t.thread_id AND h.ns = t.ns;
+            v_publish := petiole_close(t.run_id, t.thread_id, t.ns, t.checkpoint_id, v_now, p_grace);
+            SELECT r.status INTO v_run_status FROM runs r WHERE r.run_id = t.run_id;
+            IF v_run_status = 'running' THEN
+                INSERT INTO tasks (
+                    task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, token,
+                    holder, slot, attempt, started, claimed_at, created_at)
+                VALUES (
+                    o ->> 'advance_id', t.run_id, t.thread_id, t.ns, t.checkpoint_id, 'advance', 'advance', 'advance',
+                    o ->> 'advance_queue', t.priority, 'claimed', o ->> 'advance_token', p_holder, p_slot, 1, true,
+                    v_now, v_now);
+                UPDATE heads h SET open = 1 WHERE h.thread_id = t.thread_id AND h.ns = t.ns;
+                v_advance := petiole_claim_record(o ->> 'advance_id');
+                v_open := 1;
+            ELSE
+                SELECT h.open INTO v_open FROM heads h WHERE h.thread_id = t.thread_id AND h.ns = t.ns;
+            END IF;
+        ELSE
+            UPDATE heads h SET open = v_open WHERE h.thread_id = t.thread_id AND h.ns = t.ns;
+        END IF;
+        v_answers[i] := json_build_object(
+            'task_id', v_id, 'result', 'committed', 'open', v_open, 'run_status', v_run_status,
+            'publish', v_publish, 'advance', v_advance);
+    END LOOP;
+    RETURN '[' || array_to_string(v_answers, ',') || ']';
+END $$;

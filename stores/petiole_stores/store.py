@@ -1,0 +1,172 @@
+"""A full store: checkpoints and ledger in one place, so that a finish is one transaction.
+
+The public checkpoint methods turn :class:`Checkpoint` objects into documents and blobs and back; a backend fills in
+``_save``, ``_delete``, ``_clear`` and the primitives of :class:`Ledger`.
+"""
+
+from __future__ import annotations
+
+import builtins
+from abc import abstractmethod
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from petiole_stores.checkpoint import Checkpoint
+from petiole_stores.contract import CheckpointStore, json_text
+from petiole_stores.errors import ConfigurationError, ConflictError, CorruptionError, NotFoundError
+from petiole_stores.ledger import Ledger, check_id
+from petiole_stores.records import Blob, Checkpointed, NewCheckpoint
+from petiole_stores.serde import Serde, digest_document
+
+
+class StoreUrl(msgspec.Struct, frozen=True):
+    """A store's URL taken apart: ``options`` are its query parameters."""
+
+    text: str
+    scheme: str
+    options: dict[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> StoreUrl:
+        """Raises ConfigurationError for what is not a URL."""
+        parts = urlsplit(text)
+        if not parts.scheme or "://" not in text:
+            raise ConfigurationError(
+                f"store URL {text!r} has no scheme: write memory://, file:///dir, sqlite:///file.db, "
+                "postgresql://user@host/db or redis://host:6379/0"
+            )
+        options = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        return cls(text, parts.scheme, options)
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password."""
+        parts = urlsplit(self.text)
+        if parts.password is None:
+            return self.text
+        return self.text.replace(f":{parts.password}@", ":***@", 1)
+
+
+class Store(CheckpointStore, Ledger):
+    """Checkpoints and ledger of one backend. ``shared`` tells whether several processes may work on it."""
+
+    shared = True
+
+    def __init__(self, url: StoreUrl | str, *, serde: Serde | None = None) -> None:
+        self.url = StoreUrl.parse(url) if isinstance(url, str) else url
+        self.serde = serde or Serde()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.url.shown}>"
+
+    # ---------------------------------------------------------------- the checkpoint contract
+
+    def save(self, checkpoint: Checkpoint) -> str:
+        """Store a checkpoint by hand; without an active run on its thread it becomes the thread's head."""
+        check_id("checkpoint id", checkpoint.id)
+        check_id("thread_id", checkpoint.thread_id)
+        record, blobs = self.to_record(checkpoint)
+        self._save(record, checkpoint.thread_id, checkpoint.run_id, checkpoint.timestamp.timestamp(), blobs)
+        return checkpoint.id
+
+    def load(self, checkpoint_id: str) -> Checkpoint:
+        record = self.get_checkpoint(checkpoint_id)
+        if record is None:
+            raise NotFoundError(f"checkpoint {checkpoint_id!r} does not exist in {self.url.shown}")
+        return self.from_record(record)
+
+    def list(
+        self, thread_id: str, *, run_id: str | None = None, ns: str | None = "", limit: int | None = None
+    ) -> builtins.list[Checkpoint]:
+        """Checkpoints of a thread, newest first; those of one run only with ``run_id``; ``ns=None``: every namespace."""
+        records = self.list_checkpoints(thread_id, ns=ns, limit=limit if run_id is None else None)
+        chosen = [r for r in records if run_id in (None, r.run_id)][:limit]
+        return [self.from_record(record) for record in chosen]
+
+    def delete(self, checkpoint_id: str) -> None:
+        """Remove one checkpoint; if it was the head, its parent is. Raises ConflictError while a run is active."""
+        if not self._delete(checkpoint_id):
+            raise ConflictError(f"checkpoint {checkpoint_id!r} is of a thread with an active run: cancel the run first")
+
+    def clear(self, thread_id: str) -> None:
+        """Remove all checkpoints of a thread; its runs stay on record. Raises ConflictError while a run is active."""
+        if not self._clear(thread_id):
+            raise ConflictError(f"thread {thread_id!r} has an active run: cancel it before its checkpoints are cleared")
+
+    def validate(self) -> None:
+        """Check that the store can be reached and that its schema is the one this version works with."""
+        self.head("petiole-validate")
+
+    # ---------------------------------------------------------------- documents
+
+    def to_record(self, checkpoint: Checkpoint) -> tuple[NewCheckpoint, Sequence[Blob]]:
+        """The checkpoint as a row, and the blobs that its state refers to."""
+        state, blobs = self.serde.dump_values(checkpoint.state, thread_id=checkpoint.thread_id)
+        metadata, more = self.serde.dump_values(checkpoint.metadata, thread_id=checkpoint.thread_id)
+        record = NewCheckpoint(
+            checkpoint_id=checkpoint.id,
+            parent_id=checkpoint.parent_id,
+            ns=checkpoint.ns,
+            step=checkpoint.step,
+            source=checkpoint.source,
+            node_names=[*checkpoint.node_names],
+            state=state,
+            next=json_text([{"path": f"pull:{name}", "node": name} for name in checkpoint.next]),
+            metadata=metadata,
+            digest=digest_document(state),
+            version=checkpoint.version,
+        )
+        return record, [*blobs.values(), *more.values()]
+
+    def from_record(self, record: Checkpointed) -> Checkpoint:
+        """The checkpoint that a row stands for. Raises CorruptionError when its state does not match its digest."""
+        if digest_document(record.state) != record.digest:
+            raise CorruptionError(
+                f"checkpoint {record.checkpoint_id!r} of thread {record.thread_id!r} does not match its digest: "
+                "its row was changed or damaged; restore it from a backup or replay from its parent"
+            )
+        blobs = self.load_blobs(record.thread_id, [record.state, record.metadata])
+        return Checkpoint(
+            id=record.checkpoint_id,
+            thread_id=record.thread_id,
+            run_id=record.run_id,
+            ns=record.ns,
+            parent_id=record.parent_id,
+            step=record.step,
+            source=record.source,
+            node_names=tuple(record.node_names),
+            state=self.serde.load_values(record.state, blobs, thread_id=record.thread_id),
+            next=tuple(task["node"] for task in msgspec.json.decode(record.next)),
+            metadata=self.serde.load_values(record.metadata, blobs, thread_id=record.thread_id),
+            timestamp=datetime.fromtimestamp(record.created_at, UTC),
+            version=record.version,
+        )
+
+    def load_blobs(self, thread_id: str, documents: Sequence[str]) -> dict[str, Blob]:
+        """The blobs that these documents refer to. Raises CorruptionError when one is gone."""
+        digests = sorted({digest for text in documents for digest in self.serde.blob_digests(text)})
+        blobs = self.get_blobs(thread_id, digests)
+        missing = [digest for digest in digests if digest not in blobs]
+        if missing:
+            raise CorruptionError(f"thread {thread_id!r}: {len(missing)} blobs are missing, the first is {missing[0]}")
+        return blobs
+
+    # ---------------------------------------------------------------- primitives of a backend
+
+    @abstractmethod
+    def _save(
+        self, checkpoint: NewCheckpoint, thread_id: str, run_id: str | None, at: float, blobs: Sequence[Blob]
+    ) -> None:
+        """Insert or replace one checkpoint (a replaced one keeps its ``seq``; a new one is the head of its thread and
+        namespace unless a run is active)."""
+
+    @abstractmethod
+    def _delete(self, checkpoint_id: str) -> bool:
+        """Remove it and mend the head (its parent, else the newest left); ``False``: a run is active, nothing done."""
+
+    @abstractmethod
+    def _clear(self, thread_id: str) -> bool:
+        """Remove a thread's checkpoints, heads and blobs; ``False``: a run is active, nothing done."""

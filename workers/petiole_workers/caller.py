@@ -1,0 +1,170 @@
+"""Calling one node's function: sync or async, with its timeout and its retries."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import signal
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tenacity
+
+from petiole_stores.errors import PetioleError
+from petiole_workers.graph import NodeSpec, RetryPolicy, Runtime, call_node
+
+
+class NodeTimeoutError(PetioleError, TimeoutError):
+    """A node ran longer than its ``timeout``."""
+
+
+class RetryLaterError(PetioleError):
+    """The next try is due in ``delay`` seconds: too long to wait for in the worker's slot."""
+
+    def __init__(self, delay: float, error: BaseException) -> None:
+        super().__init__(f"to be tried again in {delay:.1f} s after {type(error).__name__}: {error}")
+        self.delay, self.error = delay, error
+
+
+class NodeCaller:
+    """Calls nodes.
+
+    ``loop`` is the event loop that awaits async nodes (``graph.ainvoke``); without one, each thread keeps a loop of its
+    own. A retry that is due within ``in_process_wait`` seconds is waited for here; a later one raises RetryLaterError.
+    """
+
+    def __init__(self, *, in_process_wait: float = 1.0, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._in_process_wait = in_process_wait
+        self._loop = loop
+        self._local = threading.local()
+
+    def call(self, spec: NodeSpec, input: object, runtime: Runtime, *, failures: int = 0) -> Any:
+        """What the node returned. ``failures`` is how many earlier tries of this task failed.
+
+        Raises whatever the last try raised, or RetryLaterError.
+        """
+        policies = spec.retry_policy
+        if not policies:
+            return self._once(spec, input, runtime)
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: _policy_for(policies, error) is not None),
+            stop=lambda state: _exhausted(policies, state, failures),
+            wait=lambda state: _wait(policies, state, failures),
+            sleep=self._sleep,
+            before_sleep=self._note,
+            reraise=True,
+        )
+        for attempt in retrying:
+            with attempt:
+                tries = attempt.retry_state.attempt_number
+                return self._once(spec, input, runtime if tries == 1 else runtime.again(tries - 1))
+        raise AssertionError("tenacity ends by returning or raising")
+
+    def _note(self, state: tenacity.RetryCallState) -> None:
+        outcome = state.outcome
+        self._local.error = outcome.exception() if outcome else None
+
+    def _sleep(self, seconds: float) -> None:
+        if seconds > self._in_process_wait:
+            raise RetryLaterError(seconds, self._local.error)
+        time.sleep(seconds)
+
+    def _once(self, spec: NodeSpec, input: object, runtime: Runtime) -> Any:
+        timeout = spec.timeout
+        if spec.is_async:
+            return self._await(_limited(call_node(spec, input, runtime), timeout, spec.name))
+        with _deadline(timeout, spec.name):
+            return call_node(spec, input, runtime)
+
+    def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        if self._loop is not None:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            try:
+                return future.result()
+            except concurrent.futures.CancelledError:
+                raise asyncio.CancelledError from None
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self._runner().run(coroutine)
+        # graph.invoke() called from within somebody's event loop: it is busy, so the node gets a thread of its own.
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, coroutine).result()
+
+    def _runner(self) -> asyncio.Runner:
+        runner: asyncio.Runner | None = getattr(self._local, "runner", None)
+        if runner is None:
+            runner = self._local.runner = asyncio.Runner()
+        return runner
+
+    def close(self) -> None:
+        """Close the calling thread's event loop."""
+        runner: asyncio.Runner | None = self._local.__dict__.pop("runner", None)
+        if runner is not None:
+            runner.close()
+
+
+def _policy_for(policies: tuple[RetryPolicy, ...], error: BaseException) -> RetryPolicy | None:
+    """The first policy that takes the exception, as LangGraph matches a list of them."""
+    return next((policy for policy in policies if policy.retries(error)), None)
+
+
+def _matched(policies: tuple[RetryPolicy, ...], state: tenacity.RetryCallState) -> RetryPolicy:
+    error = state.outcome.exception() if state.outcome else None
+    policy = _policy_for(policies, error) if error is not None else None
+    return policy or policies[0]
+
+
+def _exhausted(policies: tuple[RetryPolicy, ...], state: tenacity.RetryCallState, failures: int) -> bool:
+    return failures + state.attempt_number >= _matched(policies, state).max_attempts
+
+
+def _wait(policies: tuple[RetryPolicy, ...], state: tenacity.RetryCallState, failures: int) -> float:
+    return _matched(policies, state).delay(failures + state.attempt_number)
+
+
+async def _limited(coroutine: Coroutine[Any, Any, Any], timeout: float | None, node: str) -> Any:
+    try:
+        async with asyncio.timeout(timeout) as limit:
+            return await coroutine
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise NodeTimeoutError(f"node {node!r} ran longer than its timeout of {timeout} s") from error
+
+
+@contextmanager
+def _deadline(timeout: float | None, node: str) -> Iterator[None]:
+    """End the block by NodeTimeoutError after ``timeout`` seconds.
+
+    In a main thread (prefork, solo) an alarm interrupts it. In other threads nothing can: the error is raised when the
+    block is over.
+    """
+    if timeout is None:
+        yield
+    elif threading.current_thread() is threading.main_thread():
+        with _alarm(timeout, NodeTimeoutError(f"node {node!r} ran longer than its timeout of {timeout} s")):
+            yield
+    else:
+        began = time.monotonic()
+        yield
+        took = time.monotonic() - began
+        if took > timeout:
+            raise NodeTimeoutError(f"node {node!r} took {took:.1f} s, longer than its timeout of {timeout} s")
+
+
+@contextmanager
+def _alarm(seconds: float, error: Exception) -> Iterator[None]:
+    def ring(*_: object) -> None:
+        raise error
+
+    before: Callable[..., Any] | int | None = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,117 @@
+"""The bootstep of a worker's main process: register the holder, beat, sweep, watch the children, stop cleanly."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import Any
+
+from celery import bootsteps
+
+from petiole_stores.errors import PetioleError
+from petiole_stores.ids import new_id
+from petiole_workers.celery.children import ChildWatch, die_with_parent
+from petiole_workers.celery.heartbeat import Heartbeat
+from petiole_workers.celery.sweeper import Sweeper
+
+logger = logging.getLogger("petiole.worker")
+
+#: Set by ``petiole worker``: the holder's id, so that the supervisor can give its claims back when it dies.
+HOLDER_VARIABLE = "PETIOLE_WORKER_ID"
+
+
+class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Runs between the pool and the consumer: the pool has forked before any connection is opened here, and the holder
+    is registered before the first message arrives."""
+
+    requires = {"celery.worker.components:Pool"}
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        self.context = worker.app.petiole
+        self.context.holder = os.environ.pop(HOLDER_VARIABLE, "") or new_id()
+        self.context.pool = _pool_name(worker)
+        self.context.queues = _queues(worker.app)
+        die_with_parent.install()
+        self.heartbeat: Heartbeat | None = None
+        self.sweeper: Sweeper | None = None
+        self.children: ChildWatch | None = None
+
+    def start(self, worker: Any) -> None:
+        context = self.context
+        described = context.description(worker.hostname, worker.concurrency or 1)
+        context.store.beat(described)
+        self.heartbeat = Heartbeat(context, described)
+        self.sweeper = Sweeper(context)
+        self.heartbeat.start()
+        self.sweeper.start()
+        if context.pool == "prefork":
+            self.children = ChildWatch(context, worker.pool)
+            self.children.start()
+        logger.info(
+            "petiole worker %s serves %s on %s (lease %g s)",
+            context.holder, ", ".join(g.name for g in context.registry) or "no graph",
+            ", ".join(sorted(context.queues)), context.settings.lease,
+        )  # fmt: skip
+
+    def stop(self, worker: Any) -> None:
+        """Warm: running nodes get ``grace`` seconds; what is left is given back at once."""
+        if self.heartbeat is None:
+            return
+        self._halt()
+        try:
+            self._drain(worker)
+        except PetioleError as error:
+            logger.warning("the store could not be told of this stop (%s): the lease will run out instead", error)
+
+    def terminate(self, worker: Any) -> None:
+        """Cold: everything is given back at once."""
+        if self.heartbeat is None:
+            return
+        self._halt()
+        try:
+            self._give_back()
+        except PetioleError as error:
+            logger.warning("the store could not be told of this stop (%s): the lease will run out instead", error)
+
+    def _halt(self) -> None:
+        for thread in (self.sweeper, self.children, self.heartbeat):
+            if thread is not None:
+                thread.stop()
+
+    def _drain(self, worker: Any) -> None:
+        context = self.context
+        described = context.description(worker.hostname, worker.concurrency or 1, status="stopping")
+        until = time.monotonic() + context.settings.grace
+        pause = 0.02
+        while (claims := context.store.beat(described).claims) and time.monotonic() < until:
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.5)
+        if claims:
+            logger.warning("%d nodes still ran after %g s: their tasks go to other workers", len(claims), context.settings.grace)
+            self._give_back()
+            if context.pool == "prefork":
+                worker.pool.terminate()
+        else:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        context = self.context
+        context.publisher.publish(context.store.release(context.holder, final=True))
+
+
+def _pool_name(worker: Any) -> str:
+    module = worker.pool_cls.__module__.rpartition(".")[2]
+    return {"thread": "threads", "asynpool": "prefork"}.get(module, module)
+
+
+def _queues(app: Any) -> frozenset[str]:
+    """The queues (without their lanes) that this worker consumes."""
+    from petiole_workers.queues import PRIORITIES
+
+    names = set()
+    for name in app.amqp.queues.consume_from:
+        base, _, last = name.rpartition(".")
+        names.add(base if base and last in PRIORITIES else name)
+    return frozenset(names)

@@ -1,0 +1,77 @@
+"""The sweep: dead holders, due timers, and hints that the broker lost. Every worker runs one; any number is safe."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+
+from petiole_stores.errors import StoreError
+from petiole_stores.records import QueueBacklog
+from petiole_workers.celery.threads import Periodic
+from petiole_workers.context import WorkerContext
+from petiole_workers.queues import INLINE_PREFIX, lane
+
+logger = logging.getLogger("petiole.sweep")
+
+#: Tasks published in one go.
+BATCH = 1000
+#: A queue that was seen empty: tasks published longer ago than this have lost their message, in seconds.
+SETTLING = 1.0
+
+
+class Sweeper(Periodic):
+    """Looks after the ledger every ``sweep`` seconds (with a little jitter, so that workers take turns)."""
+
+    name = "petiole-sweep"
+
+    def __init__(self, context: WorkerContext) -> None:
+        super().__init__(context.settings.sweep * random.uniform(0.9, 1.1))
+        self._context = context
+        self._answering_since: float | None = None
+
+    def tick(self) -> None:
+        began = time.monotonic()
+        observed = 0.0 if self._answering_since is None else began - self._answering_since
+        try:
+            report = self._context.store.sweep(observed=observed)
+        except StoreError as error:
+            if self._answering_since is not None:
+                logger.warning("the sweep is suspended: %s", error)
+            self._answering_since = None
+            return
+        self._answering_since = began if self._answering_since is None else self._answering_since
+        for worker_id in report.died:
+            logger.warning("worker %s has not been heard of for its whole lease: its tasks go to others", worker_id)
+        try:
+            for backlog in report.backlogs:
+                self._refill(backlog, report.now)
+        except StoreError as error:
+            logger.warning("the sweep is suspended: %s", error)
+            self._answering_since = None
+
+    def _refill(self, backlog: QueueBacklog, now: float) -> None:
+        """Publish what the broker's queue lacks: as many messages as there are ready tasks, less those in the queue."""
+        if backlog.queue.startswith(INLINE_PREFIX):
+            return
+        store, publisher = self._context.store, self._context.publisher
+        try:
+            depth = publisher.depth(lane(backlog.queue, backlog.priority))
+        except Exception as error:  # whatever the broker's client raises: without a broker there is nothing to refill
+            logger.debug("queue %s cannot be measured: %s", backlog.queue, error)
+            return
+        missing = backlog.ready - depth
+        while missing > 0:
+            refs = store.due(
+                limit=min(missing, BATCH),
+                queue=backlog.queue,
+                priority=backlog.priority,
+                published_before=now - SETTLING if depth == 0 else None,
+            )
+            if not refs:
+                return
+            sent = publisher.publish(refs)
+            logger.info("published %d tasks of queue %s again", len(sent), lane(backlog.queue, backlog.priority))
+            if len(sent) < len(refs):
+                return
+            missing -= len(refs)

@@ -1,0 +1,242 @@
+"""Between live values and the ledger's rows: snapshots, outputs and arguments as documents and blobs.
+
+A value that no task of a superstep wrote keeps its stored text: it is neither encoded nor hashed again, so what a step
+costs grows with what it changed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from petiole_stores.errors import CorruptionError
+from petiole_stores.ids import new_id
+from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, NewTask, Output
+from petiole_stores.serde import digest_document
+from petiole_stores.store import Store
+from petiole_workers.graph import MISSING, GraphDefinition, Snapshot, TaskOutput, TaskSpec
+
+BLOB_CACHE_BYTES = 64 * 1024 * 1024
+
+_raw_values = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_raw_writes = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]])
+
+
+class PlannedTask(msgspec.Struct, omit_defaults=True):
+    """A task that comes next, as a checkpoint's ``next`` document has it."""
+
+    path: str
+    node: str
+    arg: msgspec.Raw = msgspec.Raw(b"")
+
+
+_planned = msgspec.json.Decoder(list[PlannedTask])
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass
+class Loaded:
+    """A checkpoint read back: its snapshot, and the stored text of each of its values."""
+
+    snapshot: Snapshot
+    parts: dict[str, bytes]
+    record: Checkpointed
+
+
+@dataclass
+class Rows:
+    """What a settle inserts, and the blobs that belong to it."""
+
+    checkpoint: NewCheckpoint
+    tasks: list[NewTask]
+    blobs: dict[str, Blob] = field(default_factory=dict)
+
+
+class BlobCache:
+    """The blobs that this process used last, by thread and digest; at most ``limit`` bytes."""
+
+    def __init__(self, limit: int = BLOB_CACHE_BYTES) -> None:
+        self._limit, self._size = limit, 0
+        self._blobs: OrderedDict[tuple[str, str], Blob] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def put(self, thread_id: str, blobs: Iterable[Blob]) -> None:
+        with self._lock:
+            for blob in blobs:
+                if (thread_id, blob.digest) not in self._blobs and len(blob.data) <= self._limit // 2:
+                    self._blobs[thread_id, blob.digest] = blob
+                    self._size += len(blob.data)
+            while self._size > self._limit:
+                _, gone = self._blobs.popitem(last=False)
+                self._size -= len(gone.data)
+
+    def get(self, thread_id: str, digests: Collection[str]) -> dict[str, Blob]:
+        with self._lock:
+            found = {}
+            for digest in digests:
+                blob = self._blobs.get((thread_id, digest))
+                if blob is not None:
+                    self._blobs.move_to_end((thread_id, digest))
+                    found[digest] = blob
+            return found
+
+
+class Documents:
+    """Reads and writes the documents of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._serde = store.serde
+        self._cache = BlobCache()
+
+    # ---------------------------------------------------------------- reading
+
+    def blobs(self, thread_id: str, documents: Sequence[str]) -> dict[str, Blob]:
+        """The blobs that the documents refer to. Raises CorruptionError when one is gone or damaged."""
+        digests = {digest for text in documents if "$blob" in text for digest in self._serde.blob_digests(text)}
+        if not digests:
+            return {}
+        found = self._cache.get(thread_id, digests)
+        missing = sorted(digests - found.keys())
+        if missing:
+            fetched = self._store.get_blobs(thread_id, missing)
+            for digest in missing:
+                if digest not in fetched:
+                    raise CorruptionError(f"thread {thread_id!r}: the blob {digest} is missing from the store")
+                fetched[digest].verify()
+            self._cache.put(thread_id, fetched.values())
+            found |= fetched
+        return found
+
+    def stored(self, thread_id: str, blobs: Iterable[Blob]) -> None:
+        """Remember blobs that were just committed: the next task on this worker need not fetch them."""
+        self._cache.put(thread_id, blobs)
+
+    def value(self, thread_id: str, text: str) -> Any:
+        """The value of one document."""
+        return self._serde.load(text, self.blobs(thread_id, [text]), thread_id=thread_id)
+
+    def checkpoint(self, record: Checkpointed) -> Loaded:
+        """A stored checkpoint as a snapshot. Raises CorruptionError when its state is not what was written."""
+        if digest_document(record.state) != record.digest:
+            raise CorruptionError(
+                f"checkpoint {record.checkpoint_id} of thread {record.thread_id!r} does not match its digest"
+            )
+        thread_id = record.thread_id
+        planned = _planned.decode(record.next)
+        args = [bytes(task.arg).decode() for task in planned]
+        blobs = self.blobs(thread_id, [record.state, *args])
+        specs = tuple(
+            TaskSpec(
+                path=task.path,
+                node=task.node,
+                arg=self._serde.load(arg, blobs, thread_id=thread_id) if arg else MISSING,
+            )
+            for task, arg in zip(planned, args, strict=True)
+        )
+        snapshot = Snapshot(
+            step=record.step,
+            source=record.source,
+            values=self._serde.load_values(record.state, blobs, thread_id=thread_id),
+            next=specs,
+            control=msgspec.json.decode(record.control),
+            writers=tuple(record.node_names),
+        )
+        parts = {key: bytes(raw) for key, raw in _raw_values.decode(record.state).items()}
+        return Loaded(snapshot, parts, record)
+
+    def fresh_values(self, loaded: Loaded) -> dict[str, Any]:
+        """The values once more, shared with nobody (a node may have changed in place what it was given)."""
+        record = loaded.record
+        blobs = self.blobs(record.thread_id, [record.state])
+        return self._serde.load_values(record.state, blobs, thread_id=record.thread_id)
+
+    def outputs(self, thread_id: str, outputs: Sequence[Output]) -> list[TaskOutput]:
+        """The kept outputs of a superstep's tasks."""
+        blobs = self.blobs(thread_id, [output.output for output in outputs])
+        load = self._serde.load
+        return [
+            TaskOutput(
+                path=output.path,
+                node=output.node,
+                writes=tuple(
+                    (key, load(bytes(raw).decode(), blobs, thread_id=thread_id))
+                    for key, raw in _raw_writes.decode(output.output)
+                ),
+            )
+            for output in outputs
+        ]
+
+    # ---------------------------------------------------------------- writing
+
+    def output(self, thread_id: str, output: TaskOutput) -> tuple[str, dict[str, Blob]]:
+        """A task's writes as a document (a list of pairs) and its blobs."""
+        blobs: dict[str, Blob] = {}
+        pairs = []
+        for key, value in output.writes:
+            text, more = self._serde.dump(value, thread_id=thread_id)
+            blobs |= more
+            pairs.append((key, msgspec.Raw(text.encode())))
+        return _encode(pairs).decode(), blobs
+
+    def settle(
+        self,
+        graph: GraphDefinition,
+        snapshot: Snapshot,
+        *,
+        thread_id: str,
+        parent_id: str | None,
+        kept: Mapping[str, bytes],
+        queue: str,
+        interrupted: bool = False,
+        metadata: Mapping[str, object] | None = None,
+    ) -> Rows:
+        """A new snapshot as a checkpoint and its tasks.
+
+        ``kept`` is the stored text of the values that did not change; ``queue`` serves the nodes that name none.
+        """
+        blobs: dict[str, Blob] = {}
+        state, more = self._serde.dump_values(snapshot.values, thread_id=thread_id, kept=kept)
+        blobs |= more
+        planned: list[PlannedTask] = []
+        tasks: list[NewTask] = []
+        for spec in snapshot.next:
+            arg = None
+            if spec.arg is not MISSING:
+                arg, more = self._serde.dump(spec.arg, thread_id=thread_id)
+                blobs |= more
+            planned.append(
+                PlannedTask(spec.path, spec.node, msgspec.Raw(arg.encode() if arg is not None else b""))
+                if arg is not None
+                else PlannedTask(spec.path, spec.node)
+            )
+            node = graph.nodes.get(spec.node)
+            tasks.append(
+                NewTask(
+                    task_id=new_id(),
+                    path=spec.path,
+                    node=spec.node,
+                    queue=(node.queue if node else None) or queue,
+                    priority=(node.priority if node else None) or "default",
+                    arg=arg,
+                    status="interrupted" if interrupted else "ready",
+                )
+            )
+        checkpoint = NewCheckpoint(
+            checkpoint_id=new_id(),
+            parent_id=parent_id,
+            step=snapshot.step,
+            source=snapshot.source,
+            node_names=[*snapshot.writers],
+            state=state,
+            next=_encode(planned).decode(),
+            control=_encode(snapshot.control).decode(),
+            metadata=_encode(metadata).decode() if metadata else "{}",
+            digest=digest_document(state),
+        )
+        return Rows(checkpoint, tasks, blobs)

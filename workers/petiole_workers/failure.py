@@ -1,0 +1,52 @@
+"""Exceptions as documents: what is stored of an error, and shown wherever the run is shown."""
+
+from __future__ import annotations
+
+import traceback
+
+import msgspec
+
+MAX_TRACEBACK = 16_000
+MAX_MESSAGE = 4_000
+
+
+class Failure(msgspec.Struct, kw_only=True):
+    """A stored error. ``type`` is the exception's qualified name."""
+
+    type: str
+    message: str
+    node: str = ""
+    attempt: int = 0
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        where = f" in node {self.node!r}" if self.node else ""
+        tries = f" (attempt {self.attempt})" if self.attempt > 1 else ""
+        return f"{self.type}{where}{tries}: {self.message}"
+
+
+def describe(error: BaseException, *, node: str, attempt: int) -> str:
+    """The JSON document of an exception, with a traceback that is cut in the middle when it is long."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    trace = "".join(traceback.format_exception(error))
+    if len(trace) > MAX_TRACEBACK:
+        trace = trace[: MAX_TRACEBACK // 2] + "\n  …\n" + trace[-MAX_TRACEBACK // 2 :]
+    try:
+        message = str(error)
+    except Exception as broken:  # an exception class of a user's may fail at this too
+        message = f"<{type(broken).__name__} in its __str__>"
+    failure = Failure(
+        type=_plain(name), message=_plain(message[:MAX_MESSAGE]), node=node, attempt=attempt, traceback=_plain(trace)
+    )
+    return msgspec.json.encode(failure).decode()
+
+
+def parse_failure(text: str | None) -> Failure | None:
+    """The error that a run's or task's ``error`` document describes."""
+    return msgspec.json.decode(text, type=Failure) if text else None
+
+
+def _plain(text: str) -> str:
+    """Text that every store can hold: without NUL and lone surrogates."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

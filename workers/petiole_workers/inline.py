@@ -1,0 +1,413 @@
+"""The inline dispatcher: ``graph.invoke`` runs the same protocol in this process, its tasks never published.
+
+The process is a holder like any worker: it beats while it runs, and what it leaves when it dies can be taken up by the
+next ``invoke(None, ...)`` on the thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import os
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from petiole_stores.contract import CheckpointStore
+from petiole_stores.errors import (
+    InputError,
+    PetioleError,
+    RunCancelledError,
+    RunFailedError,
+    StoreError,
+    ThreadBusyError,
+)
+from petiole_stores.ids import new_id
+from petiole_stores.memory import MemoryStore
+from petiole_stores.records import SETTLED, START_PATH, Claim, NewRun, NewTask, Run, TaskRef, Worker
+from petiole_stores.store import Store
+from petiole_workers.caller import NodeCaller
+from petiole_workers.compiled import CompiledGraph
+from petiole_workers.documents import Documents
+from petiole_workers.failure import parse_failure
+from petiole_workers.graph import superstep
+from petiole_workers.queues import INLINE_PREFIX
+from petiole_workers.registry import Registry
+from petiole_workers.runner import Hint, RunConfig, Runner
+from petiole_workers.settings import Settings
+
+LEASE = 15.0
+#: How many nodes of a superstep run side by side when ``max_concurrency`` is not given.
+CONCURRENCY = min(32, (os.cpu_count() or 1) + 4)
+
+
+@dataclass(frozen=True)
+class InvokeOptions:
+    """What ``config`` says."""
+
+    thread_id: str
+    checkpoint_id: str | None = None
+    recursion_limit: int = superstep.DEFAULT_RECURSION_LIMIT
+    max_concurrency: int = CONCURRENCY
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any] | None, *, needs_thread: bool) -> InvokeOptions:
+        """Raises InputError when the thread id is missing or a number is out of range."""
+        config = config or {}
+        configurable = config.get("configurable") or {}
+        thread_id = configurable.get("thread_id")
+        if thread_id is None and needs_thread:
+            raise InputError(
+                'a graph with a checkpointer needs a thread: pass {"configurable": {"thread_id": "..."}} as config'
+            )
+        limit = config.get("recursion_limit", superstep.DEFAULT_RECURSION_LIMIT)
+        if not isinstance(limit, int) or limit < 1:
+            raise InputError(f"recursion_limit is {limit!r}: take a whole number from 1")
+        side_by_side = config.get("max_concurrency") or CONCURRENCY
+        return cls(
+            thread_id=str(thread_id) if thread_id is not None else new_id(),
+            checkpoint_id=configurable.get("checkpoint_id"),
+            recursion_limit=limit,
+            max_concurrency=max(1, int(side_by_side)),
+        )
+
+
+class InlineEngine:
+    """Runs one graph on one store in this process."""
+
+    def __init__(self, graph: CompiledGraph, store: Store, archive: CheckpointStore | None = None) -> None:
+        graph.register_types(store.serde)
+        self.graph, self.store, self.archive = graph, store, archive
+        self.documents = Documents(store)
+        self._registry = Registry([graph])
+        self._active: set[str] = set()
+        self._presence = _Presence(store)
+
+    @classmethod
+    def on(cls, graph: CompiledGraph, checkpointer: CheckpointStore) -> InlineEngine:
+        """On a full store; or, for a store that keeps checkpoints alone, on memory with that store as its archive."""
+        if isinstance(checkpointer, Store):
+            return cls(graph, checkpointer)
+        return cls(graph, MemoryStore(), checkpointer)
+
+    def load_archive(self, thread_id: str) -> None:
+        """Bring an archived thread's checkpoints into memory, if they are not there."""
+        if self.archive is None or self.store.head(thread_id) is not None:
+            return
+        for checkpoint in reversed(self.archive.list(thread_id)):
+            self.store.save(checkpoint)
+
+    # ---------------------------------------------------------------- invoke
+
+    def invoke(self, input: Any, options: InvokeOptions, loop: asyncio.AbstractEventLoop | None) -> Any:
+        self.load_archive(options.thread_id)
+        with self._presence:
+            run_id, ready = self._go_on(options) if input is None else self._begin(input, options)
+            if run_id is not None:
+                self._active.add(run_id)
+                try:
+                    self._drive(run_id, ready, options, loop)
+                finally:
+                    self._active.discard(run_id)
+        record = self.store.head(options.thread_id)
+        return superstep.result(self.graph.definition, self.documents.checkpoint(record).snapshot) if record else None
+
+    def _begin(self, input: Any, options: InvokeOptions) -> tuple[str, Sequence[TaskRef]]:
+        """Submit a run for this input."""
+        document, blobs = self.store.serde.dump(
+            superstep.check_input(self.graph.definition, input), thread_id=options.thread_id
+        )
+        new = NewRun(
+            run_id=new_id(),
+            thread_id=options.thread_id,
+            graph=self.graph.name,
+            version=self.graph.definition.version,
+            fingerprint=self.graph.definition.fingerprint,
+            input=document,
+            base_id=options.checkpoint_id,
+            config=_run_config(options),
+            start=self._start_task(),
+            blobs=list(blobs.values()),
+        )
+        answer = self.store.submit([new])[0]
+        if answer.reason == "busy" and answer.active_run is not None:
+            self._take_over(answer.active_run)
+            self.store.cancel([answer.active_run], reason="its process died; a new input took its place")
+            answer = self.store.submit([new])[0]
+        if answer.result == "refused":
+            raise _refused(answer.reason, options, answer.active_run)
+        return new.run_id, answer.publish
+
+    def _go_on(self, options: InvokeOptions) -> tuple[str | None, Sequence[TaskRef]]:
+        """Let the thread go on from where it stands; ``None`` when there is nothing left to do."""
+        if options.checkpoint_id is not None:
+            return self._fork(options)
+        run = self.store.newest_run(options.thread_id)
+        if run is None:
+            head = self.store.head(options.thread_id)
+            if head is None:
+                raise InputError(f"thread {options.thread_id!r} has no checkpoint to go on from: give an input")
+            return self._fork(options) if head.next != "[]" else (None, [])
+        if run.status == "failed":
+            return run.run_id, self._replay(run)
+        if run.status == "interrupted":
+            return run.run_id, self.store.resume(run.run_id).publish
+        if run.status in SETTLED:
+            return None, []
+        self._take_over(run.run_id)
+        return run.run_id, self._ready(run.run_id)
+
+    def _fork(self, options: InvokeOptions) -> tuple[str, Sequence[TaskRef]]:
+        new = NewRun(
+            run_id=new_id(),
+            thread_id=options.thread_id,
+            graph=self.graph.name,
+            version=self.graph.definition.version,
+            fingerprint=self.graph.definition.fingerprint,
+            base_id=options.checkpoint_id,
+            config=_run_config(options),
+            start=self._start_task(),
+        )
+        answer = self.store.submit([new])[0]
+        if answer.result == "refused":
+            raise _refused(answer.reason, options, answer.active_run)
+        return new.run_id, answer.publish
+
+    def _replay(self, run: Run) -> Sequence[TaskRef]:
+        failed = [t for t in self.store.list_tasks(run.run_id) if t.status == "failed" and not t.replaced]
+        answer = self.store.replay(run.run_id, [(task.task_id, new_id()) for task in failed])
+        if answer.result == "refused":
+            raise PetioleError(f"run {run.run_id} cannot be replayed: {answer.reason}")
+        return answer.publish
+
+    def _take_over(self, run_id: str) -> None:
+        """Release what a dead process held of a run. Raises ThreadBusyError when its process lives."""
+        run = self.store.get_run(run_id)
+        if run is None or run.status in SETTLED:
+            return
+        if not msgspec.json.decode(run.config, type=RunConfig).inline:
+            raise ThreadBusyError(
+                f"thread {run.thread_id!r} has the active run {run_id} on workers: wait for it or cancel it"
+            )
+        workers = {worker.worker_id: worker for worker in self.store.list_workers()}
+        tasks = self.store.list_tasks(run_id)
+        holders = {task.queue.removeprefix(INLINE_PREFIX) for task in tasks} | {task.holder for task in tasks if task.token}
+        for holder in sorted(h for h in holders if h in workers):
+            if self._lives(workers[holder], run_id):
+                raise ThreadBusyError(f"thread {run.thread_id!r} is being run by process {workers[holder].pid} just now")
+            if holder != self._presence.holder:
+                self.store.release(holder, crashed=True, final=True)
+
+    def _lives(self, worker: Worker, run_id: str) -> bool:
+        if worker.worker_id == self._presence.holder:
+            return run_id in self._active
+        if worker.status not in ("alive", "stopping"):
+            return False
+        if worker.host == socket.gethostname():
+            return _process_exists(worker.pid)
+        return worker.expires_at > time.time()
+
+    def _start_task(self) -> NewTask:
+        queue = INLINE_PREFIX + self._presence.holder
+        return NewTask(task_id=new_id(), path=START_PATH, node=superstep.START, kind="advance", queue=queue)
+
+    def _ready(self, run_id: str) -> list[TaskRef]:
+        run = self.store.get_run(run_id)
+        assert run is not None
+        return [
+            TaskRef(
+                task_id=t.task_id, run_id=run_id, thread_id=t.thread_id, queue=t.queue, priority=t.priority,
+                graph=run.graph, node=t.node, version=run.version,
+            )
+            for t in self.store.list_tasks(run_id)
+            if t.status == "ready"
+        ]  # fmt: skip
+
+    # ---------------------------------------------------------------- the loop
+
+    def _drive(
+        self, run_id: str, ready: Sequence[TaskRef], options: InvokeOptions, loop: asyncio.AbstractEventLoop | None
+    ) -> None:
+        """Run what is ready until the run has settled, been interrupted, or nothing is left."""
+        crew = _Crew(self, options, loop)
+        crew.add(ready)
+        try:
+            crew.work()
+        finally:
+            crew.close()
+        self._archive(options.thread_id)
+        run = self.store.get_run(run_id)
+        assert run is not None
+        if run.status == "failed":
+            raise crew.error_of(run)
+        if run.status == "cancelled":
+            raise RunCancelledError(f"run {run_id} on thread {run.thread_id!r} was cancelled")
+
+    def _archive(self, thread_id: str) -> None:
+        if self.archive is None:
+            return
+        known = {checkpoint.id for checkpoint in self.archive.list(thread_id)}
+        for checkpoint in reversed(self.store.list(thread_id)):
+            if checkpoint.id not in known:
+                self.archive.save(checkpoint)
+
+    def runner(self, slot: str, crew: _Crew, loop: asyncio.AbstractEventLoop | None) -> Runner:
+        return Runner(
+            store=self.store,
+            registry=self._registry,
+            settings=_SETTINGS,
+            holder=self._presence.holder,
+            slot=slot,
+            publish=crew.add,
+            caller=NodeCaller(in_process_wait=float("inf"), loop=loop),
+            documents=self.documents,
+            on_failure=crew.note,
+        )
+
+
+class _Crew:
+    """The threads that run one invocation. A lone task runs in the caller's own thread."""
+
+    def __init__(self, engine: InlineEngine, options: InvokeOptions, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._engine, self._loop = engine, loop
+        self._limit = options.max_concurrency
+        self._ready: deque[TaskRef] = deque()
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+        self._local = threading.local()
+        self._runners: list[Runner] = []
+        self._errors: dict[str, BaseException] = {}
+
+    def add(self, refs: Sequence[TaskRef]) -> list[str]:
+        self._ready.extend(refs)
+        return []
+
+    def note(self, claim: Claim, error: BaseException) -> None:
+        self._errors[claim.task.task_id] = error
+
+    def work(self) -> None:
+        running: set[concurrent.futures.Future[None]] = set()
+        while self._ready or running:
+            if len(self._ready) == 1 and not running:
+                self._run(self._ready.popleft())
+                continue
+            while self._ready and len(running) < self._limit:
+                running.add(self._threads().submit(self._run, self._ready.popleft()))
+            done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            for future in done:
+                future.result()
+
+    def _run(self, ref: TaskRef) -> None:
+        runner: Runner | None = getattr(self._local, "runner", None)
+        if runner is None:
+            runner = self._local.runner = self._engine.runner(new_id(), self, self._loop)
+            self._runners.append(runner)
+        runner.run([Hint.of(ref)])
+
+    def _threads(self) -> concurrent.futures.ThreadPoolExecutor:
+        if self._pool is None:
+            self._pool = concurrent.futures.ThreadPoolExecutor(self._limit, thread_name_prefix="petiole-invoke")
+        return self._pool
+
+    def error_of(self, run: Run) -> BaseException:
+        """The very exception that failed the run, or its description when it is from another process."""
+        for task in sorted(self._engine.store.list_tasks(run.run_id), key=lambda t: t.path):
+            if task.task_id in self._errors and task.error == run.error:
+                return self._errors[task.task_id]
+        return RunFailedError(f"run {run.run_id} failed: {parse_failure(run.error)}")
+
+    def close(self) -> None:
+        """Wait for the threads; what they still held (an interrupt from the keyboard) is ready again."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        for runner in self._runners:
+            runner.caller.close()
+        slots = [runner.slot for runner in self._runners]
+        if slots and self._ready:
+            self._engine.store.release(self._engine._presence.holder, slots=slots)
+
+
+class _Presence:
+    """This process as a holder of one store: registered when first needed, beating while an invocation runs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._running = 0
+        self._pid = 0
+        self._beaten = float("-inf")
+        self._thread: threading.Thread | None = None
+        self.holder = ""
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._pid != os.getpid():
+                self.holder, self._pid, self._running, self._thread = new_id(), os.getpid(), 0, None
+                if self._store.shared:
+                    atexit.register(self._leave, self._pid)
+            self._running += 1
+            if time.monotonic() - self._beaten > LEASE / 3:
+                self._beat()
+            if self._store.shared and (self._thread is None or not self._thread.is_alive()):
+                self._thread = threading.Thread(target=self._keep_beating, name="petiole-presence", daemon=True)
+                self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._running -= 1
+
+    def _beat(self) -> None:
+        lease = LEASE if self._store.shared else 10 * 365 * 86400.0
+        name = f"invoke@{socket.gethostname()}"
+        self._store.beat(
+            Worker(worker_id=self.holder, name=name, host=socket.gethostname(), pid=os.getpid(), lease=lease, pool="inline")
+        )
+        self._beaten = time.monotonic()
+
+    def _keep_beating(self) -> None:
+        while self._running:
+            time.sleep(LEASE / 3)
+            try:
+                if self._running:
+                    self._beat()
+            except StoreError:
+                pass  # the invocation itself will say so; until then the next beat may succeed
+
+    def _leave(self, pid: int) -> None:
+        if pid == os.getpid():
+            try:
+                self._store.release(self.holder, final=True)
+            except Exception:
+                pass  # the process is ending: the lease runs out by itself
+
+
+_SETTINGS = Settings()
+
+
+def _run_config(options: InvokeOptions) -> str:
+    config = RunConfig(recursion_limit=options.recursion_limit, inline=True)
+    return msgspec.json.encode(config).decode()
+
+
+def _refused(reason: str, options: InvokeOptions, active: str | None) -> PetioleError:
+    if reason == "busy":
+        return ThreadBusyError(f"thread {options.thread_id!r} has the active run {active}: wait for it or cancel it")
+    if reason == "no base":
+        return InputError(f"checkpoint {options.checkpoint_id!r} is not one of thread {options.thread_id!r}")
+    return PetioleError(f"the run was refused: {reason}")
+
+
+def _process_exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,94 @@
+"""Which graphs this process serves: loaded from import paths as ``celery -A`` finds apps."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from petiole_stores.errors import ConfigurationError, NotFoundError
+
+if TYPE_CHECKING:
+    from petiole_workers.compiled import CompiledGraph
+
+
+class Registry:
+    """Graphs by name."""
+
+    def __init__(self, graphs: Iterable[CompiledGraph] = ()) -> None:
+        self._graphs: dict[str, CompiledGraph] = {}
+        for graph in graphs:
+            self.add(graph)
+
+    def add(self, graph: CompiledGraph) -> None:
+        """Raises ConfigurationError when another graph has its name."""
+        known = self._graphs.setdefault(graph.name, graph)
+        if known is not graph:
+            raise ConfigurationError(
+                f"two graphs are named {graph.name!r}: give one of them another name with compile(name=...)"
+            )
+
+    def get(self, name: str) -> CompiledGraph | None:
+        return self._graphs.get(name)
+
+    def __getitem__(self, name: str) -> CompiledGraph:
+        try:
+            return self._graphs[name]
+        except KeyError:
+            served = ", ".join(sorted(self._graphs)) or "none"
+            raise NotFoundError(f"graph {name!r} is not served here; served are: {served}") from None
+
+    def __iter__(self) -> Iterator[CompiledGraph]:
+        return iter(self._graphs.values())
+
+    def __len__(self) -> int:
+        return len(self._graphs)
+
+    def queues(self, default: str) -> list[str]:
+        """Every queue that these graphs' nodes name, the default one first."""
+        named = {spec.queue for graph in self for spec in graph.definition.nodes.values() if spec.queue}
+        return [default, *sorted(named - {default})]
+
+
+def load_registry(references: Iterable[str]) -> Registry:
+    """Import every reference (``package.module:attribute``; the attribute may be ``graph`` and left out).
+
+    Raises ConfigurationError that names the reference and why it cannot be had.
+    """
+    registry = Registry()
+    for reference in references:
+        registry.add(load_graph(reference))
+    return registry
+
+
+def load_graph(reference: str) -> CompiledGraph:
+    """The graph at ``package.module:attribute``. A builder or a function of no arguments that gives one will do too."""
+    from petiole_workers.compiled import CompiledGraph
+    from petiole_workers.graph import StateGraph
+
+    module_name, _, attribute = reference.partition(":")
+    attribute = attribute or "graph"
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found: object = importlib.import_module(module_name)
+    except Exception as error:  # a user's module may raise anything while it is imported
+        raise ConfigurationError(
+            f"graph {reference!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    for part in attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise ConfigurationError(f"graph {reference!r}: {module_name} has no attribute {attribute!r}") from None
+    if callable(found) and not isinstance(found, (CompiledGraph, StateGraph)):
+        found = found()
+    if isinstance(found, StateGraph):
+        found = found.compile(name=attribute if attribute != "graph" else module_name.rpartition(".")[2])
+    if not isinstance(found, CompiledGraph):
+        raise ConfigurationError(
+            f"graph {reference!r} is a {type(found).__name__}: name a compiled graph (StateGraph(...).compile())"
+        )
+    return found

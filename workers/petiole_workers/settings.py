@@ -1,0 +1,161 @@
+"""One typed object for everything that can be set: flag > environment (``PETIOLE_*``) > pyproject (``[tool.petiole]``).
+
+A list is written with commas in the environment: ``PETIOLE_GRAPHS=shop.flows:graph,shop.refunds:graph``. A key that
+does not exist is an error, so that a misspelt one never passes silently.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import msgspec
+
+from petiole_stores.errors import ConfigurationError
+
+PREFIX = "PETIOLE_"
+#: Environment names with the prefix that are not settings.
+RESERVED = ("PETIOLE_TEST_", "PETIOLE_FUZZ_", "PETIOLE_BENCH_", "PETIOLE_WORKER_")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Petiole's settings. Durations are in seconds."""
+
+    #: Store URL; nothing: a SQLite file in ``data_dir``.
+    store: str | None = None
+    #: Broker URL; nothing: an embedded broker in ``data_dir``.
+    broker: str | None = None
+    #: Graphs that a worker serves, as ``module:attribute``.
+    graphs: list[str] = []
+    #: Where the embedded store and broker keep their files.
+    data_dir: str = ".petiole"
+    #: The queue of nodes that name none; its priorities are ``<queue>.high``, ``<queue>`` and ``<queue>.low``.
+    queue: str = "petiole"
+    #: Queues that a worker consumes (each with its priorities); nothing: those of its graphs.
+    queues: list[str] = []
+    #: RabbitMQ's queue type.
+    queue_type: Literal["classic", "quorum"] = "classic"
+    #: How long a worker may be silent before its tasks may be taken from it.
+    lease: float = 15.0
+    #: How often a worker renews its lease; nothing: a third of it.
+    beat: float | None = None
+    #: How often each worker looks for dead holders, unpublished tasks and timers.
+    sweep: float = 2.0
+    #: How long a warm stop waits for running nodes before it gives their tasks back.
+    grace: float = 10.0
+    #: Started attempts that may end with a dead process before a task fails.
+    max_crashes: int = 5
+    #: A retry's wait up to this is slept through in the worker; a longer one frees the slot.
+    in_process_wait: float = 1.0
+    #: ``inline``: a worker may go on with a run's single next task itself, for up to ``inline_slice``.
+    chain: Literal["broker", "inline"] = "broker"
+    inline_slice: float = 0.1
+    #: How many waiting messages one pool slot may take at once (1: none are taken together).
+    batch: int = 16
+    #: Wait for RabbitMQ to confirm each message (the sweep makes good what is lost without).
+    publisher_confirms: bool = False
+    #: ``pool`` and ``concurrency`` of ``petiole worker``.
+    pool: Literal["prefork", "threads", "gevent", "solo"] = "prefork"
+    concurrency: int | None = None
+    #: Replace a prefork child after so many messages.
+    max_tasks_per_child: int | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @property
+    def beat_every(self) -> float:
+        return self.lease / 3 if self.beat is None else self.beat
+
+    @property
+    def publish_grace(self) -> float:
+        """After how long an unclaimed task's message is taken for lost: a third of the lease, 1 to 10 s."""
+        return min(max(self.lease / 3, 1.0), 10.0)
+
+
+def load_settings(
+    flags: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    """The settings in force. ``flags`` whose value is ``None`` are left out.
+
+    Raises ConfigurationError that names the key, its value and where it was set.
+    """
+    values: dict[str, Any] = {}
+    for origin, layer in (
+        ("[tool.petiole] in pyproject.toml", _from_pyproject(folder or Path.cwd())),
+        ("the environment", _from_environment(os.environ if environ is None else environ)),
+        ("the arguments", {k: v for k, v in (flags or {}).items() if v is not None}),
+    ):
+        _check(layer, origin)
+        values |= layer
+    settings = msgspec.convert(values, Settings, strict=False)
+    _check_ranges(settings)
+    return settings
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment that makes a child process load these settings."""
+    defaults = Settings()
+    result = {}
+    for name in Settings.__struct_fields__:
+        value = getattr(settings, name)
+        if value != getattr(defaults, name) and value is not None:
+            result[PREFIX + name.upper()] = ",".join(value) if isinstance(value, list) else str(value)
+    return result
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    layer: dict[str, Any] = {}
+    for key, text in environ.items():
+        if key.startswith(PREFIX) and not key.startswith(RESERVED):
+            name = key.removeprefix(PREFIX).lower()
+            is_list = name in _LISTS
+            layer[name] = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
+    return layer
+
+
+def _from_pyproject(folder: Path) -> dict[str, Any]:
+    for place in (folder, *folder.parents):
+        file = place / "pyproject.toml"
+        if file.is_file():
+            try:
+                document = tomllib.loads(file.read_text(encoding="utf-8"))
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+                raise ConfigurationError(f"{file} cannot be read: {error}") from None
+            found = document.get("tool", {}).get("petiole", {})
+            return {key.replace("-", "_"): value for key, value in found.items()}
+    return {}
+
+
+def _check(layer: Mapping[str, object], origin: str) -> None:
+    for name, value in layer.items():
+        if name not in _HINTS:
+            known = ", ".join(sorted(_HINTS))
+            raise ConfigurationError(f"{origin} sets {name!r}, which is no setting of Petiole; the settings are: {known}")
+        try:
+            msgspec.convert(value, _HINTS[name], strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigurationError(f"{origin} sets {name} to {value!r}: {error}") from None
+
+
+def _check_ranges(settings: Settings) -> None:
+    for name in ("lease", "sweep", "beat_every", "grace", "inline_slice", "in_process_wait"):
+        value = getattr(settings, name)
+        lowest = 0.0 if name in ("grace", "inline_slice", "in_process_wait") else 0.05
+        if not lowest <= value <= 86400:
+            raise ConfigurationError(f"{name} is {value} s: take {lowest} to 86400 s")
+    if settings.beat_every > settings.lease / 2:
+        raise ConfigurationError(
+            f"beat is {settings.beat_every} s with a lease of {settings.lease} s: beat at least twice in a lease"
+        )
+    for name in ("max_crashes", "batch"):
+        if getattr(settings, name) < 1:
+            raise ConfigurationError(f"{name} is {getattr(settings, name)}: take at least 1")
+
+
+_HINTS: dict[str, Any] = {k: v for k, v in get_type_hints(Settings).items() if k in Settings.__struct_fields__}
+_LISTS = {name for name, hint in _HINTS.items() if hint == list[str]}
