@@ -93,15 +93,20 @@ def build(spec: dict[str, Any], library: Any, types: Any) -> Any:
 
         return run
 
-    def router(number: int, cases: Any) -> Any:
+    def router(number: int, source: str, cases: Any) -> Any:
         def path(state: Any) -> Any:
+            # A node that counts no hops must not fan out for ever.
             if state.get("hops", 0) > 9:
                 return []
             for hops, answer in cases:
                 if state.get("hops", 0) < hops:
                     if isinstance(answer, str):
                         return answer
-                    return [a if isinstance(a, str) else types.Send(a[1], {"depth": a[2]}) for a in answer]
+                    return [
+                        a if isinstance(a, str) else types.Send(a[1], {"depth": a[2]})
+                        for a in answer
+                        if isinstance(a, str) or source not in spec["silent"]
+                    ]
             return library.END
 
         path.__name__ = f"router{number}"
@@ -114,7 +119,7 @@ def build(spec: dict[str, Any], library: Any, types: Any) -> Any:
     for starts, end in spec["joins"]:
         builder.add_edge(starts, end)
     for number, (source, cases) in enumerate(spec["branches"]):
-        builder.add_conditional_edges(source, router(number, cases))
+        builder.add_conditional_edges(source, router(number, source, cases))
     return builder
 
 
@@ -166,7 +171,12 @@ def base_spec(**changes: Any) -> dict[str, Any]:
     return plain | changes
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=100,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @example(
     base_spec(
         defer={"d"}, edges=[(petiole.START, "a"), ("a", "d")], branches=[("a", [(9, [("send", "c", 1)])])]
