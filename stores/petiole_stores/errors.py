@@ -14,12 +14,14 @@ PetioleError
 ├── RunError                    a run that did not succeed
 │   ├── RunFailedError
 │   ├── RunCancelledError
+│   ├── RunInterruptedError     it waits for somebody to resume it
 │   └── RunTimeoutError         waiting for a run took too long (the run goes on)
 ├── SerializationError          a value that cannot be stored, or bytes that cannot be read back
 │   └── UnfitError              this process lacks a class, codec or key: nothing is wrong with the data
 ├── StoreError                  the store answered with an error
 │   ├── StoreUnavailableError   the store cannot be reached: the call may be made again
 │   ├── SchemaError             the store's schema is missing, or not of this version
+│   ├── UnstorableError         a value that this store cannot hold; its neighbours in a batch are stored
 │   └── CorruptionError         stored bytes do not match their digest
 └── BrokerError                 the broker cannot be reached
 """
@@ -82,11 +84,19 @@ class RunError(PetioleError):
 
 
 class RunFailedError(RunError):
-    """A run failed; the message is the failing node's error."""
+    """A run failed; the message is the failing node's error, ``failure`` what is stored of it (or ``None``)."""
+
+    def __init__(self, message: str, failure: object = None) -> None:
+        self.failure = failure
+        super().__init__(message)
 
 
 class RunCancelledError(RunError):
     """A run was cancelled."""
+
+
+class RunInterruptedError(RunError):
+    """A run stopped before or after a node, as its graph asks, and waits to be resumed."""
 
 
 class RunTimeoutError(RunError, TimeoutError):
@@ -111,6 +121,10 @@ class StoreUnavailableError(StoreError, ConnectionError):
 
 class SchemaError(StoreError):
     """The store's schema is missing or not of this version."""
+
+
+class UnstorableError(StoreError):
+    """A value cannot be held by this store; what came in the same batch was stored."""
 
 
 class CorruptionError(StoreError):

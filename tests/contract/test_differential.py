@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
+from tests.contract.backends import REAL
+from tests.contract.operations import KINDS, MAX_CRASHES, STEPS, Director, reached, tidy
 
 from petiole_stores.conformance.scene import plain, snapshot
 from petiole_stores.store import Store
-from tests.contract.backends import REAL
-from tests.contract.operations import KINDS, MAX_CRASHES, STEPS, Director, reached, tidy
 
 EXAMPLES = int(os.environ.get("PETIOLE_FUZZ_EXAMPLES", "30"))
 
@@ -29,7 +29,7 @@ finish refused head moved|finish refused run cancelled
 cancel committed|cancel already|cancel refused missing|cancel refused run succeeded|cancel refused run failed
 replay committed|replay already|replay refused missing|replay refused busy|replay refused head moved
 replay refused stale|replay refused run succeeded|resume committed|resume already|resume refused missing
-resume refused run succeeded|resume refused run waiting|delete|delete ConflictError|clear|clear ConflictError|save
+resume refused run succeeded|resume refused run waiting|delete|delete ConflictError|clear|clear ConflictError|save|holds True|holds False
 """
 
 
@@ -55,7 +55,7 @@ def test_sequences_reach_every_answer() -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(steps=STEPS)
-def test_same_as_memory(shared_store: Store, steps: list[tuple[str, int]]) -> None:
+def test_agrees_with_the_model(shared_store: Store, steps: list[tuple[str, int]]) -> None:
     director = Director()
     shared_store.clock = director.model.clock
     shared_store.max_crashes = MAX_CRASHES

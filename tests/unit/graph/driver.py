@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import random
 from typing import Any
 
@@ -14,7 +13,6 @@ from petiole_workers.graph import (
     begin,
     call_node,
     check_limit,
-    run_awaitable,
     stop_step,
     task_input,
     task_output,
@@ -44,8 +42,9 @@ def drive(
             shuffle.shuffle(tasks)
         outputs = []
         for task in tasks:
-            returned = call_node(graph.node(task.node), task_input(graph, now, task), Runtime(node=task.node))
-            returned = run_awaitable(returned) if inspect.isawaitable(returned) else returned
+            returned = call_node(
+                graph.nodes[task.node], task_input(graph, now, task), Runtime(node=task.node)
+            )
             outputs.append(task_output(graph, task, returned))
         history.append(advance(graph, now, outputs, stop=None))
         check_limit(history[-1], stop)

@@ -131,7 +131,7 @@ def theirs(spec: dict[str, Any]) -> tuple[list[Any], str | None]:
     failure = None
     for value in spec["inputs"]:
         try:
-            compiled.invoke(value, config, durability="sync")
+            compiled.invoke(value, config)
         except langgraph_errors.GraphRecursionError:
             failure = "recursion"
         except langgraph_errors.InvalidUpdateError:

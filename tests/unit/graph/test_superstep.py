@@ -23,8 +23,6 @@ from petiole_workers.graph import (
     TaskOutput,
     advance,
     begin,
-    fork,
-    interrupts,
     result,
     stop_step,
     task_input,
@@ -213,18 +211,3 @@ def test_a_send_gives_its_argument_as_it_is() -> None:
     definition = graph.add_conditional_edges(START, lambda state: Send("a", [1])).definition()
     _, base = begin(definition, None, {})
     assert task_input(definition, base, base.next[0]) == [1]
-
-
-def test_a_fork_goes_on_where_an_interrupt_stopped() -> None:
-    graph = build("a", "b").add_edge(START, "a").add_edge("a", "b")
-    definition = graph.definition(interrupt_before=["b"])
-    taken, first = begin(definition, None, {"last": "x"})
-    stopped = advance(definition, first, [TaskOutput("pull:a", "a", (("log", ["a"]),))], stop=None)
-    assert not interrupts(definition, first)
-    assert interrupts(definition, stopped)
-    forked = fork(definition, stopped)
-    assert (forked.step, forked.source, forked.next) == (2, "fork", stopped.next)
-    assert not interrupts(definition, forked)
-    assert forked.control["origin"] == 3
-    again = fork(definition, taken)
-    assert (again.values, again.next) == (first.values, first.next)

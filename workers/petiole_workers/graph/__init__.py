@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from petiole_workers.graph.builder import StateGraph
-from petiole_workers.graph.callables import GraphFunction, run_awaitable
+from petiole_workers.graph.callables import GraphFunction, acall, call, run_awaitable
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.names import DEFAULT_RECURSION_LIMIT, END, MISSING, START
-from petiole_workers.graph.nodes import call_node
+from petiole_workers.graph.nodes import acall_node, call_node
 from petiole_workers.graph.parts import Branch, Join, NodeSpec
 from petiole_workers.graph.retry import RetryPolicy, default_retry_on
 from petiole_workers.graph.runtime import Runtime
 from petiole_workers.graph.schema import Channel, Schema
 from petiole_workers.graph.send import Send
 from petiole_workers.graph.snapshot import Snapshot, TaskOutput, TaskSpec
-from petiole_workers.graph.superstep import (
-    advance,
-    begin,
-    check_limit,
-    fork,
-    interrupts,
-    next_names,
-    stop_step,
-)
-from petiole_workers.graph.updates import check_input, result, task_input, task_output
+from petiole_workers.graph.superstep import advance, begin, check_limit, next_names, stop_step
+from petiole_workers.graph.updates import result, task_input, task_output
 
 __all__ = [
     "DEFAULT_RECURSION_LIMIT",
@@ -43,14 +35,14 @@ __all__ = [
     "StateGraph",
     "TaskOutput",
     "TaskSpec",
+    "acall",
+    "acall_node",
     "advance",
     "begin",
+    "call",
     "call_node",
-    "check_input",
     "check_limit",
     "default_retry_on",
-    "fork",
-    "interrupts",
     "next_names",
     "result",
     "run_awaitable",

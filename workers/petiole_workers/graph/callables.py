@@ -143,3 +143,11 @@ def call(function: GraphFunction, state: object, runtime: Runtime, runner: Runne
     """Calls ``function`` and waits for its result."""
     returned = function(state, runtime)
     return runner(returned) if inspect.isawaitable(returned) else returned
+
+
+async def acall(function: GraphFunction, state: object, runtime: Runtime) -> object:
+    """Calls ``function`` from a coroutine; a sync one runs in a thread, so that it does not hold up the loop."""
+    if function.is_async:
+        return await function(state, runtime)  # type: ignore[misc]
+    returned = await asyncio.to_thread(function, state, runtime)
+    return await returned if inspect.isawaitable(returned) else returned

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from petiole_stores.errors import NotFoundError
 from petiole_workers.graph.mermaid import mermaid
 from petiole_workers.graph.parts import Branch, Join, NodeSpec
 from petiole_workers.graph.schema import Channel, Schema
@@ -77,35 +76,6 @@ class GraphDefinition:
     def branches_from(self, source: str) -> tuple[Branch, ...]:
         """The conditional edges of ``source`` in the order added."""
         return self._branches_from.get(source, ())
-
-    def node(self, name: str) -> NodeSpec:
-        """The node of that name. Raises NotFoundError if this version of the graph has none."""
-        try:
-            return self.nodes[name]
-        except KeyError:
-            known = ", ".join(map(repr, self.nodes))
-            raise NotFoundError(
-                f"graph {self.name!r} has no node {name!r}: the nodes are {known}; "
-                f"serve the version of the graph that the run was started on"
-            ) from None
-
-    @property
-    def schemas(self) -> tuple[type, ...]:
-        """Every class that a state, input or output of this graph may be of."""
-        found = [self.state_schema, self.input_schema, self.output_schema]
-        found += [node.input_schema for node in self.nodes.values()]
-        found += [branch.input_schema for branch in self.branches if branch.input_schema is not None]
-        return tuple(dict.fromkeys(schema.type for schema in found))
-
-    def needs_fresh_values(self, node: str, written: Iterable[str]) -> bool:
-        """Whether a settle after ``node`` reads values of the base, beyond carrying them along.
-
-        It does if a router looks at them or a reducer adds to them; then they must not be the very objects that
-        the node was given, as it may have changed them in place.
-        """
-        return bool(self.branches_from(node)) or any(
-            key in self.channels and self.channels[key].reducer is not None for key in written
-        )
 
     def mermaid(self) -> str:
         """The graph as Mermaid flowchart text."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from petiole_workers.graph.callables import GraphFunction
 from petiole_workers.graph.retry import RetryPolicy
@@ -19,7 +19,7 @@ class NodeSpec:
     """One node.
 
     input_schema: what its function reads of the state.
-    retry_policy: the first one that fits an error decides; empty for no retries.
+    retry_policies: the first one that fits an error decides; empty for no retries.
     timeout: seconds for one attempt; ``None`` for no limit.
     queue, priority: where its tasks wait; ``None`` for the worker's defaults.
     defer: an edge to it is followed only when nothing else is left to run.
@@ -29,17 +29,12 @@ class NodeSpec:
     name: str
     function: GraphFunction
     input_schema: Schema
-    retry_policy: tuple[RetryPolicy, ...] = ()
+    retry_policies: tuple[RetryPolicy, ...] = ()
     timeout: float | None = None
     queue: str | None = None
     priority: Priority | None = None
     defer: bool = False
     metadata: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def fn(self) -> Callable[..., Any]:
-        """Its function as the author gave it."""
-        return self.function.fn
 
     @property
     def is_async(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -71,18 +70,16 @@ class RetryPolicy:
     jitter: bool = True
     retry_on: RetryOn = default_retry_on
 
-    def retries(self, exc: BaseException) -> bool:
+    def retries(self, exc: Exception) -> bool:
         """Whether ``exc`` is of those that this policy retries (its attempts are not counted here)."""
         rule = self.retry_on
-        if not isinstance(exc, Exception):
-            return False  # a way out of the process, such as SystemExit
         if isinstance(rule, type):
             return isinstance(exc, rule)
         if isinstance(rule, Sequence):
             return isinstance(exc, tuple(rule))
         return bool(rule(exc))
 
-    def delay(self, failures: int, random: Callable[[], float] = random.random) -> float:
+    def delay(self, failures: int, random: Callable[[], float]) -> float:
         """Seconds to wait after the ``failures``-th failure in a row; ``random`` gives a number in [0, 1)."""
         wait = min(self.max_interval, self.initial_interval * self.backoff_factor ** (failures - 1))
         return wait + random() if self.jitter else wait

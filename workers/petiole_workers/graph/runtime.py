@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 
 def _never() -> bool:
@@ -38,10 +38,6 @@ class Runtime:
     def cancelled(self) -> bool:
         """Whether the work is no longer wanted: the run was cancelled, or this worker lost its claim."""
         return self.is_cancelled()
-
-    def again(self, more: int) -> Runtime:
-        """The same, ``more`` attempts later."""
-        return replace(self, attempt=self.attempt + more)
 
     @property
     def config(self) -> dict[str, object]:

@@ -45,13 +45,11 @@ class Snapshot:
     """The state at the end of a superstep. Its values are never changed in place.
 
     step: -1 for the first input of a thread, then counted up by one.
-    source: ``input`` for what precedes a run's first superstep, ``loop`` for what a superstep made, ``fork`` for
-        one from which a run went on.
+    source: ``input`` for what precedes a run's first superstep, ``loop`` for what a superstep made.
     values: the keys that have a value.
     next: the tasks of the next superstep in path order; empty when the run is finished.
     control: what the engine has to remember beside the state, JSON-able: ``joins`` (for each join, the sources
-        that arrived so far) and ``deferred`` (deferred nodes that were reached and still wait), absent when empty;
-        ``origin``, the step of the run's first ``loop`` snapshot: its limit counts from there.
+        that arrived so far) and ``deferred`` (deferred nodes that were reached and still wait). Absent when empty.
     writers: the nodes whose writes made this snapshot, in path order; ``__start__`` for an input.
     """
 

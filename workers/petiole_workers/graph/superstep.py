@@ -17,26 +17,7 @@ from petiole_workers.graph.routing import route
 from petiole_workers.graph.runtime import Runtime
 from petiole_workers.graph.send import Send
 from petiole_workers.graph.snapshot import Snapshot, TaskOutput, TaskSpec, pull_path, push_path
-from petiole_workers.graph.updates import apply_writes, check_input, readable, result, task_input, task_output
-
-__all__ = [
-    "DEFAULT_RECURSION_LIMIT",
-    "START",
-    "Snapshot",
-    "TaskOutput",
-    "TaskSpec",
-    "advance",
-    "begin",
-    "check_input",
-    "check_limit",
-    "fork",
-    "interrupts",
-    "next_names",
-    "result",
-    "stop_step",
-    "task_input",
-    "task_output",
-]
+from petiole_workers.graph.updates import apply_writes, readable, task_output
 
 
 def begin(
@@ -55,20 +36,19 @@ def begin(
 
     Raises InputError for ``None``, InvalidUpdateError for another kind of input, and what `advance` raises.
     """
-    given = check_input(graph, input)
-    step = -1 if base is None else base.step + 1
-    start = TaskSpec(pull_path(START), START, given)
+    if input is None:
+        raise InputError("a run was started without an input: give a dict of state keys; {} will do")
+    start = TaskSpec(pull_path(START), START, input)
     first = Snapshot(
-        step=step,
+        step=-1 if base is None else base.step + 1,
         source="input",
         values=readable(graph, {} if base is None else base.values),
         next=(start,),
-        control=({} if base is None else dict(base.control)) | {"origin": step + 1},
+        control={} if base is None else dict(base.control),
         writers=(START,),
     )
-    return first, advance(
-        graph, first, [task_output(graph, start, given)], stop=None, runner=runner, runtime=runtime
-    )
+    output = task_output(graph, start, input)
+    return first, advance(graph, first, [output], stop=None, runner=runner, runtime=runtime)
 
 
 def advance(
@@ -165,31 +145,8 @@ class _Plan:
         return control
 
 
-def fork(graph: GraphDefinition, base: Snapshot) -> Snapshot:
-    """A snapshot from which a run goes on after ``base``: the same state, the same tasks to come.
-
-    From an ``input`` snapshot, whose only task is ``__start__``, it is the one after that.
-    """
-    origin = {"origin": base.step + 2}
-    starts = [task_output(graph, task, task.arg) for task in base.next if task.node == START]
-    after = advance(graph, base, starts, stop=None) if starts else base
-    return Snapshot(base.step + 1, "fork", after.values, after.next, {**after.control, **origin}, ())
-
-
-def interrupts(graph: GraphDefinition, snapshot: Snapshot) -> bool:
-    """Whether a run stops at ``snapshot``: after a node in ``interrupt_after`` or before one in ``interrupt_before``.
-
-    Never where it was just told to go on (a ``fork``), and never where nothing is left to run.
-    """
-    if not snapshot.next or snapshot.source == "fork":
-        return False
-    return any(task.node in graph.interrupt_before for task in snapshot.next) or any(
-        node in graph.interrupt_after for node in snapshot.writers
-    )
-
-
 def stop_step(base: Snapshot | None, recursion_limit: int = DEFAULT_RECURSION_LIMIT) -> int:
-    """The ``stop`` of a run that `begin` or `fork` puts on ``base``: its control's ``origin`` plus the limit.
+    """The ``stop`` for a run that `begin` starts on ``base``; for a resumed run, for one that goes on from it.
 
     Raises InputError for a limit below 1.
     """

@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from petiole_stores.errors import InputError, InvalidUpdateError
+from petiole_stores.errors import InvalidUpdateError
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.names import MISSING, START
 from petiole_workers.graph.reducers import fold
 from petiole_workers.graph.send import Send
-from petiole_workers.graph.snapshot import Snapshot, TaskOutput, TaskSpec, pull_path
+from petiole_workers.graph.snapshot import Snapshot, TaskOutput, TaskSpec
 
 
 def task_input(graph: GraphDefinition, base: Snapshot, task: TaskSpec) -> object:
@@ -53,16 +53,6 @@ def task_output(graph: GraphDefinition, task: TaskSpec, returned: object) -> Tas
     else:
         raise InvalidUpdateError(_refusal(task, returned))
     return TaskOutput(task.path, task.node, tuple(writes))
-
-
-def check_input(graph: GraphDefinition, input: object) -> dict[str, object]:
-    """A run's input as a dict of the state keys that it writes, so that it can be stored and refused early.
-
-    Raises InputError for ``None``, InvalidUpdateError for what is neither a dict nor an instance of a schema.
-    """
-    if input is None:
-        raise InputError("a run was started without an input: give a dict of state keys; {} will do")
-    return dict(task_output(graph, TaskSpec(pull_path(START), START, input), input).writes)
 
 
 def _model_writes(model: BaseModel, keys: Iterable[str]) -> Iterable[tuple[str, object]]:

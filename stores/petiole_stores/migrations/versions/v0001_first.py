@@ -7,6 +7,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 from petiole_stores.sql.migrate import install_functions
+from petiole_stores.sql.sqlite.upkeep import schema_statements
 
 revision = "0001"
 down_revision: str | None = None
@@ -18,6 +19,10 @@ Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
+    if op.get_context().dialect.name == "sqlite":
+        for statement in schema_statements():
+            op.execute(sa.text(statement))
+        return
     op.create_table(
         "threads",
         sa.Column("thread_id", Id, nullable=False),
@@ -170,7 +175,9 @@ def upgrade() -> None:
 
 
 def of_thread(table: str) -> sa.ForeignKeyConstraint:
-    return sa.ForeignKeyConstraint(["thread_id"], ["threads.thread_id"], name=f"fk_{table}_thread_id", ondelete="CASCADE")
+    return sa.ForeignKeyConstraint(
+        ["thread_id"], ["threads.thread_id"], name=f"fk_{table}_thread_id", ondelete="CASCADE"
+    )
 
 
 def partial_index(name: str, table: str, columns: list[str], where: str) -> None:

@@ -3,7 +3,8 @@
 -- p_worker is the Worker record as JSON.
 CREATE OR REPLACE FUNCTION petiole_beat(
     p_worker jsonb, p_published text[], p_now double precision, p_grace double precision, p_max_backoff double precision
-) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+) RETURNS text
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_id text := p_worker ->> 'worker_id';
@@ -44,14 +45,17 @@ END $$;
 CREATE OR REPLACE FUNCTION petiole_release(
     p_holder text, p_slots text[], p_crashed boolean, p_final boolean, p_now double precision,
     p_grace double precision, p_max_crashes integer
-) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+) RETURNS text
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_refs jsonb := '[]';
     v_charged boolean;
     v_crashes integer;
     v_open integer;
-    t tasks%ROWTYPE;
+    v_ids text[];
+    v_id text;
+    t tasks;
 BEGIN
     IF p_crashed THEN
         PERFORM FROM heads h
@@ -60,12 +64,14 @@ BEGIN
             WHERE s.holder = p_holder AND s.token IS NOT NULL AND s.status IN ('claimed', 'ready'))
         ORDER BY h.thread_id FOR NO KEY UPDATE;
     END IF;
-    FOR t IN
-        SELECT s.* FROM tasks s
+    -- All of them before anything else is touched.
+    v_ids := ARRAY(
+        SELECT s.task_id FROM tasks s
         WHERE s.holder = p_holder AND s.token IS NOT NULL AND s.status IN ('claimed', 'ready')
             AND (p_slots IS NULL OR s.slot = ANY (p_slots))
-        ORDER BY s.task_id FOR NO KEY UPDATE
-    LOOP
+        ORDER BY s.task_id FOR NO KEY UPDATE);
+    FOREACH v_id IN ARRAY v_ids LOOP
+        SELECT s.* INTO t FROM tasks s WHERE s.task_id = v_id;
         v_charged := p_crashed AND t.started;
         v_crashes := t.crashes + v_charged::integer;
         IF v_charged AND v_crashes >= p_max_crashes THEN
