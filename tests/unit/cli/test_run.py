@@ -10,11 +10,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.conftest import Cli
-from tests.unit.driving import Switch, counting, drive
 
 from petiole_stores.errors import StoreUnavailableError
 from petiole_stores.memory import MemoryStore
+from tests.unit.cli.conftest import Cli
+from tests.unit.driving import Switch, counting, drive
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 RUN_KEYS = [
@@ -267,9 +267,9 @@ def test_replay_goes_on_from_the_failed_node(cli: Cli, store: MemoryStore) -> No
 
 def test_cancel_and_resume(cli: Cli, store: MemoryStore) -> None:
     start(cli)
-    assert cli("run", "resume", "t").code == 4
     assert cli("run", "cancel", "t", "--reason", "enough", "-o", "json").json["status"] == "cancelled"
     assert cli("run", "cancel", "t").code == 0
+    assert cli("run", "resume", "t").code == 4
     graph = counting(interrupt_after=["add"])
     start(cli)
     drive(store, graph)
