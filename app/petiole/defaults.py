@@ -16,10 +16,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from petiole.embedded import EmbeddedBroker, default_store_url
+from petiole_workers.launch import TRANSPORT_VARIABLE
 from petiole_workers.settings import Settings
-
-#: Environment of a worker that is started by Petiole: transport options of its broker, as JSON.
-TRANSPORT_VARIABLE = "PETIOLE_WORKER_TRANSPORT_OPTIONS"
 
 
 @dataclass
