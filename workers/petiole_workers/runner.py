@@ -32,6 +32,7 @@ from petiole_stores.records import (
 from petiole_stores.store import Store
 from petiole_workers.caller import NodeCaller, RetryLaterError
 from petiole_workers.compiled import CompiledGraph
+from petiole_workers.crashpoints import reach
 from petiole_workers.documents import Documents, Loaded, Rows
 from petiole_workers.failure import describe
 from petiole_workers.graph import (
@@ -154,11 +155,13 @@ class Runner:
                 self.store.hint(hint.thread_id, (hint.task_id, hint.run_id))
             published, self._published = self._published, []
             wants = [(hint.task_id, new_id()) for hint in together]
+            reach("claim.before")
             answers = patiently(
                 lambda wants=wants, published=published: self.store.claim(  # type: ignore[misc]
                     self.holder, self.slot, wants, published=published
                 )
             )
+            reach("claim.after")
             claims = []
             for hint, answer in zip(together, answers, strict=True):
                 if answer.claim is not None:
@@ -204,6 +207,7 @@ class Runner:
             attempt.settle_only(work)
         else:
             attempt.run_node(work)
+        reach("node.after")
         work.took = time.monotonic() - began
         key = (claim.run.graph, claim.task.node)
         self._seconds[key] = 0.8 * self._seconds.get(key, work.took) + 0.2 * work.took
@@ -214,7 +218,9 @@ class Runner:
     def commit(self, made: Sequence[Work]) -> list[Claim]:
         """Finish, publish what comes next, and return the claims that this slot now holds."""
         outcomes = [work.outcome for work in made]
+        reach("finish.before")
         answers = patiently(lambda: self.store.finish(self.holder, self.slot, outcomes))
+        reach("finish.after")
         follow: list[Claim] = []
         publish: list[TaskRef] = []
         for work, answer in zip(made, answers, strict=True):
@@ -241,6 +247,7 @@ class Runner:
                 publish.append(_ref(work.claim.task, work.claim))
         if publish:
             self._published.extend(self._publish(publish))
+            reach("publish.after")
         return follow
 
     def _count(self, work: Work, answer: FinishAnswer) -> None:
