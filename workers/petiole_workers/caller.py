@@ -42,6 +42,7 @@ class NodeCaller:
         self._in_process_wait = in_process_wait
         self._loop = loop
         self._local = threading.local()
+        self._runners: list[asyncio.Runner] = []
 
     def call(self, spec: NodeSpec, input: object, runtime: Runtime, *, failures: int = 0) -> Any:
         """What the node returned. ``failures`` is how many earlier tries of this task failed.
@@ -104,13 +105,14 @@ class NodeCaller:
         runner: asyncio.Runner | None = getattr(self._local, "runner", None)
         if runner is None:
             runner = self._local.runner = asyncio.Runner()
+            self._runners.append(runner)
         return runner
 
     def close(self) -> None:
-        """Close the calling thread's event loop."""
-        runner: asyncio.Runner | None = self._local.__dict__.pop("runner", None)
-        if runner is not None:
-            runner.close()
+        """Close the event loops of all threads that called; none of them may be calling now."""
+        self._local = threading.local()
+        while self._runners:
+            self._runners.pop().close()
 
 
 def _again(runtime: Runtime, more: int) -> Runtime:
