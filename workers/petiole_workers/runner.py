@@ -16,12 +16,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from petiole_stores.errors import PetioleError, StoreUnavailableError
+from petiole_stores.errors import GraphError, PetioleError, StoreError, StoreUnavailableError
 from petiole_stores.ids import new_id
 from petiole_stores.records import (
     START_PATH,
     Checkpointed,
     Claim,
+    ClaimAnswer,
     FinishAnswer,
     NewTask,
     Outcome,
@@ -62,17 +63,22 @@ FIRST_STEP = "first_step"
 
 
 class Hint(NamedTuple):
-    """What a message says of a task: ids, and the graph and node that it is of."""
+    """What a message says of a task: ids, the graph and node that it is of, and whether it is to be run alone.
+
+    A task on the fast lane may have been recovered from a process that died under it. It is claimed by itself, so that
+    it is charged with the crash, should it kill this process too.
+    """
 
     thread_id: str
     run_id: str
     task_id: str
     graph: str
     node: str
+    alone: bool = False
 
     @classmethod
     def of(cls, ref: TaskRef) -> Hint:
-        return cls(ref.thread_id, ref.run_id, ref.task_id, ref.graph, ref.node)
+        return cls(ref.thread_id, ref.run_id, ref.task_id, ref.graph, ref.node, ref.priority == "high")
 
 
 class RunConfig(msgspec.Struct, omit_defaults=True):
@@ -153,17 +159,8 @@ class Runner:
             together, pending = self._split(pending)
             for hint in together:
                 self.store.hint(hint.thread_id, (hint.task_id, hint.run_id))
-            published, self._published = self._published, []
-            wants = [(hint.task_id, new_id()) for hint in together]
-            reach("claim.before")
-            answers = patiently(
-                lambda wants=wants, published=published: self.store.claim(  # type: ignore[misc]
-                    self.holder, self.slot, wants, published=published
-                )
-            )
-            reach("claim.after")
             claims = []
-            for hint, answer in zip(together, answers, strict=True):
+            for hint, answer in zip(together, self._claim(together), strict=True):
                 if answer.claim is not None:
                     claims.append(answer.claim)
                 else:
@@ -172,13 +169,30 @@ class Runner:
             done += self.work(claims)
         return done
 
+    def _claim(self, hints: Sequence[Hint]) -> list[ClaimAnswer]:
+        """The ledger's answers, one a hint. A holder that was declared dead waits for its heartbeat to revive it."""
+        published, self._published = self._published, []
+        wants = [(hint.task_id, new_id()) for hint in hints]
+        until = time.monotonic() + self.settings.lease
+        while True:
+            reach("claim.before")
+            answers = patiently(lambda: self.store.claim(self.holder, self.slot, wants, published=published))
+            reach("claim.after")
+            fenced = answers[0].reason.startswith("holder ")
+            if not fenced or time.monotonic() > until:
+                return answers
+            time.sleep(min(0.2, self.settings.beat_every))
+
     def _split(self, hints: list[Hint]) -> tuple[list[Hint], list[Hint]]:
         """The hints to claim now, and the rest: as many short nodes as stand in front, or the first one alone."""
         count = 0
-        while count < len(hints) and self._seconds.get((hints[count].graph, hints[count].node), 1.0) < GATHER:
+        while count < len(hints) and self._is_short(hints[count]):
             count += 1
         count = max(1, count)
         return hints[:count], hints[count:]
+
+    def _is_short(self, hint: Hint) -> bool:
+        return not hint.alone and self._seconds.get((hint.graph, hint.node), 1.0) < GATHER
 
     def work(self, claims: Sequence[Claim]) -> int:
         """Run claimed tasks, and whatever of their followers this slot holds; returns how many attempts were made."""
@@ -217,12 +231,11 @@ class Runner:
 
     def commit(self, made: Sequence[Work]) -> list[Claim]:
         """Finish, publish what comes next, and return the claims that this slot now holds."""
-        outcomes = [work.outcome for work in made]
-        reach("finish.before")
-        answers = patiently(lambda: self.store.finish(self.holder, self.slot, outcomes))
-        reach("finish.after")
         follow: list[Claim] = []
         publish: list[TaskRef] = []
+        reach("finish.before")
+        answers = self._finish(made)
+        reach("finish.after")
         for work, answer in zip(made, answers, strict=True):
             self._count(work, answer)
             if answer.result == "refused":
@@ -249,6 +262,27 @@ class Runner:
             self._published.extend(self._publish(publish))
             reach("publish.after")
         return follow
+
+    def _finish(self, made: Sequence[Work]) -> list[FinishAnswer]:
+        """The ledger's answers. An output that the store cannot hold fails its own task, not its neighbours."""
+        try:
+            return patiently(lambda: self.store.finish(self.holder, self.slot, [work.outcome for work in made]))
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            if len(made) > 1:
+                return [answer for work in made for answer in self._finish([work])]
+            work = made[0]
+            if work.outcome.ending == "failed":
+                raise
+            task = work.claim.task
+            work.outcome = Outcome(
+                task_id=task.task_id, token=work.outcome.token, ending="failed",
+                error=describe(error, node=task.node, attempt=task.attempt),
+                advance_id=new_id(), advance_token=new_id(), advance_queue=task.queue,
+            )  # fmt: skip
+            work.rows = work.follow = None
+            return self._finish([work])
 
     def _count(self, work: Work, answer: FinishAnswer) -> None:
         self.stats.seconds += work.took
@@ -296,6 +330,12 @@ class _Attempt:
 
     def run_node(self, work: Work) -> None:
         try:
+            if self.task.node not in self.definition.nodes:
+                known = ", ".join(self.definition.nodes)
+                raise GraphError(
+                    f"graph {self.run.graph!r} has no node {self.task.node!r} in this worker's version; it has: {known}. "
+                    "Bring the node back, or replay the run from a checkpoint before it"
+                )
             loaded = self._base()
             spec = TaskSpec(path=self.task.path, node=self.task.node, arg=self._arg())
             input = task_input(self.definition, loaded.snapshot, spec)
@@ -310,7 +350,7 @@ class _Attempt:
             self._end(work, "retry", later.error)
             work.outcome.delay = later.delay
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - what users' code raises is its task's outcome
             self._end(work, "failed", error)
             return
         except SystemExit as error:  # sys.exit() in a node ends the node, not the worker
@@ -356,7 +396,7 @@ class _Attempt:
                 self._settle(work, loaded, loaded.snapshot, outputs)
         except StoreUnavailableError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - reducers and routers are users' code too
             work.outcome.settle, work.rows, work.follow = None, None, None
             self._end(work, "failed", error)
 
