@@ -20,6 +20,11 @@ _checkpoints = msgspec.json.Decoder(list[Checkpointed])
 _workers = msgspec.json.Decoder(list[Worker])
 
 _GET_RUN = "SELECT petiole_run_json(r)::text FROM runs r WHERE r.run_id = %s"
+_HOLDS = """
+SELECT EXISTS (
+    SELECT FROM tasks t JOIN runs r USING (run_id)
+    WHERE t.task_id = %s AND t.token = %s AND t.status IN ('claimed', 'ready')
+        AND r.status NOT IN ('succeeded', 'failed', 'cancelled'))"""
 _LIST_TASKS = """
 SELECT coalesce(json_agg(petiole_task_json(t) ORDER BY t.seq), '[]'::json)::text FROM tasks t WHERE t.run_id = %s"""
 _HEAD = """
@@ -43,6 +48,9 @@ class PostgresReads(Store):
         super().__init__(url, serde=serde)
         self.connections = PostgresEngine(self.url)
 
+    def _holds(self, task_id: str, token: str) -> bool:
+        return bool(self.connections.call(_HOLDS, (task_id, token)))
+
     def _get_run(self, run_id: str) -> Run | None:
         text = self.connections.call(_GET_RUN, (run_id,))
         return None if text is None else _run.decode(text)
@@ -50,7 +58,6 @@ class PostgresReads(Store):
     def _list_runs(self, filter: RunFilter) -> RunPage:
         conditions: list[tuple[str, object]] = [
             ("r.graph = %s", filter.graph),
-            ("r.status = ANY (%s::text[])", filter.status or None),
             ("r.thread_id = %s", filter.thread_id),
             ("r.tags @> jsonb_build_array(%s::text)", filter.tag),
             ("r.created_at >= %s", filter.since),
@@ -58,12 +65,23 @@ class PostgresReads(Store):
             ("r.seq < %s", None if filter.cursor is None else int(filter.cursor)),
         ]
         chosen = [(text, value) for text, value in conditions if value is not None]
-        where = "WHERE " + " AND ".join(text for text, _ in chosen) if chosen else ""
+        parameters: list[object] = [value for _, value in chosen]
+        where = " AND ".join(["true", *(text for text, _ in chosen)])
+        newest = f"SELECT r.* FROM runs r WHERE {where} ORDER BY r.seq DESC LIMIT %s"
+        parameters.append(filter.limit + 1)
+        if filter.status:
+            # The newest of each status, then the newest of those: an index has each in order, not several together.
+            statuses = sorted(set(filter.status))
+            newest = " UNION ALL ".join(
+                [f"(SELECT r.* FROM runs r WHERE r.status = %s AND {where} ORDER BY r.seq DESC LIMIT %s)"]
+                * len(statuses)
+            )
+            parameters = [value for status in statuses for value in (status, *parameters)]
         statement = (
             "SELECT coalesce(json_agg(petiole_run_json(r) ORDER BY r.seq DESC), '[]'::json)::text "
-            f"FROM (SELECT * FROM runs r {where} ORDER BY r.seq DESC LIMIT %s) r"
+            f"FROM (SELECT * FROM ({newest}) q ORDER BY q.seq DESC LIMIT %s) r"
         )
-        text = self.connections.call(statement, (*(value for _, value in chosen), filter.limit + 1))
+        text = self.connections.call(statement, (*parameters, filter.limit + 1))
         found = _runs.decode(text or "[]")
         page = found[: filter.limit]
         return RunPage(runs=page, next=str(page[-1].seq) if len(found) > filter.limit else None)
