@@ -24,7 +24,7 @@ Rules that every backend keeps
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from petiole_stores.errors import InputError
 from petiole_stores.records import (
@@ -65,6 +65,9 @@ class Ledger(ABC):
 
     def _now(self) -> float | None:
         return None if self.clock is None else self.clock()
+
+    def hint(self, thread_id: str, ids: Iterable[str]) -> None:  # noqa: B027 - a default, not an omission
+        """Tell the store which thread these runs and tasks belong to; stores that need no such help ignore it."""
 
     # ---------------------------------------------------------------- the protocol
 
@@ -145,7 +148,10 @@ class Ledger(ABC):
         return self._release(holder, slots, crashed, final, self._now())
 
     def postpone(self, task_ids: Sequence[str], delay: float) -> None:
-        """Set ``next_publish`` of ready tasks to ``now + delay`` seconds (0: due at once)."""
+        """Set ``next_publish`` of ready tasks to ``now + delay`` seconds (0: due at once).
+
+        They count as published then, so that an empty queue does not make them due before.
+        """
         if task_ids:
             self._postpone(task_ids, delay, self._now())
 
@@ -196,9 +202,6 @@ class Ledger(ABC):
         ``already`` when it is queued or running; any other status but ``interrupted`` is refused as ``run <status>``.
         """
         return self._resume(run_id, self._now())
-
-    def hint(self, thread_id: str, ids: Sequence[str]) -> None:
-        """Tell the store which thread these run and task ids belong to; stores that need no such help ignore it."""
 
     # ---------------------------------------------------------------- reading
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import dataclasses
+import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,23 +32,24 @@ class RetryLaterError(PetioleError):
 
 
 class NodeCaller:
-    """Calls nodes.
+    """Calls nodes, one at a time.
 
-    ``loop`` is the event loop that awaits async nodes (``graph.ainvoke``); without one, each thread keeps a loop of its
+    ``loop`` is the event loop that awaits async nodes (``graph.ainvoke``); without one, the caller keeps a loop of its
     own. A retry that is due within ``in_process_wait`` seconds is waited for here; a later one raises RetryLaterError.
     """
 
     def __init__(self, *, in_process_wait: float = 1.0, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._in_process_wait = in_process_wait
         self._loop = loop
-        self._local = threading.local()
+        self._kept: asyncio.Runner | None = None
+        self._error: BaseException | None = None
 
     def call(self, spec: NodeSpec, input: object, runtime: Runtime, *, failures: int = 0) -> Any:
         """What the node returned. ``failures`` is how many earlier tries of this task failed.
 
         Raises whatever the last try raised, or RetryLaterError.
         """
-        policies = spec.retry_policy
+        policies = spec.retry_policies
         if not policies:
             return self._once(spec, input, runtime)
         retrying = tenacity.Retrying(
@@ -60,24 +63,29 @@ class NodeCaller:
         for attempt in retrying:
             with attempt:
                 tries = attempt.retry_state.attempt_number
-                return self._once(spec, input, runtime if tries == 1 else runtime.again(tries - 1))
+                return self._once(spec, input, _again(runtime, tries - 1))
         raise AssertionError("tenacity ends by returning or raising")
 
     def _note(self, state: tenacity.RetryCallState) -> None:
         outcome = state.outcome
-        self._local.error = outcome.exception() if outcome else None
+        self._error = outcome.exception() if outcome else None
 
     def _sleep(self, seconds: float) -> None:
         if seconds > self._in_process_wait:
-            raise RetryLaterError(seconds, self._local.error)
+            assert self._error is not None
+            raise RetryLaterError(seconds, self._error)
         time.sleep(seconds)
 
     def _once(self, spec: NodeSpec, input: object, runtime: Runtime) -> Any:
         timeout = spec.timeout
+
+        def limited(awaitable: Awaitable[object]) -> object:
+            return self._await(_limited(awaitable, timeout, spec.name))
+
         if spec.is_async:
-            return self._await(_limited(call_node(spec, input, runtime), timeout, spec.name))
+            return call_node(spec, input, runtime, runner=limited)
         with _deadline(timeout, spec.name):
-            return call_node(spec, input, runtime)
+            return call_node(spec, input, runtime, runner=limited)
 
     def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         if self._loop is not None:
@@ -95,20 +103,25 @@ class NodeCaller:
             return thread.submit(asyncio.run, coroutine).result()
 
     def _runner(self) -> asyncio.Runner:
-        runner: asyncio.Runner | None = getattr(self._local, "runner", None)
-        if runner is None:
-            runner = self._local.runner = asyncio.Runner()
-        return runner
+        if self._kept is None:
+            self._kept = asyncio.Runner()
+        return self._kept
 
     def close(self) -> None:
-        """Close the calling thread's event loop."""
-        runner: asyncio.Runner | None = self._local.__dict__.pop("runner", None)
-        if runner is not None:
-            runner.close()
+        """Close the event loop."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+
+def _again(runtime: Runtime, more: int) -> Runtime:
+    return dataclasses.replace(runtime, attempt=runtime.attempt + more) if more else runtime
 
 
 def _policy_for(policies: tuple[RetryPolicy, ...], error: BaseException) -> RetryPolicy | None:
     """The first policy that takes the exception, as LangGraph matches a list of them."""
+    if not isinstance(error, Exception):
+        return None
     return next((policy for policy in policies if policy.retries(error)), None)
 
 
@@ -123,13 +136,13 @@ def _exhausted(policies: tuple[RetryPolicy, ...], state: tenacity.RetryCallState
 
 
 def _wait(policies: tuple[RetryPolicy, ...], state: tenacity.RetryCallState, failures: int) -> float:
-    return _matched(policies, state).delay(failures + state.attempt_number)
+    return _matched(policies, state).delay(failures + state.attempt_number, random.random)
 
 
-async def _limited(coroutine: Coroutine[Any, Any, Any], timeout: float | None, node: str) -> Any:
+async def _limited(awaitable: Awaitable[object], timeout: float | None, node: str) -> Any:
     try:
         async with asyncio.timeout(timeout) as limit:
-            return await coroutine
+            return await awaitable
     except TimeoutError as error:
         if not limit.expired():
             raise

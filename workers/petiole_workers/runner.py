@@ -16,12 +16,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from petiole_stores.errors import PetioleError, StoreUnavailableError
+from petiole_stores.errors import GraphError, PetioleError, StoreError, StoreUnavailableError
 from petiole_stores.ids import new_id
 from petiole_stores.records import (
     START_PATH,
     Checkpointed,
     Claim,
+    ClaimAnswer,
     FinishAnswer,
     NewTask,
     Outcome,
@@ -32,9 +33,22 @@ from petiole_stores.records import (
 from petiole_stores.store import Store
 from petiole_workers.caller import NodeCaller, RetryLaterError
 from petiole_workers.compiled import CompiledGraph
+from petiole_workers.crashpoints import reach
 from petiole_workers.documents import Documents, Loaded, Rows
 from petiole_workers.failure import describe
-from petiole_workers.graph import MISSING, Runtime, Snapshot, TaskOutput, TaskSpec, superstep
+from petiole_workers.graph import (
+    DEFAULT_RECURSION_LIMIT,
+    MISSING,
+    START,
+    Runtime,
+    Snapshot,
+    TaskOutput,
+    TaskSpec,
+    advance,
+    begin,
+    task_input,
+    task_output,
+)
 from petiole_workers.patience import patiently
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings
@@ -45,24 +59,33 @@ logger = logging.getLogger("petiole.runner")
 GATHER = 0.005
 
 
+#: In a snapshot's control: the step at which the run began, for its recursion limit.
+FIRST_STEP = "first_step"
+
+
 class Hint(NamedTuple):
-    """What a message says of a task: ids, and the graph and node that it is of."""
+    """What a message says of a task: ids, the graph and node that it is of, and whether it is to be run alone.
+
+    A task on the fast lane may have been recovered from a process that died under it. It is claimed by itself, so that
+    it is charged with the crash, should it kill this process too.
+    """
 
     thread_id: str
     run_id: str
     task_id: str
     graph: str
     node: str
+    alone: bool = False
 
     @classmethod
     def of(cls, ref: TaskRef) -> Hint:
-        return cls(ref.thread_id, ref.run_id, ref.task_id, ref.graph, ref.node)
+        return cls(ref.thread_id, ref.run_id, ref.task_id, ref.graph, ref.node, ref.priority == "high")
 
 
 class RunConfig(msgspec.Struct, omit_defaults=True):
     """How a run is to be executed (the ``config`` document of a run)."""
 
-    recursion_limit: int = superstep.DEFAULT_RECURSION_LIMIT
+    recursion_limit: int = DEFAULT_RECURSION_LIMIT
     inline: bool = False  #: made by graph.invoke: its tasks are never published
 
 
@@ -137,15 +160,8 @@ class Runner:
             together, pending = self._split(pending)
             for hint in together:
                 self.store.hint(hint.thread_id, (hint.task_id, hint.run_id))
-            published, self._published = self._published, []
-            wants = [(hint.task_id, new_id()) for hint in together]
-            answers = patiently(
-                lambda wants=wants, published=published: self.store.claim(  # type: ignore[misc]
-                    self.holder, self.slot, wants, published=published
-                )
-            )
             claims = []
-            for hint, answer in zip(together, answers, strict=True):
+            for hint, answer in zip(together, self._claim(together), strict=True):
                 if answer.claim is not None:
                     claims.append(answer.claim)
                 else:
@@ -154,13 +170,30 @@ class Runner:
             done += self.work(claims)
         return done
 
+    def _claim(self, hints: Sequence[Hint]) -> list[ClaimAnswer]:
+        """The ledger's answers, one a hint. A holder that was declared dead waits for its heartbeat to revive it."""
+        published, self._published = self._published, []
+        wants = [(hint.task_id, new_id()) for hint in hints]
+        until = time.monotonic() + self.settings.lease
+        while True:
+            reach("claim.before")
+            answers = patiently(lambda: self.store.claim(self.holder, self.slot, wants, published=published))
+            reach("claim.after")
+            fenced = answers[0].reason.startswith("holder ")
+            if not fenced or time.monotonic() > until:
+                return answers
+            time.sleep(min(0.2, self.settings.beat_every))
+
     def _split(self, hints: list[Hint]) -> tuple[list[Hint], list[Hint]]:
         """The hints to claim now, and the rest: as many short nodes as stand in front, or the first one alone."""
         count = 0
-        while count < len(hints) and self._seconds.get((hints[count].graph, hints[count].node), 1.0) < GATHER:
+        while count < len(hints) and self._is_short(hints[count]):
             count += 1
         count = max(1, count)
         return hints[:count], hints[count:]
+
+    def _is_short(self, hint: Hint) -> bool:
+        return not hint.alone and self._seconds.get((hint.graph, hint.node), 1.0) < GATHER
 
     def work(self, claims: Sequence[Claim]) -> int:
         """Run claimed tasks, and whatever of their followers this slot holds; returns how many attempts were made."""
@@ -189,6 +222,7 @@ class Runner:
             attempt.settle_only(work)
         else:
             attempt.run_node(work)
+        reach("node.after")
         work.took = time.monotonic() - began
         key = (claim.run.graph, claim.task.node)
         self._seconds[key] = 0.8 * self._seconds.get(key, work.took) + 0.2 * work.took
@@ -198,10 +232,11 @@ class Runner:
 
     def commit(self, made: Sequence[Work]) -> list[Claim]:
         """Finish, publish what comes next, and return the claims that this slot now holds."""
-        outcomes = [work.outcome for work in made]
-        answers = patiently(lambda: self.store.finish(self.holder, self.slot, outcomes))
         follow: list[Claim] = []
         publish: list[TaskRef] = []
+        reach("finish.before")
+        answers = self._finish(made)
+        reach("finish.after")
         for work, answer in zip(made, answers, strict=True):
             self._count(work, answer)
             if answer.result == "refused":
@@ -226,7 +261,29 @@ class Runner:
                 publish.append(_ref(work.claim.task, work.claim))
         if publish:
             self._published.extend(self._publish(publish))
+            reach("publish.after")
         return follow
+
+    def _finish(self, made: Sequence[Work]) -> list[FinishAnswer]:
+        """The ledger's answers. An output that the store cannot hold fails its own task, not its neighbours."""
+        try:
+            return patiently(lambda: self.store.finish(self.holder, self.slot, [work.outcome for work in made]))
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            if len(made) > 1:
+                return [answer for work in made for answer in self._finish([work])]
+            work = made[0]
+            if work.outcome.ending == "failed":
+                raise
+            task = work.claim.task
+            work.outcome = Outcome(
+                task_id=task.task_id, token=work.outcome.token, ending="failed",
+                error=describe(error, node=task.node, attempt=task.attempt),
+                advance_id=new_id(), advance_token=new_id(), advance_queue=task.queue,
+            )  # fmt: skip
+            work.rows = work.follow = None
+            return self._finish([work])
 
     def _count(self, work: Work, answer: FinishAnswer) -> None:
         self.stats.seconds += work.took
@@ -274,13 +331,19 @@ class _Attempt:
 
     def run_node(self, work: Work) -> None:
         try:
+            if self.task.node not in self.definition.nodes:
+                known = ", ".join(self.definition.nodes)
+                raise GraphError(
+                    f"graph {self.run.graph!r} has no node {self.task.node!r} in this worker's version; it has: {known}. "
+                    "Bring the node back, or replay the run from a checkpoint before it"
+                )
             loaded = self._base()
             spec = TaskSpec(path=self.task.path, node=self.task.node, arg=self._arg())
-            input = superstep.task_input(self.definition, loaded.snapshot, spec)
+            input = task_input(self.definition, loaded.snapshot, spec)
             returned = self.runner.caller.call(
-                self.definition.node(self.task.node), input, self._runtime(), failures=self.task.failures
+                self.definition.nodes[self.task.node], input, self._runtime(), failures=self.task.failures
             )
-            output = superstep.task_output(self.definition, spec, returned)
+            output = task_output(self.definition, spec, returned)
             document, blobs = self.documents.output(self.task.thread_id, output)
         except StoreUnavailableError:
             raise
@@ -288,7 +351,7 @@ class _Attempt:
             self._end(work, "retry", later.error)
             work.outcome.delay = later.delay
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - what users' code raises is its task's outcome
             self._end(work, "failed", error)
             return
         except SystemExit as error:  # sys.exit() in a node ends the node, not the worker
@@ -306,7 +369,7 @@ class _Attempt:
         try:
             written = {key for key, _ in output.writes}
             base = loaded.snapshot
-            if self.definition.needs_fresh_values(self.task.node, written):
+            if self._reads_state(written):
                 base = dataclasses.replace(base, values=self.documents.fresh_values(loaded))
             self._settle(work, loaded, base, [output])
         except StoreUnavailableError:
@@ -314,6 +377,13 @@ class _Attempt:
         except Exception:
             logger.debug("settling after %s failed; an advance task will say why", self.task.node, exc_info=True)
             work.outcome.settle, work.rows, work.follow = None, None, None
+
+    def _reads_state(self, written: set[str]) -> bool:
+        """Whether settling looks at the state itself: a router does, and so does the reducer of a written key."""
+        channels = self.definition.channels
+        return bool(self.definition.branches_from(self.task.node)) or any(
+            channels[key].reducer is not None for key in written
+        )
 
     # ---------------------------------------------------------------- advance
 
@@ -327,7 +397,7 @@ class _Attempt:
                 self._settle(work, loaded, loaded.snapshot, outputs)
         except StoreUnavailableError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - reducers and routers are users' code too
             work.outcome.settle, work.rows, work.follow = None, None, None
             self._end(work, "failed", error)
 
@@ -338,16 +408,26 @@ class _Attempt:
         if self.run.input is None:
             if loaded is None or base is None:
                 raise PetioleError(f"run {self.run.run_id} has neither an input nor a checkpoint to go on from")
-            fork = superstep.fork(self.definition, base)
-            self._rows(work, [(fork, loaded.parts)], loaded.record)
+            self._rows(work, [self._forked(base, loaded.parts)], loaded.record)
             return
         given = self.documents.value(self.task.thread_id, self.run.input)
-        taken, first = superstep.begin(self.definition, base, given)
+        taken, first = begin(self.definition, base, given, runtime=self._runtime())
+        first = dataclasses.replace(first, control={**first.control, FIRST_STEP: taken.step})
         kept = loaded.parts if loaded else {}
         self._rows(work, [(taken, kept), (first, {})], loaded.record if loaded else None)
 
+    def _forked(self, base: Snapshot, parts: dict[str, bytes]) -> tuple[Snapshot, dict[str, bytes]]:
+        """The snapshot that a run begins with which goes on from a checkpoint: the same state, the same tasks to come."""
+        control: dict[str, object] = {**base.control, FIRST_STEP: base.step}
+        starts = [task for task in base.next if task.node == START]
+        if starts:  # the checkpoint is an input's: what comes next is to apply it
+            outputs = [task_output(self.definition, task, task.arg) for task in starts]
+            first = advance(self.definition, base, outputs, stop=None, runtime=self._runtime())
+            return dataclasses.replace(first, control={**first.control, FIRST_STEP: base.step}), {}
+        return dataclasses.replace(base, step=base.step + 1, source="fork", control=control, writers=()), parts
+
     def _settle(self, work: Work, loaded: Loaded, base: Snapshot, outputs: Sequence[TaskOutput]) -> None:
-        snapshot = superstep.advance(self.definition, base, outputs, stop=self._stop())
+        snapshot = advance(self.definition, base, outputs, stop=self._stop(base), runtime=self._runtime())
         written = {key for output in outputs for key, _ in output.writes}
         kept = {key: part for key, part in loaded.parts.items() if key not in written}
         self._rows(work, [(snapshot, kept)], loaded.record)
@@ -427,20 +507,25 @@ class _Attempt:
     def _config(self) -> RunConfig:
         return msgspec.json.decode(self.run.config, type=RunConfig)
 
-    def _stop(self) -> int | None:
-        """The step at which the run has passed its recursion limit, counted from its first superstep."""
-        return None if self.claim.base is None else self._first_step() + self._config().recursion_limit
-
-    def _first_step(self) -> int:
-        control = msgspec.json.decode(self.claim.base.control) if self.claim.base else {}
-        return int(control.get("origin", 0))
+    def _stop(self, base: Snapshot) -> int:
+        """The last step that the run may take: its first one and the recursion limit, as LangGraph counts."""
+        first = base.control.get(FIRST_STEP, -1)
+        assert isinstance(first, int)
+        return first + self._config().recursion_limit + 1
 
     def _queue(self) -> str:
         return self.graph.queue or self.runner.settings.queue
 
     def _interrupts(self, snapshot: Snapshot) -> bool:
-        """Whether the run stops here: after a node in ``interrupt_after``, or before one in ``interrupt_before``."""
-        return superstep.interrupts(self.definition, snapshot)
+        """Whether the run stops here: after a node in ``interrupt_after``, or before one in ``interrupt_before``.
+
+        Not at a fork: whoever goes on from an interrupted checkpoint means to pass it.
+        """
+        graph = self.definition
+        return bool(snapshot.next) and snapshot.source != "fork" and (
+            any(name in graph.interrupt_after for name in snapshot.writers)
+            or any(task.node in graph.interrupt_before for task in snapshot.next)
+        )
 
     def _runtime(self) -> Runtime:
         task, base = self.task, self.claim.base

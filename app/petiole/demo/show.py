@@ -18,7 +18,6 @@ from petiole.client import Client, RunHandle
 from petiole.defaults import Ground, ground
 from petiole.demo import corpus, timeline
 from petiole.demo.crew import DemoWorker, start_worker, wait_for
-from petiole.examples import wordcount
 from petiole_stores.errors import InputError, RunTimeoutError
 from petiole_stores.records import SETTLED, Run, Task
 from petiole_stores.store import Store
@@ -90,7 +89,7 @@ class _Demo:
                 "folder": str(self.folder),
                 "report": str(report),
                 "limit_bytes": self.options.limit_bytes,
-                "shard_bytes": max(self.options.limit_bytes // 40, 50_000),
+                "shard_bytes": max(self.options.limit_bytes // 32, 50_000),
                 "top": self.options.top,
             },
             tags=["demo"],

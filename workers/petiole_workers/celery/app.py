@@ -69,14 +69,14 @@ def install(app: Celery, settings: Settings, registry: Registry) -> WorkerContex
     publisher = Publisher(app, queue_type=settings.queue_type)
     context = WorkerContext(settings, registry, publisher)
 
-    @app.task(
+    @app.task(  # type: ignore[untyped-decorator]
         name=TASK_NAME,
         ignore_result=True,
         acks_late=False,
         store_errors_even_if_ignored=False,
         Strategy="petiole_workers.celery.strategy:strategy",
     )
-    def run(*hints: Sequence[str]) -> None:
+    def run(*hints: Sequence[Any]) -> None:
         context.run([Hint(*hint) for hint in hints])
 
     app.petiole = context

@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 import multiprocessing.connection
 import os
-import signal
-import sys
 from typing import Any
 
 from petiole_stores.errors import StoreError
+from petiole_workers.celery.parent import die_with
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
+from petiole_workers.crashpoints import reach
 
 logger = logging.getLogger("petiole.worker")
 
 #: How long one look at the sentinels lasts, in seconds; new children are seen after it.
 LOOK = 0.25
-PR_SET_PDEATHSIG = 1
 
 
 class ChildWatch(Periodic):
@@ -30,47 +29,53 @@ class ChildWatch(Periodic):
         self._context, self._pool = context, pool
         self._known: dict[int, int] = {}  # sentinel -> pid
         self._lost: set[int] = set()  # dead, not yet released
+        self._told: set[int] = set()  # dead and released
 
     def tick(self) -> None:
-        alive = {process.sentinel: process.pid for process in list(self._pool._pool._pool)}
+        processes = {process.sentinel: process.pid for process in list(self._pool._pool._pool)}
+        self._told &= set(processes.values())  # Celery takes up to some seconds to drop a dead child from its list
+        alive = {sentinel: pid for sentinel, pid in processes.items() if pid not in self._told}
         self._lost |= {pid for sentinel, pid in self._known.items() if alive.get(sentinel) != pid}
-        if not alive:
-            self._stopping.wait(LOOK)
-        for sentinel in multiprocessing.connection.wait(list(alive), LOOK) if not self._lost else []:
-            self._lost.add(alive.pop(sentinel))  # type: ignore[call-overload, arg-type]
+        if not self._lost and alive:
+            try:
+                fired = multiprocessing.connection.wait(list(alive), LOOK)
+            except (OSError, ValueError):  # a sentinel was closed under our eyes: the next look tells whose
+                fired = []
+            self._lost |= {alive.pop(sentinel) for sentinel in fired}
         self._known = alive
         for pid in sorted(self._lost):
+            reach("release.before")
             try:
                 refs = self._context.store.release(self._context.holder, slots=[str(pid)], crashed=True)
             except StoreError as error:
                 logger.warning("pool process %d died, the store cannot be told yet: %s", pid, error)
                 self._stopping.wait(1.0)
                 return
+            reach("release.after")
             self._lost.discard(pid)
+            self._told.add(pid)
             if refs:
                 logger.warning("pool process %d died: %d tasks are ready for others", pid, len(refs))
                 self._context.publisher.publish(refs)
-        if self._lost or len(alive) < 1:
+        if not alive:
             self._stopping.wait(LOOK)
 
 
 class _DieWithParent:
-    """Pool processes end with their main process (Linux): an orphan would only work for outputs that are refused."""
+    """Asks the kernel to end each pool process with its main process."""
+
+    def __init__(self) -> None:
+        self._main = 0
 
     def install(self) -> None:
+        """Called in the main process, before it forks."""
         from celery.signals import worker_process_init
 
+        self._main = os.getpid()
         worker_process_init.connect(self._ask, weak=False, dispatch_uid="petiole-die-with-parent")
 
-    @staticmethod
-    def _ask(**_: object) -> None:
-        if sys.platform != "linux":
-            return
-        import ctypes
-
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:  # the parent died before it was asked
-            os.kill(os.getpid(), signal.SIGKILL)
+    def _ask(self, **_: object) -> None:
+        die_with(self._main)
 
 
 die_with_parent = _DieWithParent()

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from petiole_stores.errors import CorruptionError, SchemaError, StoreError
+from petiole_stores.folder import sync_folder
 from petiole_stores.sql.revision import HEAD, VERSION_TABLE, fits, is_newer
 from petiole_stores.sql.sqlite.connection import Connections
 
@@ -144,12 +145,3 @@ def _merge(db: sqlite3.Connection) -> None:
             f"INSERT OR IGNORE INTO main.{table} ({listed}) SELECT {listed} FROM copy.{table} {unknown}"
             + (" ORDER BY seq" if numbered else "")
         )
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
