@@ -33,6 +33,7 @@ from petiole_stores.records import (
 from petiole_stores.store import Store
 from petiole_workers.caller import NodeCaller, RetryLaterError
 from petiole_workers.compiled import CompiledGraph
+from petiole_workers.crashpoints import reach
 from petiole_workers.documents import Documents, Loaded, Rows
 from petiole_workers.failure import describe
 from petiole_workers.graph import (
@@ -174,7 +175,9 @@ class Runner:
         wants = [(hint.task_id, new_id()) for hint in hints]
         until = time.monotonic() + self.settings.lease
         while True:
+            reach("claim.before")
             answers = patiently(lambda: self.store.claim(self.holder, self.slot, wants, published=published))
+            reach("claim.after")
             fenced = answers[0].reason.startswith("holder ")
             if not fenced or time.monotonic() > until:
                 return answers
@@ -218,6 +221,7 @@ class Runner:
             attempt.settle_only(work)
         else:
             attempt.run_node(work)
+        reach("node.after")
         work.took = time.monotonic() - began
         key = (claim.run.graph, claim.task.node)
         self._seconds[key] = 0.8 * self._seconds.get(key, work.took) + 0.2 * work.took
@@ -229,7 +233,10 @@ class Runner:
         """Finish, publish what comes next, and return the claims that this slot now holds."""
         follow: list[Claim] = []
         publish: list[TaskRef] = []
-        for work, answer in zip(made, self._finish(made), strict=True):
+        reach("finish.before")
+        answers = self._finish(made)
+        reach("finish.after")
+        for work, answer in zip(made, answers, strict=True):
             self._count(work, answer)
             if answer.result == "refused":
                 logger.warning(
@@ -253,6 +260,7 @@ class Runner:
                 publish.append(_ref(work.claim.task, work.claim))
         if publish:
             self._published.extend(self._publish(publish))
+            reach("publish.after")
         return follow
 
     def _finish(self, made: Sequence[Work]) -> list[FinishAnswer]:
