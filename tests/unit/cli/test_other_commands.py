@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.unit.cli.conftest import Cli
+from tests.unit.driving import counting, drive
 
 from petiole import __version__
 from petiole.cli import checks, db
 from petiole.cli.variadic import spread
 from petiole_stores import opening
 from petiole_stores.memory import MemoryStore
-from tests.unit.cli.conftest import Cli
-from tests.unit.driving import counting, drive
 
 
 @pytest.fixture(autouse=True)
