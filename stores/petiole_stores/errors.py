@@ -20,6 +20,7 @@ PetioleError
 ├── StoreError                  the store answered with an error
 │   ├── StoreUnavailableError   the store cannot be reached: the call may be made again
 │   ├── SchemaError             the store's schema is missing, or not of this version
+│   ├── UnstorableError         a value that this store cannot hold; its neighbours in a batch are stored
 │   └── CorruptionError         stored bytes do not match their digest
 └── BrokerError                 the broker cannot be reached
 """
@@ -111,6 +112,10 @@ class StoreUnavailableError(StoreError, ConnectionError):
 
 class SchemaError(StoreError):
     """The store's schema is missing or not of this version."""
+
+
+class UnstorableError(StoreError):
+    """A value cannot be held by this store; what came in the same batch was stored."""
 
 
 class CorruptionError(StoreError):

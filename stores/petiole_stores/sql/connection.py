@@ -34,6 +34,7 @@ from petiole_stores.errors import (
     SchemaError,
     StoreError,
     StoreUnavailableError,
+    UnstorableError,
 )
 from petiole_stores.store import StoreUrl
 
@@ -135,15 +136,22 @@ class PostgresEngine:
         The statement must be idempotent: it is made again when its connection broke under it.
         """
 
-        def run() -> str | None:
+        rows = self.rows(statement, parameters)
+        return None if not rows else rows[0][0]
+
+    def rows(self, statement: str, parameters: Sequence[object]) -> list[Any]:
+        """As :meth:`call`, with all rows as tuples. Bytes come as they are."""
+
+        def run() -> list[Any]:
             connection = self.engine.raw_connection()
             try:
-                row = connection.cursor().execute(statement, parameters).fetchone()  # type: ignore[attr-defined]
+                driver: Any = connection.driver_connection
+                found: list[Any] = driver.execute(statement, parameters).fetchall()
             except BaseException as error:
                 _discard(connection, error)
                 raise
             connection.close()
-            return None if row is None else row[0]
+            return found
 
         return self.again(run)
 
@@ -151,7 +159,10 @@ class PostgresEngine:
         """Run ``work`` in one transaction; it must be idempotent as a whole."""
 
         def run() -> T:
-            with self.engine.connect().execution_options(isolation_level=isolation) as connection, connection.begin():
+            with (
+                self.engine.connect().execution_options(isolation_level=isolation) as connection,
+                connection.begin(),
+            ):
                 return work(connection)
 
         return self.again(run)
@@ -193,8 +204,15 @@ class PostgresEngine:
             return SchemaError(f"{self.shown} holds no schema of Petiole ({text}): run `petiole db upgrade`")
         if is_cut(error, cause, state):
             return StoreUnavailableError(f"{self.shown} cannot be reached: {text}")
+        if state[:2] == "22":
+            return UnstorableError(
+                f"{self.shown} cannot store a value ({text}): have it made by petiole_stores.serde, which keeps what "
+                "JSONB cannot hold (NUL, lone surrogates, NaN) as blobs"
+            )
         if state[:2] == "28" or state == "3D000":
-            return StoreUnavailableError(f"{self.shown} refuses the connection: {text}: check user, password and database")
+            return StoreUnavailableError(
+                f"{self.shown} refuses the connection: {text}: check user, password and database"
+            )
         return StoreError(f"{self.shown}: {text}" + (f" (SQLSTATE {state})" if state else ""))
 
 

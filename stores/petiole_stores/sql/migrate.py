@@ -24,7 +24,7 @@ HEAD = "0001"
 #: Upgrades of one Postgres database wait for each other under this advisory lock.
 UPGRADE_LOCK = 0x7065746C_75706772
 #: Files of ``petiole_stores/sql/functions`` in the order of their installation.
-FUNCTIONS = ("json", "run", "submit", "claim", "finish", "workers", "sweep", "control")
+FUNCTIONS = ("json", "run", "submit", "claim", "finish", "workers", "sweep", "control", "checkpoints")
 
 
 def current(connection: Connection) -> str | None:

@@ -6,18 +6,20 @@ The functions stand in ``functions/*.sql``; each says there what it locks, and i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from petiole_stores.errors import StoreError
+from petiole_stores.errors import SchemaError, StoreError, UnstorableError
 from petiole_stores.records import (
     Answer,
     BeatAnswer,
     Blob,
     ClaimAnswer,
     FinishAnswer,
+    NewCheckpoint,
     NewRun,
     Outcome,
     QueueBacklog,
@@ -26,18 +28,15 @@ from petiole_stores.records import (
     TaskRef,
     Worker,
 )
-from petiole_stores.serde import Serde
-from petiole_stores.sql.base import SQLStore
-from petiole_stores.sql.connection import PostgresEngine
-from petiole_stores.store import StoreUrl
+from petiole_stores.sql import migrate
+from petiole_stores.sql.archive import restore, write_backup
+from petiole_stores.sql.reading import PostgresReads
 
 WORKERS_KEPT = 7 * 86400.0
 
 _SUBMIT = "SELECT petiole_submit(%s::jsonb, %s::int[], %s::text[], %s::text[], %b::bytea[], %s::text[], %s::float8, %s::float8)"
 _CLAIM = "SELECT petiole_claim(%s, %s, %s::text[], %s::text[], %s::text[], %s::text[], %s::float8, %s::float8, %s::float8)"
-_FINISH = (
-    "SELECT petiole_finish(%s, %s, %s::jsonb, %s::int[], %s::text[], %s::text[], %b::bytea[], %s::text[], %s::float8, %s::float8)"
-)
+_FINISH = "SELECT petiole_finish(%s, %s, %s::jsonb, %s::int[], %s::text[], %s::text[], %b::bytea[], %s::text[], %s::float8, %s::float8)"
 _BEAT = "SELECT petiole_beat(%s::jsonb, %s::text[], %s::float8, %s::float8, %s::float8)"
 _RELEASE = "SELECT petiole_release(%s, %s::text[], %s::bool, %s::bool, %s::float8, %s::float8, %s::int)"
 _POSTPONE = "SELECT petiole_postpone(%s::text[], %s::float8, %s::float8)"
@@ -47,6 +46,9 @@ _DUE = "SELECT petiole_due(%s::int, %s, %s, %s::float8, %s::float8, %s::float8, 
 _CANCEL = "SELECT petiole_cancel(%s::text[], %s, %s::float8, %s::float8)"
 _REPLAY = "SELECT petiole_replay(%s, %s::text[], %s::text[], %s::float8, %s::float8)"
 _RESUME = "SELECT petiole_resume(%s, %s::float8, %s::float8)"
+_SAVE = "SELECT petiole_save(%s::jsonb, %s, %s, %s::float8, %s::text[], %s::text[], %b::bytea[], %s::text[])"
+_DELETE = "SELECT petiole_delete(%s)"
+_CLEAR = "SELECT petiole_clear(%s)"
 
 _submits = msgspec.json.Decoder(list[SubmitAnswer])
 _claims = msgspec.json.Decoder(list[ClaimAnswer])
@@ -59,15 +61,47 @@ _answers = msgspec.json.Decoder(list[Answer])
 _answer = msgspec.json.Decoder(Answer)
 
 
-class PostgresStore(SQLStore):
+class PostgresStore(PostgresReads):
     """``postgresql://user:password@host:5432/database?schema=…``: for any number of workers on any machines.
 
     The URL's options are listed in :mod:`petiole_stores.sql.connection`.
     """
 
-    def __init__(self, url: StoreUrl | str, *, serde: Serde | None = None) -> None:
-        super().__init__(url, serde=serde)
-        self.connections = PostgresEngine(self.url)
+    # ---------------------------------------------------------------- the connection and the schema
+
+    def connect(self) -> None:
+        """Reach the server and check the schema; an empty database is left for :meth:`migrate_schema`.
+
+        Raises StoreUnavailableError when the server cannot be reached, SchemaError when the schema is of another version.
+        """
+        self.connections.transact(lambda connection: migrate.check(connection, self.url.shown))
+
+    def close(self) -> None:
+        """Close the connections of this process; the store opens new ones when it is used again."""
+        self.connections.close()
+
+    def migrate_schema(self) -> list[str]:
+        """Set up an empty database, or bring an older schema up to date; returns the steps taken."""
+        if self.connections.transact(migrate.current) == migrate.HEAD:
+            return []
+        engine, schema = self.connections.engine, self.connections.schema
+        return self.connections.again(lambda: migrate.upgrade(engine, schema=schema))
+
+    def validate(self) -> None:
+        """Raise StoreUnavailableError, or SchemaError when the schema is missing or of another version."""
+        if not self.connections.transact(lambda connection: migrate.check(connection, self.url.shown)):
+            raise SchemaError(f"{self.url.shown} holds no schema of Petiole: run `petiole db upgrade`")
+
+    def backup(self, path: str | Path) -> int:
+        """Write every table, as of one moment, to a new zip file and return how many checkpoints there were."""
+        return self.connections.transact(lambda c: write_backup(c, path), isolation="REPEATABLE READ")
+
+    def restore(self, path: str | Path) -> int:
+        """Fill an empty database from a file that ``backup`` wrote and return how many checkpoints there were.
+
+        Raises StoreError when the database already holds threads, or the file is none of ours or is damaged.
+        """
+        return restore(self.connections, path)
 
     # ---------------------------------------------------------------- the protocol
 
@@ -93,11 +127,33 @@ class PostgresStore(SQLStore):
         )
         return _claims.decode(text)
 
-    def _finish(self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None) -> list[FinishAnswer]:
+    def _finish(
+        self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None
+    ) -> list[FinishAnswer]:
         plain = [replace(outcome, blobs=[]) if outcome.blobs else outcome for outcome in outcomes]
         columns = _blob_columns([outcome.blobs for outcome in outcomes])
-        text = self._call(_FINISH, (holder, slot, _json(plain), *columns, now, self.grace))
+        try:
+            text = self._call(_FINISH, (holder, slot, _json(plain), *columns, now, self.grace))
+        except UnstorableError as error:
+            if len(outcomes) == 1:
+                raise UnstorableError(f"task {outcomes[0].task_id}: {error}") from error
+            return self._finish_apart(holder, slot, outcomes, now)
         return _finishes.decode(text)
+
+    def _finish_apart(
+        self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None
+    ) -> list[FinishAnswer]:
+        """One holds a value that Postgres cannot: commit the others, then say which it is."""
+        answers: list[FinishAnswer] = []
+        faults: list[UnstorableError] = []
+        for outcome in outcomes:
+            try:
+                answers += self._finish(holder, slot, [outcome], now)
+            except UnstorableError as error:
+                faults.append(error)
+        if faults:
+            raise UnstorableError("; ".join(map(str, faults))) from faults[0]
+        return answers
 
     def _beat(self, worker: Worker, published: Sequence[str], now: float | None) -> BeatAnswer:
         text = self._call(_BEAT, (_json(worker), list(published), now, self.grace, self.max_backoff))
@@ -120,7 +176,12 @@ class PostgresStore(SQLStore):
         return _backlog_lists.decode(self._call(_BACKLOGS, (now,)))
 
     def _due(
-        self, limit: int, queue: str | None, priority: str | None, published_before: float | None, now: float | None
+        self,
+        limit: int,
+        queue: str | None,
+        priority: str | None,
+        published_before: float | None,
+        now: float | None,
     ) -> list[TaskRef]:
         text = self._call(_DUE, (limit, queue, priority, published_before, now, self.grace, self.max_backoff))
         return _refs.decode(text)
@@ -134,6 +195,20 @@ class PostgresStore(SQLStore):
 
     def _resume(self, run_id: str, now: float | None) -> Answer:
         return _answer.decode(self._call(_RESUME, (run_id, now, self.grace)))
+
+    # ---------------------------------------------------------------- checkpoints by hand
+
+    def _save(
+        self, checkpoint: NewCheckpoint, thread_id: str, run_id: str | None, at: float, blobs: Sequence[Blob]
+    ) -> None:
+        _, *columns = _blob_columns([blobs])
+        self._call(_SAVE, (_json(checkpoint), thread_id, run_id, at, *columns))
+
+    def _delete(self, checkpoint_id: str) -> bool:
+        return self._call(_DELETE, (checkpoint_id,)) == "true"
+
+    def _clear(self, thread_id: str) -> bool:
+        return self._call(_CLEAR, (thread_id,)) == "true"
 
     def _call(self, statement: str, parameters: Sequence[object]) -> str:
         text = self.connections.call(statement, parameters)

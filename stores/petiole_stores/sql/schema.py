@@ -114,7 +114,9 @@ checkpoints = Table(
     "checkpoints",
     metadata,
     Column("checkpoint_id", Id, primary_key=True),
-    Column("seq", Serial, Identity(), nullable=False),  # SQLite: the rowid's role is played by a counter in the store
+    Column(
+        "seq", Serial, Identity(), nullable=False
+    ),  # SQLite: the rowid's role is played by a counter in the store
     Column("thread_id", Id, ForeignKey("threads.thread_id", ondelete="CASCADE"), nullable=False),
     Column("ns", Id, nullable=False),
     Column("run_id", Id),

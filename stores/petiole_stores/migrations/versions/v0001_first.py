@@ -170,7 +170,9 @@ def upgrade() -> None:
 
 
 def of_thread(table: str) -> sa.ForeignKeyConstraint:
-    return sa.ForeignKeyConstraint(["thread_id"], ["threads.thread_id"], name=f"fk_{table}_thread_id", ondelete="CASCADE")
+    return sa.ForeignKeyConstraint(
+        ["thread_id"], ["threads.thread_id"], name=f"fk_{table}_thread_id", ondelete="CASCADE"
+    )
 
 
 def partial_index(name: str, table: str, columns: list[str], where: str) -> None:

@@ -1,6 +1,6 @@
 -- The right to run a task with all that running it needs, as the Claim record. Locks nothing.
 CREATE OR REPLACE FUNCTION petiole_claim_record(p_task_id text) RETURNS json
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v record;
     v_outputs json := '[]';
@@ -33,7 +33,8 @@ END $$;
 CREATE OR REPLACE FUNCTION petiole_claim(
     p_holder text, p_slot text, p_ids text[], p_tokens text[], p_holds text[], p_published text[],
     p_now double precision, p_grace double precision, p_max_backoff double precision
-) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+) RETURNS text
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_status text;
@@ -117,7 +118,7 @@ END $$;
 -- Locks tasks, skipping those that others hold: they are being claimed.
 CREATE OR REPLACE FUNCTION petiole_published(
     p_ids text[], p_now double precision, p_grace double precision, p_max_backoff double precision
-) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off AS $$
+) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE tasks t
     SET publishes = t.publishes + 1, published_at = p_now,

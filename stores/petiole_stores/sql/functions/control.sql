@@ -2,7 +2,8 @@
 -- Locks: root heads in order of thread_id, the runs' open tasks in order of task_id, then what ending a run needs.
 CREATE OR REPLACE FUNCTION petiole_cancel(
     p_ids text[], p_reason text, p_now double precision, p_grace double precision
-) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off AS $$
+) RETURNS text
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_answers text[] := '{}';
@@ -47,7 +48,8 @@ END $$;
 -- Locks: the thread's root head, its tasks, then runs and threads.
 CREATE OR REPLACE FUNCTION petiole_replay(
     p_run_id text, p_old text[], p_new text[], p_now double precision, p_grace double precision
-) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off AS $$
+) RETURNS text
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_failed text[];
@@ -100,7 +102,8 @@ END $$;
 -- Let an interrupted run go on: its interrupted tasks become ready.
 -- Locks: the thread's root head, its tasks in order of task_id, then the run.
 CREATE OR REPLACE FUNCTION petiole_resume(p_run_id text, p_now double precision, p_grace double precision)
-RETURNS text LANGUAGE plpgsql SET enable_seqscan = off AS $$
+RETURNS text
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     r record;

@@ -3,7 +3,7 @@
 
 -- The ready tasks of a run as TaskRefs, in the order they were made. Locks nothing.
 CREATE OR REPLACE FUNCTION petiole_ready_refs(p_run_id text) RETURNS json
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN (
         SELECT coalesce(json_agg(petiole_ref_json(t, r.graph, r.version) ORDER BY t.seq), '[]'::json)
@@ -14,7 +14,7 @@ END $$;
 
 -- Make a run its thread's active one: its start task is ready, or waits for run_at. Locks: tasks, runs, threads.
 CREATE OR REPLACE FUNCTION petiole_activate(p_run_id text, p_now double precision, p_grace double precision)
-RETURNS void LANGUAGE plpgsql SET enable_seqscan = off AS $$
+RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_run runs%ROWTYPE;
     v_base text;
@@ -43,7 +43,7 @@ END $$;
 -- then the rows of the run that starts.
 CREATE OR REPLACE FUNCTION petiole_end_run(
     p_run_id text, p_thread_id text, p_status text, p_error jsonb, p_now double precision, p_grace double precision
-) RETURNS json LANGUAGE plpgsql SET enable_seqscan = off AS $$
+) RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
     v_next text;
 BEGIN
@@ -65,7 +65,7 @@ END $$;
 -- waits for a person, or is cancelled. Gives what to publish. Locks: as petiole_end_run.
 CREATE OR REPLACE FUNCTION petiole_close(
     p_run_id text, p_thread_id text, p_ns text, p_checkpoint_id text, p_now double precision, p_grace double precision
-) RETURNS json LANGUAGE plpgsql SET enable_seqscan = off AS $$
+) RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
     v_failed boolean;
     v_interrupted boolean;

@@ -1,6 +1,6 @@
 -- Ready tasks of runs that may go on, by queue and effective priority. Locks nothing.
 CREATE OR REPLACE FUNCTION petiole_backlogs(p_now double precision) RETURNS text
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
 BEGIN
@@ -21,7 +21,8 @@ END $$;
 -- Locks: workers, tasks in order of task_id, then runs. Rows that another sweep holds are skipped: it sees to them.
 CREATE OR REPLACE FUNCTION petiole_sweep(
     p_observed double precision, p_now double precision, p_grace double precision, p_kept double precision
-) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+) RETURNS text
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_died text[];
@@ -82,7 +83,8 @@ END $$;
 CREATE OR REPLACE FUNCTION petiole_due(
     p_limit integer, p_queue text, p_priority text, p_published_before double precision, p_now double precision,
     p_grace double precision, p_max_backoff double precision
-) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+) RETURNS text
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_ids text[];
@@ -113,7 +115,8 @@ END $$;
 
 -- Set the next publishing of ready tasks to p_delay seconds from now. Locks tasks in order of task_id.
 CREATE OR REPLACE FUNCTION petiole_postpone(p_ids text[], p_delay double precision, p_now double precision)
-RETURNS text LANGUAGE plpgsql SET enable_seqscan = off AS $$
+RETURNS text
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
     PERFORM FROM tasks t WHERE t.task_id = ANY (p_ids) AND t.status = 'ready' ORDER BY t.task_id FOR NO KEY UPDATE;
     UPDATE tasks t SET next_publish = coalesce(p_now, extract(epoch FROM clock_timestamp())) + p_delay

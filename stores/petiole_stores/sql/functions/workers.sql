@@ -3,7 +3,8 @@
 -- p_worker is the Worker record as JSON.
 CREATE OR REPLACE FUNCTION petiole_beat(
     p_worker jsonb, p_published text[], p_now double precision, p_grace double precision, p_max_backoff double precision
-) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+) RETURNS text
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_id text := p_worker ->> 'worker_id';
@@ -44,7 +45,8 @@ END $$;
 CREATE OR REPLACE FUNCTION petiole_release(
     p_holder text, p_slots text[], p_crashed boolean, p_final boolean, p_now double precision,
     p_grace double precision, p_max_crashes integer
-) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+) RETURNS text
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_refs jsonb := '[]';

@@ -1,0 +1,113 @@
+"""What Postgres is asked without changing anything: one statement each, its answer JSON of the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from petiole_stores.records import Blob, Checkpointed, Run, RunFilter, RunPage, Task, Worker
+from petiole_stores.serde import Serde
+from petiole_stores.sql.connection import PostgresEngine
+from petiole_stores.store import Store, StoreUrl
+
+_run = msgspec.json.Decoder(Run)
+_runs = msgspec.json.Decoder(list[Run])
+_tasks = msgspec.json.Decoder(list[Task])
+_checkpoint = msgspec.json.Decoder(Checkpointed)
+_checkpoints = msgspec.json.Decoder(list[Checkpointed])
+_workers = msgspec.json.Decoder(list[Worker])
+
+_GET_RUN = "SELECT petiole_run_json(r)::text FROM runs r WHERE r.run_id = %s"
+_LIST_TASKS = """
+SELECT coalesce(json_agg(petiole_task_json(t) ORDER BY t.seq), '[]'::json)::text FROM tasks t WHERE t.run_id = %s"""
+_HEAD = """
+SELECT petiole_checkpoint_json(c)::text FROM heads h JOIN checkpoints c ON c.checkpoint_id = h.checkpoint_id
+WHERE h.thread_id = %s AND h.ns = %s"""
+_GET_CHECKPOINT = "SELECT petiole_checkpoint_json(c)::text FROM checkpoints c WHERE c.checkpoint_id = %s"
+_LIST_WORKERS = "SELECT coalesce(json_agg(w ORDER BY w.started_at DESC), '[]'::json)::text FROM workers w"
+_GET_BLOBS = (
+    "SELECT digest, codec, data, checksum FROM blobs WHERE thread_id = %s AND digest = ANY (%s::text[])"
+)
+_THREADS = """
+SELECT th.thread_id FROM threads th
+WHERE th.thread_id > %s AND EXISTS (SELECT FROM checkpoints c WHERE c.thread_id = th.thread_id)
+ORDER BY th.thread_id LIMIT 1000"""
+
+
+class PostgresReads(Store):
+    """The reading half of the store."""
+
+    def __init__(self, url: StoreUrl | str, *, serde: Serde | None = None) -> None:
+        super().__init__(url, serde=serde)
+        self.connections = PostgresEngine(self.url)
+
+    def _get_run(self, run_id: str) -> Run | None:
+        text = self.connections.call(_GET_RUN, (run_id,))
+        return None if text is None else _run.decode(text)
+
+    def _list_runs(self, filter: RunFilter) -> RunPage:
+        conditions: list[tuple[str, object]] = [
+            ("r.graph = %s", filter.graph),
+            ("r.status = ANY (%s::text[])", filter.status or None),
+            ("r.thread_id = %s", filter.thread_id),
+            ("r.tags @> jsonb_build_array(%s::text)", filter.tag),
+            ("r.created_at >= %s", filter.since),
+            ("r.created_at < %s", filter.until),
+            ("r.seq < %s", None if filter.cursor is None else int(filter.cursor)),
+        ]
+        chosen = [(text, value) for text, value in conditions if value is not None]
+        where = "WHERE " + " AND ".join(text for text, _ in chosen) if chosen else ""
+        statement = (
+            "SELECT coalesce(json_agg(petiole_run_json(r) ORDER BY r.seq DESC), '[]'::json)::text "
+            f"FROM (SELECT * FROM runs r {where} ORDER BY r.seq DESC LIMIT %s) r"
+        )
+        text = self.connections.call(statement, (*(value for _, value in chosen), filter.limit + 1))
+        found = _runs.decode(text or "[]")
+        page = found[: filter.limit]
+        return RunPage(runs=page, next=str(page[-1].seq) if len(found) > filter.limit else None)
+
+    def _list_tasks(self, run_id: str) -> list[Task]:
+        return _tasks.decode(self.connections.call(_LIST_TASKS, (run_id,)) or "[]")
+
+    def _head(self, thread_id: str, ns: str) -> Checkpointed | None:
+        text = self.connections.call(_HEAD, (thread_id, ns))
+        return None if text is None else _checkpoint.decode(text)
+
+    def _get_checkpoint(self, checkpoint_id: str) -> Checkpointed | None:
+        text = self.connections.call(_GET_CHECKPOINT, (checkpoint_id,))
+        return None if text is None else _checkpoint.decode(text)
+
+    def _list_checkpoints(
+        self, thread_id: str, ns: str | None, before: int | None, limit: int | None
+    ) -> list[Checkpointed]:
+        where, values = "c.thread_id = %s", [thread_id, *([] if ns is None else [ns])]
+        parameters: list[Any] = [*values]
+        if ns is not None:
+            where += " AND c.ns = %s"
+        if before is not None:
+            where += " AND c.seq < %s"
+            parameters.append(before)
+        statement = (
+            "SELECT coalesce(json_agg(petiole_checkpoint_json(c) ORDER BY c.seq DESC), '[]'::json)::text "
+            f"FROM (SELECT * FROM checkpoints c WHERE {where} ORDER BY c.seq DESC LIMIT %s) c"
+        )
+        return _checkpoints.decode(self.connections.call(statement, (*parameters, limit)) or "[]")
+
+    def _get_blobs(self, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]:
+        rows = self.connections.rows(_GET_BLOBS, (thread_id, list(digests)))
+        found = {
+            row[0]: Blob(digest=row[0], codec=row[1], data=bytes(row[2]), checksum=row[3]) for row in rows
+        }
+        return {digest: found[digest] for digest in digests if digest in found}
+
+    def _list_workers(self) -> list[Worker]:
+        return _workers.decode(self.connections.call(_LIST_WORKERS, ()) or "[]")
+
+    def threads(self) -> Iterator[str]:
+        """Every thread id that has checkpoints, in order."""
+        last = ""
+        while rows := self.connections.rows(_THREADS, (last,)):
+            for (last,) in rows:
+                yield last
