@@ -24,7 +24,7 @@ Rules that every backend keeps
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from petiole_stores.errors import InputError
 from petiole_stores.records import (
@@ -65,6 +65,9 @@ class Ledger(ABC):
 
     def _now(self) -> float | None:
         return None if self.clock is None else self.clock()
+
+    def hint(self, thread_id: str, ids: Iterable[str]) -> None:  # noqa: B027 - a default, not an omission
+        """Tell the store which thread these runs and tasks belong to; stores that need no such help ignore it."""
 
     # ---------------------------------------------------------------- the protocol
 

@@ -1,0 +1,114 @@
+--- include records protocol
+-- End attempts of one partition; each outcome is judged and written on its own. KEYS[1] prefix; ARGV[1] {holder, slot,
+-- outcomes, grace, ttl?, now?}, each outcome an Outcome with "blobs" as a count; ARGV[2...] digest and payload of the
+-- blobs, in order. Answers a list of FinishAnswer.
+
+local function refusal(outcome, task, run, head)
+  if task.token ~= outcome.token then return 'fenced' end
+  if SETTLED[run.status] then return 'run ' .. run.status end
+  if task.status ~= 'claimed' and task.status ~= 'ready' then return 'fenced' end
+  if outcome.settle then
+    if task.kind == 'node' and head.width ~= 1 then return 'not alone' end
+    if head.checkpoint_id ~= outcome.settle.checkpoints[1].parent_id then return 'head moved' end
+  end
+end
+
+local function retry(task, outcome)
+  log_attempt(task, 'retry', outcome.error)
+  set(task, {
+    failures = (task.failures or 0) + 1, done_token = outcome.token, token = NIL, holder = NIL, slot = NIL,
+    error = outcome.error or NIL,
+  })
+  if outcome.delay > 0 then
+    set(task, { status = 'parked', run_at = now + outcome.delay, next_publish = NIL })
+  else
+    make_ready(task)
+  end
+end
+
+-- Returns the id of a run that starts because this one has ended.
+local function settle(task, run, thread, new)
+  local ns, head = task.ns, nil
+  for _, checkpoint in ipairs(new.checkpoints) do
+    insert_checkpoint(checkpoint, run.thread_id, run.run_id)
+    head = checkpoint.checkpoint_id
+  end
+  set(thread, { ['c' .. ns] = head })
+  if ns == '' then set(run, { checkpoint_id = head }) end
+  local open = 0
+  for _, made in ipairs(new.tasks) do
+    if made.token then
+      insert_claimed(made, run, head, made.token)
+    else
+      insert_task(made, run, head)
+    end
+    if made.status == 'ready' then open = open + 1 end
+  end
+  set(thread, { ['w' .. ns] = #new.tasks, ['o' .. ns] = open })
+  if new.run_status == 'succeeded' then return end_run(run, 'succeeded') end
+  set(run, { status = new.run_status })
+end
+
+local function finish(outcome)
+  local answer = { task_id = outcome.task_id, result = 'refused', reason = 'missing' }
+  local task = load('task', outcome.task_id)
+  if not task then return answer end
+  local run, thread = load('run', task.run_id), thread_of(task.thread_id)
+  local head = head_of(thread, task.ns)
+  answer.open, answer.run_status = head.open, run.status
+  if task.done_token == outcome.token then
+    local advance = load('task', outcome.advance_id)
+    if advance and advance.status == 'claimed' and advance.token == outcome.advance_token then
+      answer.advance = claim_of(advance)
+    end
+    answer.result, answer.reason = 'already', ''
+    return answer
+  end
+  answer.reason = refusal(outcome, task, run, head)
+  if answer.reason then return answer end
+  answer.result = 'committed'
+  return answer, task, run, thread, head
+end
+
+local function commit(outcome, answer, task, run, thread, head)
+  put_blobs(run.thread_id, outcome.blobs)
+  if outcome.ending == 'retry' then
+    retry(task, outcome)
+    flush()
+    return
+  end
+  set(task, {
+    status = outcome.ending, ended_at = now, done_token = outcome.token, output = outcome.output or NIL,
+    error = outcome.error or NIL,
+  })
+  local ns, started, advance = task.ns, nil, nil
+  set_open(thread, ns, head.open - 1)
+  if outcome.settle then
+    started = settle(task, run, thread, outcome.settle)
+  elseif head.open == 1 then
+    started = close_step(task, run)
+    if run.status == 'running' then
+      advance = insert_claimed({
+        task_id = outcome.advance_id, path = 'advance', node = 'advance', kind = 'advance', ns = ns,
+        queue = outcome.advance_queue, priority = task.priority,
+      }, run, task.checkpoint_id, outcome.advance_token)
+      set_open(thread, ns, 1)
+    end
+  end
+  flush()
+  if started then answer.publish = ready_refs(started) end
+  if advance then answer.advance = claim_of(advance) end
+  answer.open, answer.run_status = head_of(thread, ns).open, run.status
+end
+
+local answers = {}
+for i, outcome in ipairs(request.outcomes) do
+  local answer, task, run, thread, head = finish(outcome)
+  if task then
+    commit(outcome, answer, task, run, thread, head)
+  else
+    next_blob = next_blob + 2 * outcome.blobs
+  end
+  answers[i] = answer
+end
+return cmsgpack.pack(answers)

@@ -1,0 +1,43 @@
+--- include records
+-- Read records of one partition. KEYS[1] prefix; ARGV[1] {what, id, ns?, before?, limit?}; what is
+--   "run"          the Run or null                "tasks"        the list of a run's Tasks, as they were made
+--   "checkpoint"   the Checkpointed or null       "head"         that of the head of a thread (id) and namespace
+--   "checkpoints"  the list of a thread's, newest first; ns nil: of every namespace; before: below this seq
+
+local function one(kind, id)
+  local record = id and load(kind, id)
+  return record and shown(record) or cjson.null
+end
+
+local read = {}
+
+function read.run() return one('run', request.id) end
+
+function read.checkpoint() return one('checkpoint', request.id) end
+
+function read.head() return one('checkpoint', thread_of(request.id)['c' .. request.ns]) end
+
+function read.tasks()
+  local found = {}
+  for _, id in ipairs(redis.call('LRANGE', P .. 'tasks:' .. request.id, 0, -1)) do
+    local task = load('task', id)
+    if task then found[#found + 1] = shown(task) end
+  end
+  return found
+end
+
+function read.checkpoints()
+  local found = {}
+  local top = request.before and '(' .. text_of(request.before) or '+inf'
+  for _, member in ipairs(redis.call('ZREVRANGEBYSCORE', P .. 'history:' .. request.id, top, '-inf')) do
+    if request.limit and #found >= request.limit then break end
+    local split = member:find(SEP, 1, true)
+    if not request.ns or member:sub(1, split - 1) == request.ns then
+      local checkpoint = load('checkpoint', member:sub(split + 1))
+      if checkpoint then found[#found + 1] = shown(checkpoint) end
+    end
+  end
+  return found
+end
+
+return cmsgpack.pack(read[request.what]())

@@ -1,0 +1,253 @@
+--- Records as hashes, read once and written together at the end of an operation. Put before every partition script.
+--
+-- KEYS[1]  the partition's prefix with its hash tag, such as "petiole:{p07}:"; every key below begins with it
+-- ARGV[1]  the request, msgpack; "now" (seconds) replaces the server's time; ARGV[2...] blobs, where a script takes them
+--
+-- Keys of a partition (␟ is the byte 31, which no id contains)
+--   run:<run>            hash   a run                     task:<task>         hash  a task
+--   checkpoint:<id>      hash   a checkpoint              blobs:<thread>      hash  digest -> codec NUL checksum NUL data
+--   thread:<thread>      hash   active_run and, for each namespace, the head: c<ns> checkpoint, r<ns> run, o<ns> open, w<ns> width
+--   history:<thread>     zset   <ns>␟<checkpoint> by seq  runs:<thread>       zset  runs by seq
+--   queued:<thread>      zset   runs that wait for the active one, by seq
+--   tasks:<run>          list   tasks as they were made   ready:<run>         set   its ready tasks
+--   step:<run>␟<checkpoint>␟<ns>  list  the tasks of one superstep
+--   next:<q>  made:<q>  sent:<q>  zsets  ready tasks of runnable runs by next_publish, created_at, published_at;
+--                               <q> is <priority>|<queue>, a recovered task's priority is high
+--   queues               set    every <q> that may have ready tasks
+--   parked               zset   parked tasks by run_at    runs                zset  all runs by seq
+--   held:<holder>␟<slot> set    tasks whose token is the slot's                slots:<holder>  set  its slots that may have some
+--   claimants            set    holders that may have slots with claims here
+--   holder:<holder>      hash   this partition's copy of a worker's status and lease; holders: the set of them
+--   seq                  string the last seq given out
+--
+-- Nothing is written before flush(): an error on the way there leaves the partition as it was.
+
+local P, SEP, NIL = KEYS[1], '\31', {}
+local request = cmsgpack.unpack(ARGV[1])
+local now = request.now
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] + time[2] / 1000000
+end
+
+local RUNNABLE = { queued = true, running = true }
+local SETTLED = { succeeded = true, failed = true, cancelled = true }
+local ENDED = { done = true, failed = true, interrupted = true, cancelled = true }
+
+local function names(text)
+  local found = {}
+  for name in text:gmatch('%S+') do found[name] = true end
+  return found
+end
+
+local NUMBERS = {
+  task = names('attempt failures crashes publishes run_at next_publish published_at created_at claimed_at ended_at n'),
+  run = names('run_at created_at started_at ended_at replays seq made'),
+  checkpoint = names('step version created_at seq'),
+  thread = {},
+}
+local FLAGS = { task = names('started recovered replaced'), run = {}, checkpoint = {}, thread = {} }
+local PACKED = { task = names('attempts'), run = names('tags'), checkpoint = names('node_names'), thread = {} }
+
+local function text_of(value)
+  if type(value) == 'number' then return string.format('%.17g', value) end
+  if value == true then return '1' end
+  if type(value) == 'table' then return cmsgpack.pack(value) end
+  return value
+end
+
+-- What is known of each loaded record: its key, the fields that changed, a task's places before the change.
+local about, cache, touched, pending = {}, { task = {}, run = {}, checkpoint = {}, thread = {} }, {}, {}
+
+local function adopt(kind, id, record)
+  about[record] = { kind = kind, key = P .. kind .. ':' .. id, dirty = {} }
+  cache[kind][id] = record
+  return record
+end
+
+local function load(kind, id)
+  local known = cache[kind][id]
+  if known ~= nil then return known or nil end
+  local flat = redis.call('HGETALL', P .. kind .. ':' .. id)
+  if #flat == 0 then
+    cache[kind][id] = false
+    return nil
+  end
+  local record, numbers, flags, packed = {}, NUMBERS[kind], FLAGS[kind], PACKED[kind]
+  for i = 1, #flat, 2 do
+    local name, value = flat[i], flat[i + 1]
+    if numbers[name] then value = tonumber(value)
+    elseif flags[name] then value = true
+    elseif packed[name] then value = cmsgpack.unpack(value) end
+    record[name] = value
+  end
+  adopt(kind, id, record)
+  about[record].runnable = kind == 'run' and RUNNABLE[record.status] or false
+  return record
+end
+
+local function thread_of(id)
+  return load('thread', id) or adopt('thread', id, {})
+end
+
+-- Where the indexes must show a task.
+local function places(task, runnable)
+  local found = {}
+  if task.status == 'ready' then
+    found.ready = true
+    if runnable then
+      found.queue = (task.recovered and 'high' or task.priority) .. '|' .. task.queue
+      found.next, found.made, found.sent = task.next_publish or now, task.created_at, task.published_at or 0
+    end
+  elseif task.status == 'parked' then
+    found.parked = task.run_at
+  end
+  if task.token and task.holder and (task.status == 'claimed' or task.status == 'ready') then
+    found.held = task.holder .. SEP .. task.slot
+  end
+  return found
+end
+
+local function touch(record)
+  local meta = about[record]
+  if not meta.touched then
+    meta.touched = true
+    touched[#touched + 1] = record
+    if meta.kind == 'task' then
+      local run = load('run', record.run_id)
+      meta.before = meta.new and {} or places(record, run and about[run].runnable)
+    end
+  end
+  return meta
+end
+
+-- Change fields of a record; NIL removes one.
+local function set(record, changes)
+  local meta = touch(record)
+  for name, value in pairs(changes) do
+    if value == NIL or (value == false and FLAGS[meta.kind][name]) then value = nil end
+    record[name] = value
+    meta.dirty[name] = true
+  end
+end
+
+local function create(kind, id, fields)
+  local record = adopt(kind, id, {})
+  about[record].new = true
+  for name, value in pairs(fields) do record[name] = value end
+  local meta = touch(record)
+  for name in pairs(fields) do meta.dirty[name] = true end
+  return record
+end
+
+local function later(...) pending[#pending + 1] = { ... } end
+
+local last_seq
+local function next_seq()
+  if not last_seq then
+    local time = redis.call('TIME')
+    last_seq = math.max(tonumber(redis.call('GET', P .. 'seq') or 0), time[1] * 1000000 + time[2])
+  end
+  last_seq = last_seq + 1
+  return last_seq
+end
+
+local function move(task_id, key, before, after, score)
+  if before and before ~= after then redis.call('ZREM', P .. key .. before, task_id) end
+  if after then redis.call('ZADD', P .. key .. after, text_of(score), task_id) end
+end
+
+local function place(task, before, after)
+  local id = task.task_id
+  if before.ready ~= after.ready then
+    redis.call(after.ready and 'SADD' or 'SREM', P .. 'ready:' .. task.run_id, id)
+  end
+  if before.queue or after.queue then
+    if after.queue and before.queue ~= after.queue then redis.call('SADD', P .. 'queues', after.queue) end
+    move(id, 'next:', before.queue, after.queue, after.next)
+    move(id, 'made:', before.queue, after.queue, after.made)
+    move(id, 'sent:', before.queue, after.queue, after.sent)
+  end
+  if before.parked ~= after.parked then
+    move(id, 'parked', before.parked and '', after.parked and '', after.parked)
+  end
+  if before.held ~= after.held then
+    if before.held then redis.call('SREM', P .. 'held:' .. before.held, id) end
+    if after.held then
+      redis.call('SADD', P .. 'held:' .. after.held, id)
+      redis.call('SADD', P .. 'slots:' .. task.holder, task.slot)
+      redis.call('SADD', P .. 'claimants', task.holder)
+    end
+  end
+end
+
+local function write(record, meta)
+  local put, drop = { 'HSET', meta.key }, { 'HDEL', meta.key }
+  for name in pairs(meta.dirty) do
+    local value = record[name]
+    if value == nil then
+      drop[#drop + 1] = name
+    else
+      put[#put + 1] = name
+      put[#put + 1] = text_of(value)
+    end
+  end
+  if meta.new then redis.call('DEL', meta.key) end
+  if #put > 2 then redis.call(unpack(put)) end
+  if #drop > 2 and not meta.new then redis.call(unpack(drop)) end
+end
+
+-- Write every change and its index entries.
+local function flush()
+  local count = #touched
+  for i = 1, count do
+    local record, meta = touched[i], about[touched[i]]
+    if meta.kind == 'run' and not meta.new and meta.runnable ~= (RUNNABLE[record.status] or false) then
+      for _, id in ipairs(redis.call('SMEMBERS', P .. 'ready:' .. record.run_id)) do
+        local task = load('task', id)
+        if task then touch(task) end
+      end
+    end
+  end
+  for _, record in ipairs(touched) do
+    local meta = about[record]
+    write(record, meta)
+    if meta.kind == 'task' then
+      local run = load('run', record.run_id)
+      place(record, meta.before, places(record, run and RUNNABLE[run.status]))
+    end
+  end
+  for _, record in ipairs(touched) do
+    local meta = about[record]
+    meta.dirty, meta.touched, meta.new, meta.before = {}, nil, nil, nil
+    meta.runnable = meta.kind == 'run' and RUNNABLE[record.status] or false
+  end
+  if last_seq then redis.call('SET', P .. 'seq', text_of(last_seq)) end
+  touched, last_seq = {}, nil
+  local commands = pending
+  pending = {}
+  for _, command in ipairs(commands) do
+    if type(command[1]) == 'function' then command[1](unpack(command, 2)) else redis.call(unpack(command)) end
+  end
+end
+
+-- A copy of a record for an answer, with null where its class requires a value or null.
+local function shown(record)
+  local kind, copy = about[record].kind, {}
+  for name, value in pairs(record) do copy[name] = value end
+  if kind == 'task' then
+    copy.checkpoint_id = copy.checkpoint_id or cjson.null
+    if copy.attempts then
+      local attempts = {}
+      for i, attempt in ipairs(copy.attempts) do
+        local entry = { holder = cjson.null, slot = cjson.null, claimed_at = cjson.null }
+        for name, value in pairs(attempt) do entry[name] = value end
+        attempts[i] = entry
+      end
+      copy.attempts = attempts
+    end
+  elseif kind == 'checkpoint' then
+    copy.parent_id, copy.run_id = copy.parent_id or cjson.null, copy.run_id or cjson.null
+  end
+  return copy
+end

@@ -1,0 +1,168 @@
+"""``RedisStore``: the whole contract on Redis; each operation one Lua script in the slot of one partition.
+
+Threads hash into partitions. What is named by id alone is looked for in the process' memory of ids, then in all
+partitions at once. Workers live in a slot of their own and have a copy of their lease in every partition; a claim asks
+the copy beside its task. A beat, release or sweep that stops half-way leaves copies that the next one puts right: a copy
+that is too old frees tasks (which keep their token until they are claimed anew), none hands a task out twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from petiole_stores.errors import ConflictError
+from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, Run, RunFilter, RunPage, Task, Worker
+from petiole_stores.redis.fleet import Fleet
+from petiole_stores.redis.partitions import tag_prefix
+from petiole_stores.redis.requests import blob_args, blob_of, decoder
+from petiole_stores.serde import Serde
+from petiole_stores.store import StoreUrl
+
+#: How many entries of the index of runs one script looks at: none holds the server for long.
+LOOK = 500
+
+
+class _Page(msgspec.Struct):
+    runs: list[Run]
+    seq: int | None = None
+    after: str | None = None
+
+
+_page = decoder(_Page)
+_run: Callable[[bytes], Run | None] = decoder(Run | None)  # type: ignore[arg-type]
+_tasks = decoder(list[Task])
+_checkpoint: Callable[[bytes], Checkpointed | None] = decoder(Checkpointed | None)  # type: ignore[arg-type]
+_checkpoints = decoder(list[Checkpointed])
+_worker = decoder(Worker)
+
+
+class RedisStore(Fleet):
+    def __init__(
+        self,
+        url: StoreUrl | str = "redis://localhost:6379/0",
+        *,
+        serde: Serde | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        super().__init__(url, serde=serde)
+        self.clock = clock
+        self._slots = {}
+
+    # ---------------------------------------------------------------- runs and tasks
+
+    def _get_run(self, run_id: str) -> Run | None:
+        found: Run | None = self._read_one("run", run_id, _run)
+        return found
+
+    def _list_tasks(self, run_id: str) -> list[Task]:
+        partition = self._locate("run", [run_id]).get(run_id)
+        return [] if partition is None else self._on(partition, "read", {"what": "tasks", "id": run_id}, _tasks)
+
+    def _list_runs(self, filter: RunFilter) -> RunPage:
+        """Partitions are read page by page until each has given enough for the merged one."""
+        request: dict[str, Any] = {
+            name: getattr(filter, name) for name in ("graph", "status", "thread_id", "tag", "since", "until")
+        }
+        request |= {"limit": filter.limit + 1, "most": LOOK}
+        if filter.cursor is not None:
+            seq, _, request["after"] = filter.cursor.partition(".")
+            request["seq"] = int(seq)
+        runs: list[Run] = []
+        counts: dict[int, int] = {}
+        searched = range(self.partitions) if filter.thread_id is None else [self._partition(filter.thread_id)]
+        pending = dict.fromkeys(searched, request)
+        while pending:
+            pages = self._run([self._call("list_runs", p, asked) for p, asked in pending.items()], _page)
+            going_on: dict[int, dict[str, Any]] = {}
+            for (partition, asked), page in zip(pending.items(), pages, strict=True):
+                runs += page.runs
+                counts[partition] = counts.get(partition, 0) + len(page.runs)
+                if page.seq is not None and counts[partition] <= filter.limit:
+                    going_on[partition] = {**asked, "seq": page.seq, "after": page.after}
+            pending = going_on
+        runs.sort(key=lambda run: (run.seq, run.run_id), reverse=True)
+        chosen = runs[: filter.limit]
+        more = len(runs) > filter.limit
+        return RunPage(runs=chosen, next=f"{chosen[-1].seq}.{chosen[-1].run_id}" if more else None)
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def _read_one(self, what: Any, id: str, decode: Callable[[bytes], Any]) -> Any:
+        partition = self._locate(what, [id]).get(id)
+        return None if partition is None else self._on(partition, "read", {"what": what, "id": id}, decode)
+
+    def _head(self, thread_id: str, ns: str) -> Checkpointed | None:
+        return self._on(self._partition(thread_id), "read", {"what": "head", "id": thread_id, "ns": ns}, _checkpoint)
+
+    def _get_checkpoint(self, checkpoint_id: str) -> Checkpointed | None:
+        found: Checkpointed | None = self._read_one("checkpoint", checkpoint_id, _checkpoint)
+        return found
+
+    def _list_checkpoints(
+        self, thread_id: str, ns: str | None, before: int | None, limit: int | None
+    ) -> list[Checkpointed]:
+        request = {"what": "checkpoints", "id": thread_id, "ns": ns, "before": before, "limit": limit}
+        return self._on(self._partition(thread_id), "read", request, _checkpoints)
+
+    def _get_blobs(self, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]:
+        key = f"{tag_prefix(self.prefix, self._partition(thread_id))}blobs:{thread_id}"
+        payloads = self._connection.ask(lambda client: client.hmget(key, list(digests)))
+        found = zip(digests, payloads, strict=True)
+        return {digest: blob_of(digest, payload) for digest, payload in found if payload is not None}
+
+    def _save(
+        self, checkpoint: NewCheckpoint, thread_id: str, run_id: str | None, at: float, blobs: Sequence[Blob]
+    ) -> None:
+        partition = self._partition(thread_id)
+        if self._locate("checkpoint", [checkpoint.checkpoint_id]).get(checkpoint.checkpoint_id, partition) != partition:
+            raise ConflictError(
+                f"checkpoint {checkpoint.checkpoint_id!r} belongs to another thread than {thread_id!r}: give it a new id"
+            )
+        request = {
+            **self._options(at),
+            "checkpoint": checkpoint,
+            "thread_id": thread_id,
+            "run_id": run_id,
+            "blobs": len(blobs),
+        }
+        self._connection.run([self._call("save", partition, request, blob_args(blobs))])
+        self._locator.learn("checkpoint", [checkpoint.checkpoint_id], partition)
+
+    def _delete(self, checkpoint_id: str) -> bool:
+        partition = self._locate("checkpoint", [checkpoint_id]).get(checkpoint_id)
+        if partition is None:
+            return True
+        answer: int = self._connection.run([self._call("delete", partition, {"id": checkpoint_id})])[0]
+        self._locator.forget("checkpoint", checkpoint_id)
+        return answer == 1
+
+    def _clear(self, thread_id: str) -> bool:
+        call = self._call("clear", self._partition(thread_id), {"id": thread_id})
+        answer: int = self._connection.run([call])[0]
+        return answer == 1
+
+    # ---------------------------------------------------------------- workers
+
+    def _list_workers(self) -> list[Worker]:
+        def ask(client: Any) -> list[list[bytes | None]]:
+            ids = [id.decode() for id in client.smembers(f"{self._workers_key}workers")]
+            with client.pipeline(transaction=False) as pipeline:
+                for id in ids:
+                    pipeline.hmget(f"{self._workers_key}worker:{id}", _WORKER_FIELDS)
+                found: list[list[bytes | None]] = pipeline.execute()
+                return found
+
+        workers = []
+        for record, status, *times in self._connection.ask(ask):
+            if record is not None and status is not None:
+                worker = _worker(record)
+                worker.status = status.decode()
+                worker.started_at, worker.beat_at, worker.expires_at = (float(it or 0) for it in times)
+                workers.append(worker)
+        return sorted(workers, key=lambda worker: worker.started_at, reverse=True)
+
+
+_WORKER_FIELDS = ["record", "status", "started_at", "beat_at", "expires_at"]
