@@ -1,1 +1,155 @@
-"""Durable graph workflows on Celery."""
+"""Petiole: durable graph workflows on Celery.
+
+Everything that a user needs is imported from here, and only when it is asked for: ``from petiole import StateGraph`` in a
+worker loads neither the command line nor Celery.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from petiole.client import AsyncClient, AsyncRunHandle, Client, HistoryEntry, RunHandle
+    from petiole_stores.checkpoint import Checkpoint
+    from petiole_stores.contract import CheckpointStore
+    from petiole_stores.errors import (
+        BrokerError,
+        ConfigurationError,
+        ConflictError,
+        CorruptionError,
+        GraphError,
+        GraphRecursionError,
+        GraphValidationError,
+        IdempotencyError,
+        InputError,
+        InvalidUpdateError,
+        NotFoundError,
+        PetioleError,
+        RunCancelledError,
+        RunError,
+        RunFailedError,
+        RunInterruptedError,
+        RunTimeoutError,
+        SchemaError,
+        SerializationError,
+        StoreError,
+        StoreUnavailableError,
+        ThreadBusyError,
+        UnfitError,
+    )
+    from petiole_stores.opening import open_checkpoint_store, open_store
+    from petiole_stores.records import Run, Task, Worker
+    from petiole_stores.store import Store
+    from petiole_workers.celery.app import attach
+    from petiole_workers.compiled import CompiledGraph
+    from petiole_workers.failure import Failure
+    from petiole_workers.graph import END, START, RetryPolicy, Runtime, Send, StateGraph
+    from petiole_workers.settings import Settings, load_settings
+
+__version__ = "0.1.0"
+
+#: Module -> the names that come from it.
+_HOMES = {
+    "petiole.client": ("AsyncClient", "AsyncRunHandle", "Client", "HistoryEntry", "RunHandle"),
+    "petiole_stores.checkpoint": ("Checkpoint",),
+    "petiole_stores.contract": ("CheckpointStore",),
+    "petiole_stores.errors": (
+        "BrokerError",
+        "ConfigurationError",
+        "ConflictError",
+        "CorruptionError",
+        "GraphError",
+        "GraphRecursionError",
+        "GraphValidationError",
+        "IdempotencyError",
+        "InputError",
+        "InvalidUpdateError",
+        "NotFoundError",
+        "PetioleError",
+        "RunCancelledError",
+        "RunError",
+        "RunFailedError",
+        "RunInterruptedError",
+        "RunTimeoutError",
+        "SchemaError",
+        "SerializationError",
+        "StoreError",
+        "StoreUnavailableError",
+        "ThreadBusyError",
+        "UnfitError",
+    ),
+    "petiole_stores.opening": ("open_checkpoint_store", "open_store"),
+    "petiole_stores.records": ("Run", "Task", "Worker"),
+    "petiole_stores.store": ("Store",),
+    "petiole_workers.celery.app": ("attach",),
+    "petiole_workers.compiled": ("CompiledGraph",),
+    "petiole_workers.failure": ("Failure",),
+    "petiole_workers.graph": ("END", "START", "RetryPolicy", "Runtime", "Send", "StateGraph"),
+    "petiole_workers.settings": ("Settings", "load_settings"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "END",
+    "START",
+    "AsyncClient",
+    "AsyncRunHandle",
+    "BrokerError",
+    "Checkpoint",
+    "CheckpointStore",
+    "Client",
+    "CompiledGraph",
+    "ConfigurationError",
+    "ConflictError",
+    "CorruptionError",
+    "Failure",
+    "GraphError",
+    "GraphRecursionError",
+    "GraphValidationError",
+    "HistoryEntry",
+    "IdempotencyError",
+    "InputError",
+    "InvalidUpdateError",
+    "NotFoundError",
+    "PetioleError",
+    "RetryPolicy",
+    "Run",
+    "RunCancelledError",
+    "RunError",
+    "RunFailedError",
+    "RunHandle",
+    "RunInterruptedError",
+    "RunTimeoutError",
+    "Runtime",
+    "SchemaError",
+    "Send",
+    "SerializationError",
+    "Settings",
+    "StateGraph",
+    "Store",
+    "StoreError",
+    "StoreUnavailableError",
+    "Task",
+    "ThreadBusyError",
+    "UnfitError",
+    "Worker",
+    "__version__",
+    "attach",
+    "load_settings",
+    "open_checkpoint_store",
+    "open_store",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'petiole' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

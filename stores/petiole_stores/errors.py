@@ -14,6 +14,7 @@ PetioleError
 ├── RunError                    a run that did not succeed
 │   ├── RunFailedError
 │   ├── RunCancelledError
+│   ├── RunInterruptedError     it waits for somebody to resume it
 │   └── RunTimeoutError         waiting for a run took too long (the run goes on)
 ├── SerializationError          a value that cannot be stored, or bytes that cannot be read back
 │   └── UnfitError              this process lacks a class, codec or key: nothing is wrong with the data
@@ -83,11 +84,19 @@ class RunError(PetioleError):
 
 
 class RunFailedError(RunError):
-    """A run failed; the message is the failing node's error."""
+    """A run failed; the message is the failing node's error, ``failure`` what is stored of it (or ``None``)."""
+
+    def __init__(self, message: str, failure: object = None) -> None:
+        self.failure = failure
+        super().__init__(message)
 
 
 class RunCancelledError(RunError):
     """A run was cancelled."""
+
+
+class RunInterruptedError(RunError):
+    """A run stopped before or after a node, as its graph asks, and waits to be resumed."""
 
 
 class RunTimeoutError(RunError, TimeoutError):

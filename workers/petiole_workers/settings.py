@@ -85,11 +85,7 @@ def load_settings(
     Raises ConfigurationError that names the key, its value and where it was set.
     """
     values: dict[str, Any] = {}
-    for origin, layer in (
-        ("[tool.petiole] in pyproject.toml", _from_pyproject(folder or Path.cwd())),
-        ("the environment", _from_environment(os.environ if environ is None else environ)),
-        ("the arguments", {k: v for k, v in (flags or {}).items() if v is not None}),
-    ):
+    for origin, layer in _layers(flags, environ, folder):
         _check(layer, origin)
         values |= layer
     settings = msgspec.convert(values, Settings, strict=False)
@@ -97,21 +93,49 @@ def load_settings(
     return settings
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """The environment that makes a child process load these settings."""
-    defaults = Settings()
-    result = {}
+def origins(
+    flags: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> dict[str, str]:
+    """Where each setting that is set comes from, by its name; the others have their defaults."""
+    return {name: origin for origin, layer in _layers(flags, environ, folder) for name in layer}
+
+
+def environment(settings: Settings, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment that makes a child process load these settings.
+
+    ``base`` is the environment to build on (nothing: an empty one); what it sets of Petiole is replaced. Defaults are
+    written out too, for the child may find a pyproject.toml that says otherwise.
+    """
+    result = {key: text for key, text in (base or {}).items() if not _is_setting(key)}
     for name in Settings.__struct_fields__:
         value = getattr(settings, name)
-        if value != getattr(defaults, name) and value is not None:
+        if value is not None:
             result[PREFIX + name.upper()] = ",".join(value) if isinstance(value, list) else str(value)
     return result
+
+
+def _layers(
+    flags: Mapping[str, object] | None, environ: Mapping[str, str] | None, folder: Path | None
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """What is set, by its origin, the strongest last."""
+    return [
+        ("[tool.petiole] in pyproject.toml", _from_pyproject(folder or Path.cwd())),
+        ("the environment", _from_environment(os.environ if environ is None else environ)),
+        ("the arguments", {k: v for k, v in (flags or {}).items() if v is not None}),
+    ]
+
+
+def _is_setting(key: str) -> bool:
+    return key.startswith(PREFIX) and not key.startswith(RESERVED)
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     layer: dict[str, Any] = {}
     for key, text in environ.items():
-        if key.startswith(PREFIX) and not key.startswith(RESERVED):
+        if _is_setting(key):
             name = key.removeprefix(PREFIX).lower()
             is_list = name in _LISTS
             layer[name] = [part.strip() for part in text.split(",") if part.strip()] if is_list else text

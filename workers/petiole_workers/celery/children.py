@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import multiprocessing.connection
 import os
-import signal
-import sys
 from typing import Any
 
 from petiole_stores.errors import StoreError
+from petiole_workers.celery.parent import die_with
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
 
@@ -17,7 +16,6 @@ logger = logging.getLogger("petiole.worker")
 
 #: How long one look at the sentinels lasts, in seconds; new children are seen after it.
 LOOK = 0.25
-PR_SET_PDEATHSIG = 1
 
 
 class ChildWatch(Periodic):
@@ -55,22 +53,20 @@ class ChildWatch(Periodic):
 
 
 class _DieWithParent:
-    """Pool processes end with their main process (Linux): an orphan would only work for outputs that are refused."""
+    """Asks the kernel to end each pool process with its main process."""
+
+    def __init__(self) -> None:
+        self._main = 0
 
     def install(self) -> None:
+        """Called in the main process, before it forks."""
         from celery.signals import worker_process_init
 
+        self._main = os.getpid()
         worker_process_init.connect(self._ask, weak=False, dispatch_uid="petiole-die-with-parent")
 
-    @staticmethod
-    def _ask(**_: object) -> None:
-        if sys.platform != "linux":
-            return
-        import ctypes
-
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:  # the parent died before it was asked
-            os.kill(os.getpid(), signal.SIGKILL)
+    def _ask(self, **_: object) -> None:
+        die_with(self._main)
 
 
 die_with_parent = _DieWithParent()

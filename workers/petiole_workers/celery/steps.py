@@ -14,11 +14,9 @@ from petiole_stores.ids import new_id
 from petiole_workers.celery.children import ChildWatch, die_with_parent
 from petiole_workers.celery.heartbeat import Heartbeat
 from petiole_workers.celery.sweeper import Sweeper
+from petiole_workers.launch import HOLDER_VARIABLE
 
 logger = logging.getLogger("petiole.worker")
-
-#: Set by ``petiole worker``: the holder's id, so that the supervisor can give its claims back when it dies.
-HOLDER_VARIABLE = "PETIOLE_WORKER_ID"
 
 
 class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]

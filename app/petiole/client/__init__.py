@@ -1,0 +1,8 @@
+"""The client: submit runs, look at them, and take hold of them, from any process that reaches the store."""
+
+from petiole.client.aio import AsyncClient, AsyncRunHandle
+from petiole.client.client import Client
+from petiole.client.handle import RunHandle
+from petiole.client.history import HistoryEntry
+
+__all__ = ["AsyncClient", "AsyncRunHandle", "Client", "HistoryEntry", "RunHandle"]

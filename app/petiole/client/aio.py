@@ -1,0 +1,109 @@
+"""The client for ``async`` code: the same methods, each run in a thread; waiting is done on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from petiole.client.client import Client
+from petiole.client.handle import RESTING, RunHandle, pauses, timed_out
+from petiole_stores.records import Run, RunStatus
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _threaded(method: Callable[Concatenate[Client, P], R]) -> Callable[Concatenate[AsyncClient, P], Awaitable[R]]:
+    """The method as a coroutine that runs it in a thread."""
+
+    async def call(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await asyncio.to_thread(method, self.client, *args, **kwargs)
+
+    call.__name__, call.__doc__ = method.__name__, method.__doc__
+    return call
+
+
+def _handed(
+    method: Callable[Concatenate[Client, P], RunHandle],
+) -> Callable[Concatenate[AsyncClient, P], Awaitable[AsyncRunHandle]]:
+    """As ``_threaded``, for methods that give a handle."""
+
+    async def call(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncRunHandle:
+        return AsyncRunHandle(await asyncio.to_thread(method, self.client, *args, **kwargs))
+
+    call.__name__, call.__doc__ = method.__name__, method.__doc__
+    return call
+
+
+class AsyncRunHandle:
+    """:class:`RunHandle` for ``async`` code; ``handle`` is the handle itself."""
+
+    def __init__(self, handle: RunHandle) -> None:
+        self.handle = handle
+        self.thread_id, self.run_id = handle.thread_id, handle.run_id
+
+    def __repr__(self) -> str:
+        return repr(self.handle).replace("RunHandle", "AsyncRunHandle", 1)
+
+    async def run(self) -> Run:
+        """The run's record as it is now."""
+        return await asyncio.to_thread(lambda: self.handle.run)
+
+    async def status(self) -> RunStatus:
+        """The run's status now."""
+        return (await self.run()).status
+
+    async def wait(self, timeout: float | None = None) -> Run:
+        """As :meth:`RunHandle.wait`; no thread is held between two looks."""
+        for pause in pauses(timeout):
+            run = await self.run()
+            if run.status in RESTING:
+                return run
+            if pause is None:
+                raise timed_out(run, timeout)
+            await asyncio.sleep(pause)
+        raise AssertionError("pauses() ends with None")
+
+    async def result(self, timeout: float | None = None) -> dict[str, Any]:
+        """As :meth:`RunHandle.result`."""
+        return await asyncio.to_thread(self.handle.outcome, await self.wait(timeout))
+
+    async def cancel(self, reason: str = "") -> bool:
+        """As :meth:`RunHandle.cancel`."""
+        return await asyncio.to_thread(self.handle.cancel, reason)
+
+
+class AsyncClient:
+    """:class:`Client` for ``async`` code, made by ``client.aio`` or from the same arguments; ``client`` is the client itself."""
+
+    def __init__(self, client: Client | None = None, **options: Any) -> None:
+        self.client = client or Client(**options)
+
+    submit = _handed(Client.submit)
+    handle = _handed(Client.handle)
+    replay = _handed(Client.replay)
+    resume = _handed(Client.resume)
+    get_run = _threaded(Client.get_run)
+    tasks = _threaded(Client.tasks)
+    state = _threaded(Client.state)
+    history = _threaded(Client.history)
+    workers = _threaded(Client.workers)
+    backlogs = _threaded(Client.backlogs)
+    cancel = _threaded(Client.cancel)
+    close = _threaded(Client.close)
+
+    async def list_runs(self, **filters: Any) -> AsyncIterator[Run]:
+        """As :meth:`Client.list_runs`, to be read with ``async for``."""
+        runs = await asyncio.to_thread(self.client.list_runs, **filters)
+        while (run := await asyncio.to_thread(next, runs, None)) is not None:
+            yield run
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

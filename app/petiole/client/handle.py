@@ -1,0 +1,110 @@
+"""A submitted run in the hands of its submitter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from petiole_stores.errors import (
+    RunCancelledError,
+    RunFailedError,
+    RunInterruptedError,
+    RunTimeoutError,
+)
+from petiole_stores.records import SETTLED, Run, RunStatus
+from petiole_workers.failure import parse_failure
+
+if TYPE_CHECKING:
+    from petiole.client.client import Client
+
+#: The first and the longest pause between two looks at a run, in seconds.
+FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5
+#: In these a run stays until somebody does something about it.
+RESTING = SETTLED | {"interrupted"}
+
+
+class RunHandle:
+    """One run: its ids, and what can be asked of it. Cheap to make; every call asks the store anew."""
+
+    def __init__(self, client: Client, thread_id: str, run_id: str) -> None:
+        self._client = client
+        self.thread_id, self.run_id = thread_id, run_id
+
+    def __repr__(self) -> str:
+        return f"<RunHandle run {self.run_id} of thread {self.thread_id!r}>"
+
+    @property
+    def run(self) -> Run:
+        """The run's record as it is now. Raises NotFoundError when the store has lost it."""
+        return self._client.get_run(self.run_id, thread_id=self.thread_id)
+
+    def status(self) -> RunStatus:
+        """The run's status now."""
+        return self.run.status
+
+    def wait(self, timeout: float | None = None) -> Run:
+        """Wait until the run has settled or is interrupted, and return its record.
+
+        ``timeout`` is in seconds (``None``: for ever). Raises RunTimeoutError after it; the run itself goes on.
+        """
+        for pause in pauses(timeout):
+            run = self.run
+            if run.status in RESTING:
+                return run
+            if pause is None:
+                raise timed_out(run, timeout)
+            time.sleep(pause)
+        raise AssertionError("pauses() ends with None")
+
+    def result(self, timeout: float | None = None) -> dict[str, Any]:
+        """Wait for the run's end and return the final state's values.
+
+        Raises RunFailedError (its ``failure`` has the failing node, attempt and traceback), RunCancelledError,
+        RunInterruptedError when the run waits to be resumed, RunTimeoutError after ``timeout`` seconds.
+        """
+        return self.outcome(self.wait(timeout))
+
+    def outcome(self, run: Run) -> dict[str, Any]:
+        """The final state's values of this run's record, once it has ended; raises what :meth:`result` does."""
+        return self._client.outcome(run)
+
+    def cancel(self, reason: str = "") -> bool:
+        """Cancel the run; ``False`` when it was cancelled before. Raises ConflictError when it has ended otherwise."""
+        return self._client.cancel(self.thread_id, run=self.run_id, reason=reason)
+
+
+def pauses(timeout: float | None) -> Iterator[float | None]:
+    """How long to pause after each look, growing from 20 to 500 ms; ``None`` when the time is over."""
+    until = None if timeout is None else time.monotonic() + timeout
+    pause = FIRST_LOOK
+    while True:
+        left = None if until is None else until - time.monotonic()
+        if left is not None and left <= 0:
+            yield None
+            return
+        yield pause if left is None else min(pause, left)
+        pause = min(pause * 1.5, LONGEST_LOOK)
+
+
+def timed_out(run: Run, timeout: float | None) -> RunTimeoutError:
+    return RunTimeoutError(
+        f"run {run.run_id} of thread {run.thread_id!r} is still {run.status} after {timeout or 0:g} s; it goes on: wait "
+        f"longer, or see `petiole run get {run.thread_id}`"
+    )
+
+
+def check_succeeded(run: Run) -> None:
+    """Raise the error that a run's end stands for, unless it succeeded."""
+    where = f"run {run.run_id} of thread {run.thread_id!r}"
+    if run.status == "failed":
+        failure = parse_failure(run.error)
+        raise RunFailedError(
+            f"{where} failed: {failure or 'no reason is on record'}; once the cause is mended, "
+            f"`petiole run replay {run.thread_id}` goes on from the failed nodes",
+            failure,
+        )
+    if run.status == "cancelled":
+        raise RunCancelledError(f"{where} was cancelled")
+    if run.status == "interrupted":
+        raise RunInterruptedError(f"{where} is interrupted: `petiole run resume {run.thread_id}` lets it go on")

@@ -1,0 +1,158 @@
+"""From a submit's arguments to the run that the ledger takes, and from its refusals to errors."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from petiole_stores.errors import ConflictError, IdempotencyError, InputError, ThreadBusyError
+from petiole_stores.ids import derived_id, new_id
+from petiole_stores.records import START_PATH, Blob, NewRun, NewTask, SubmitAnswer
+from petiole_stores.serde import Serde
+from petiole_stores.store import Store
+
+if TYPE_CHECKING:
+    from petiole_workers.compiled import CompiledGraph
+
+START_NODE = "__start__"
+
+
+class Submission(msgspec.Struct, kw_only=True):
+    """What to run. ``graph`` is a name, ``compiled`` the graph itself where the caller has it."""
+
+    graph: str
+    queue: str
+    compiled: Any = None
+    input: Any = None  #: ``None`` with a ``base_id`` alone: go on from that checkpoint
+    thread_id: str | None = None
+    idempotency_key: str | None = None
+    tags: Sequence[str] = ()
+    metadata: Mapping[str, Any] | None = None
+    at: datetime | float | None = None
+    if_busy: Literal["reject", "enqueue"] = "reject"
+    version: str | None = None
+    fingerprint: str | None = None
+    base_id: str | None = None
+    config: str = "{}"
+
+    def new_run(self, serde: Serde) -> NewRun:
+        """The run with its ids and documents. Raises InputError and SerializationError."""
+        if self.if_busy not in ("reject", "enqueue"):
+            raise InputError(f"if_busy is {self.if_busy!r}: take 'reject' or 'enqueue'")
+        run_id, thread_id = self._ids()
+        document: str | None = None
+        blobs: dict[str, Blob] = {}
+        if self.base_id is None:
+            document, blobs = serde.dump(self.input, thread_id=thread_id)
+        metadata, more = serde.dump_values(self.metadata or {}, thread_id=thread_id)
+        return NewRun(
+            run_id=run_id,
+            thread_id=thread_id,
+            graph=self.graph,
+            start=NewTask(
+                task_id=derived_id("start", run_id), path=START_PATH, node=START_NODE, kind="advance", queue=self.queue
+            ),
+            input=document,
+            version=self.version,
+            fingerprint=self.fingerprint,
+            if_busy=self.if_busy,
+            idempotency_key=self.idempotency_key,
+            request_digest=request_digest(self.graph, thread_id, document or f"checkpoint {self.base_id}"),
+            base_id=self.base_id,
+            config=self.config,
+            tags=_tags(self.tags),
+            metadata=metadata,
+            run_at=epoch(self.at),
+            blobs=[*blobs.values(), *more.values()],
+        )
+
+    def _ids(self) -> tuple[str, str]:
+        key = self.idempotency_key
+        if key is None:
+            return new_id(), self.thread_id or new_id()
+        if not key:
+            raise InputError("idempotency_key is empty: give some text that names this request, or leave it out")
+        return derived_id("run", self.graph, key), self.thread_id or derived_id("thread", self.graph, key)
+
+
+def check_input(graph: CompiledGraph, value: object) -> None:
+    """Raise what the run's start would raise for this input (InvalidUpdateError …)."""
+    from petiole_workers.graph import superstep
+
+    superstep.check_input(graph.definition, value)
+
+
+def config_document(recursion_limit: int | None) -> str:
+    """The ``config`` of a run (:class:`petiole_workers.runner.RunConfig`), only what differs from its defaults."""
+    if recursion_limit is None:
+        return "{}"
+    if isinstance(recursion_limit, bool) or not isinstance(recursion_limit, int) or recursion_limit < 1:
+        raise InputError(f"recursion_limit is {recursion_limit!r}: take a whole number of supersteps from 1 up")
+    return msgspec.json.encode({"recursion_limit": recursion_limit}).decode()
+
+
+def request_digest(graph: str, thread_id: str, document: str) -> str:
+    """A digest that is equal for equal requests, whatever the order of the input's keys."""
+    plain = _without_order(msgspec.json.decode(document)) if document[:1] in '{["' else document
+    text = msgspec.json.encode([graph, thread_id, plain], order="sorted")
+    return hashlib.sha256(text).hexdigest()
+
+
+def check_answer(store: Store, run: NewRun, answer: SubmitAnswer) -> None:
+    """Raise the error that a refused submit stands for."""
+    if answer.result != "refused":
+        return
+    if answer.reason == "busy":
+        raise ThreadBusyError(
+            f"thread {run.thread_id!r} has an active run, {answer.active_run}: wait for it, cancel it, or submit with "
+            "if_busy='enqueue' (--if-busy enqueue) to run after it"
+        )
+    if answer.reason == "conflict":
+        raise IdempotencyError(_conflict(store, run))
+    if answer.reason == "no base":
+        raise ConflictError(f"checkpoint {run.base_id!r} is not one of thread {run.thread_id!r}: see its history")
+    raise ConflictError(f"run {run.run_id} was refused: {answer.reason}")
+
+
+def _conflict(store: Store, run: NewRun) -> str:
+    known = store.get_run(run.run_id)
+    stored = (
+        f"graph {known.graph!r} on thread {known.thread_id!r} with input {_short(known.input)}" if known else "another request"
+    )
+    return (
+        f"idempotency key {run.idempotency_key!r} is taken by run {run.run_id}, which is of {stored}; this request is of "
+        f"graph {run.graph!r} on thread {run.thread_id!r} with input {_short(run.input)}: use a new key for a new request"
+    )
+
+
+def _short(document: str | None) -> str:
+    text = document or "none"
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
+def _without_order(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_order(item) for key, item in value.items() if key != "$order"}
+    return [_without_order(item) for item in value] if isinstance(value, list) else value
+
+
+def _tags(tags: Sequence[str]) -> list[str]:
+    if isinstance(tags, str):
+        raise InputError(f"tags is the text {tags!r}: give a list of texts")
+    for tag in tags:
+        if not isinstance(tag, str) or not tag or len(tag) > 255 or not tag.isprintable():
+            raise InputError(f"a tag is {tag!r}: it needs 1 to 255 printable characters")
+    return list(dict.fromkeys(tags))
+
+
+def epoch(at: datetime | float | None) -> float | None:
+    """Seconds since the epoch. Raises InputError for a datetime without a time zone."""
+    if not isinstance(at, datetime):
+        return at
+    if at.tzinfo is None:
+        raise InputError(f"the time {at.isoformat()} is without a time zone: give it one (datetime.now(UTC) + ...)")
+    return at.timestamp()
