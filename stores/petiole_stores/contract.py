@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +13,7 @@ import msgspec
 
 from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.errors import NotFoundError, StoreError
+from petiole_stores.serde import Serde
 
 
 class CheckpointStore(ABC):
@@ -21,6 +22,9 @@ class CheckpointStore(ABC):
     A store of this kind serves ``compile(checkpointer=store)`` in process and, beside a ledger, as an archive. The rest
     has defaults that suit a store without connection or schema.
     """
+
+    #: Writes and reads the values of a backup; ``None``: the types that Petiole knows of itself, not encrypted.
+    serde: Serde | None = None
 
     @abstractmethod
     def save(self, checkpoint: Checkpoint) -> str:
@@ -70,8 +74,8 @@ class CheckpointStore(ABC):
         count = 0
         with Path(path).open("xb") as file:
             for thread_id in self.threads():
-                for checkpoint in reversed(self.list(thread_id)):
-                    data = checkpoint.marshal("msgpack")
+                for checkpoint in reversed(self._history(thread_id)):
+                    data = checkpoint.marshal("msgpack", serde=self.serde)
                     file.write(len(data).to_bytes(8, "big") + data)
                     count += 1
         return count
@@ -84,9 +88,13 @@ class CheckpointStore(ABC):
                 data = file.read(int.from_bytes(head, "big"))
                 if len(head) < 8 or len(data) < int.from_bytes(head, "big"):
                     raise StoreError(f"{path} is cut short after {count} checkpoints: take another copy of the backup")
-                self.save(Checkpoint.unmarshal(data))
+                self.save(Checkpoint.unmarshal(data, serde=self.serde))
                 count += 1
         return count
+
+    def _history(self, thread_id: str) -> Sequence[Checkpoint]:
+        """What ``backup`` writes of a thread: every checkpoint, newest first."""
+        return self.list(thread_id)
 
     def __enter__(self) -> Self:
         self.connect()

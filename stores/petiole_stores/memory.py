@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -634,6 +634,10 @@ class MemoryStore(Store):
                 self._checkpoints[checkpoint.checkpoint_id].seq = known.seq
             elif thread.active_run is None:
                 thread.heads.setdefault(checkpoint.ns, _Head()).checkpoint_id = checkpoint.checkpoint_id
+
+    def threads(self) -> Iterator[str]:
+        with self._lock:
+            return iter(sorted({checkpoint.thread_id for checkpoint in self._checkpoints.values()}))
 
     def _delete(self, checkpoint_id: str) -> bool:
         with self._lock:

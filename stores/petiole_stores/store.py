@@ -54,6 +54,7 @@ class Store(CheckpointStore, Ledger):
     """Checkpoints and ledger of one backend. ``shared`` tells whether several processes may work on it."""
 
     shared = True
+    serde: Serde
 
     def __init__(self, url: StoreUrl | str, *, serde: Serde | None = None) -> None:
         self.url = StoreUrl.parse(url) if isinstance(url, str) else url
@@ -95,6 +96,9 @@ class Store(CheckpointStore, Ledger):
         """Remove all checkpoints of a thread; its runs stay on record. Raises ConflictError while a run is active."""
         if not self._clear(thread_id):
             raise ConflictError(f"thread {thread_id!r} has an active run: cancel it before its checkpoints are cleared")
+
+    def _history(self, thread_id: str) -> Sequence[Checkpoint]:
+        return self.list(thread_id, ns=None)
 
     def validate(self) -> None:
         """Check that the store can be reached and that its schema is the one this version works with."""

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
+from tests.contract.backends import REAL
+from tests.contract.operations import KINDS, MAX_CRASHES, STEPS, Director, reached, tidy
 
 from petiole_stores.conformance.scene import plain, snapshot
 from petiole_stores.store import Store
-from tests.contract.backends import REAL
-from tests.contract.operations import KINDS, MAX_CRASHES, STEPS, Director, reached, tidy
 
 EXAMPLES = int(os.environ.get("PETIOLE_FUZZ_EXAMPLES", "30"))
 
@@ -55,7 +55,7 @@ def test_sequences_reach_every_answer() -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(steps=STEPS)
-def test_same_as_memory(shared_store: Store, steps: list[tuple[str, int]]) -> None:
+def test_agrees_with_the_model(shared_store: Store, steps: list[tuple[str, int]]) -> None:
     director = Director()
     shared_store.clock = director.model.clock
     shared_store.max_crashes = MAX_CRASHES

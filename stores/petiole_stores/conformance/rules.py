@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from petiole_stores.conformance.report import Catalogue
 from petiole_stores.conformance.scene import Scene
-from petiole_stores.contract import CheckpointStore
+from petiole_stores.conformance.shelf import Shelf
 
 LEDGER: Catalogue[Scene] = Catalogue()
-CHECKPOINTS: Catalogue[CheckpointStore] = Catalogue()
+CHECKPOINTS: Catalogue[Shelf] = Catalogue()
