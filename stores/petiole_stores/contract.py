@@ -48,10 +48,10 @@ class CheckpointStore(ABC):
 
     # ---------------------------------------------------------------- defaults
 
-    def connect(self) -> None:
+    def connect(self) -> None:  # noqa: B027 - a default that does nothing
         """Open what the store needs. Called once before its first use; calling it again does no harm."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - a default that does nothing
         """Give up connections and files."""
 
     def migrate_schema(self) -> builtins.list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import dataclasses
+import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,7 +48,7 @@ class NodeCaller:
 
         Raises whatever the last try raised, or RetryLaterError.
         """
-        policies = spec.retry_policy
+        policies = spec.retry_policies
         if not policies:
             return self._once(spec, input, runtime)
         retrying = tenacity.Retrying(
@@ -60,7 +62,7 @@ class NodeCaller:
         for attempt in retrying:
             with attempt:
                 tries = attempt.retry_state.attempt_number
-                return self._once(spec, input, runtime if tries == 1 else runtime.again(tries - 1))
+                return self._once(spec, input, _again(runtime, tries - 1))
         raise AssertionError("tenacity ends by returning or raising")
 
     def _note(self, state: tenacity.RetryCallState) -> None:
@@ -74,10 +76,14 @@ class NodeCaller:
 
     def _once(self, spec: NodeSpec, input: object, runtime: Runtime) -> Any:
         timeout = spec.timeout
+
+        def limited(awaitable: Awaitable[object]) -> object:
+            return self._await(_limited(awaitable, timeout, spec.name))
+
         if spec.is_async:
-            return self._await(_limited(call_node(spec, input, runtime), timeout, spec.name))
+            return call_node(spec, input, runtime, runner=limited)
         with _deadline(timeout, spec.name):
-            return call_node(spec, input, runtime)
+            return call_node(spec, input, runtime, runner=limited)
 
     def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         if self._loop is not None:
@@ -107,8 +113,14 @@ class NodeCaller:
             runner.close()
 
 
+def _again(runtime: Runtime, more: int) -> Runtime:
+    return dataclasses.replace(runtime, attempt=runtime.attempt + more) if more else runtime
+
+
 def _policy_for(policies: tuple[RetryPolicy, ...], error: BaseException) -> RetryPolicy | None:
     """The first policy that takes the exception, as LangGraph matches a list of them."""
+    if not isinstance(error, Exception):
+        return None
     return next((policy for policy in policies if policy.retries(error)), None)
 
 
@@ -123,13 +135,13 @@ def _exhausted(policies: tuple[RetryPolicy, ...], state: tenacity.RetryCallState
 
 
 def _wait(policies: tuple[RetryPolicy, ...], state: tenacity.RetryCallState, failures: int) -> float:
-    return _matched(policies, state).delay(failures + state.attempt_number)
+    return _matched(policies, state).delay(failures + state.attempt_number, random.random)
 
 
-async def _limited(coroutine: Coroutine[Any, Any, Any], timeout: float | None, node: str) -> Any:
+async def _limited(awaitable: Awaitable[object], timeout: float | None, node: str) -> Any:
     try:
         async with asyncio.timeout(timeout) as limit:
-            return await coroutine
+            return await awaitable
     except TimeoutError as error:
         if not limit.expired():
             raise

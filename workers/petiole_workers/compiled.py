@@ -14,6 +14,9 @@ from petiole_stores.records import Checkpointed, Task
 from petiole_stores.serde import Serde
 from petiole_stores.store import Store
 from petiole_workers.graph.definition import GraphDefinition
+from petiole_workers.graph.names import START
+from petiole_workers.graph.snapshot import TaskSpec, pull_path
+from petiole_workers.graph.updates import task_output
 
 if TYPE_CHECKING:
     from petiole_workers.inline import InlineEngine
@@ -48,8 +51,19 @@ class CompiledGraph:
 
     def register_types(self, serde: Serde) -> None:
         """Let a store's serde bring back every class that the state's annotations reach."""
-        for schema in self.definition.schemas:
-            serde.register_schema(schema)
+        definition = self.definition
+        inputs = [node.input_schema for node in definition.nodes.values()]
+        for schema in (definition.state_schema, definition.input_schema, definition.output_schema, *inputs):
+            serde.register_schema(schema.type)
+
+    def accept(self, input: object) -> dict[str, object]:
+        """The state keys that an input sets.
+
+        Raises InputError for ``None``, InvalidUpdateError for what is neither a dict nor an instance of the schema.
+        """
+        if input is None:
+            raise InputError(f"graph {self.name!r} needs an input: give a dict of state keys ({{}} will do)")
+        return dict(task_output(self.definition, TaskSpec(pull_path(START), START), input).writes)
 
     # ---------------------------------------------------------------- running in this process
 

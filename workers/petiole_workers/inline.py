@@ -37,7 +37,7 @@ from petiole_workers.caller import NodeCaller
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.documents import Documents
 from petiole_workers.failure import parse_failure
-from petiole_workers.graph import superstep
+from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, START, result
 from petiole_workers.queues import INLINE_PREFIX
 from petiole_workers.registry import Registry
 from petiole_workers.runner import Hint, RunConfig, Runner
@@ -54,7 +54,7 @@ class InvokeOptions:
 
     thread_id: str
     checkpoint_id: str | None = None
-    recursion_limit: int = superstep.DEFAULT_RECURSION_LIMIT
+    recursion_limit: int = DEFAULT_RECURSION_LIMIT
     max_concurrency: int = CONCURRENCY
 
     @classmethod
@@ -67,7 +67,7 @@ class InvokeOptions:
             raise InputError(
                 'a graph with a checkpointer needs a thread: pass {"configurable": {"thread_id": "..."}} as config'
             )
-        limit = config.get("recursion_limit", superstep.DEFAULT_RECURSION_LIMIT)
+        limit = config.get("recursion_limit", DEFAULT_RECURSION_LIMIT)
         if not isinstance(limit, int) or limit < 1:
             raise InputError(f"recursion_limit is {limit!r}: take a whole number from 1")
         side_by_side = config.get("max_concurrency") or CONCURRENCY
@@ -117,12 +117,12 @@ class InlineEngine:
                 finally:
                     self._active.discard(run_id)
         record = self.store.head(options.thread_id)
-        return superstep.result(self.graph.definition, self.documents.checkpoint(record).snapshot) if record else None
+        return result(self.graph.definition, self.documents.checkpoint(record).snapshot) if record else None
 
     def _begin(self, input: Any, options: InvokeOptions) -> tuple[str, Sequence[TaskRef]]:
         """Submit a run for this input."""
         document, blobs = self.store.serde.dump(
-            superstep.check_input(self.graph.definition, input), thread_id=options.thread_id
+            self.graph.accept(input), thread_id=options.thread_id
         )
         new = NewRun(
             run_id=new_id(),
@@ -216,7 +216,7 @@ class InlineEngine:
 
     def _start_task(self) -> NewTask:
         queue = INLINE_PREFIX + self._presence.holder
-        return NewTask(task_id=new_id(), path=START_PATH, node=superstep.START, kind="advance", queue=queue)
+        return NewTask(task_id=new_id(), path=START_PATH, node=START, kind="advance", queue=queue)
 
     def _ready(self, run_id: str) -> list[TaskRef]:
         run = self.store.get_run(run_id)

@@ -34,7 +34,18 @@ from petiole_workers.caller import NodeCaller, RetryLaterError
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.documents import Documents, Loaded, Rows
 from petiole_workers.failure import describe
-from petiole_workers.graph import MISSING, Runtime, Snapshot, TaskOutput, TaskSpec, superstep
+from petiole_workers.graph import (
+    DEFAULT_RECURSION_LIMIT,
+    MISSING,
+    Runtime,
+    Snapshot,
+    TaskOutput,
+    TaskSpec,
+    advance,
+    begin,
+    task_input,
+    task_output,
+)
 from petiole_workers.patience import patiently
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings
@@ -43,6 +54,10 @@ logger = logging.getLogger("petiole.runner")
 
 #: How long outcomes of short nodes may wait for each other before they are committed together, in seconds.
 GATHER = 0.005
+
+
+#: In a snapshot's control: the step at which the run began, for its recursion limit.
+FIRST_STEP = "first_step"
 
 
 class Hint(NamedTuple):
@@ -62,7 +77,7 @@ class Hint(NamedTuple):
 class RunConfig(msgspec.Struct, omit_defaults=True):
     """How a run is to be executed (the ``config`` document of a run)."""
 
-    recursion_limit: int = superstep.DEFAULT_RECURSION_LIMIT
+    recursion_limit: int = DEFAULT_RECURSION_LIMIT
     inline: bool = False  #: made by graph.invoke: its tasks are never published
 
 
@@ -276,11 +291,11 @@ class _Attempt:
         try:
             loaded = self._base()
             spec = TaskSpec(path=self.task.path, node=self.task.node, arg=self._arg())
-            input = superstep.task_input(self.definition, loaded.snapshot, spec)
+            input = task_input(self.definition, loaded.snapshot, spec)
             returned = self.runner.caller.call(
-                self.definition.node(self.task.node), input, self._runtime(), failures=self.task.failures
+                self.definition.nodes[self.task.node], input, self._runtime(), failures=self.task.failures
             )
-            output = superstep.task_output(self.definition, spec, returned)
+            output = task_output(self.definition, spec, returned)
             document, blobs = self.documents.output(self.task.thread_id, output)
         except StoreUnavailableError:
             raise
@@ -306,7 +321,7 @@ class _Attempt:
         try:
             written = {key for key, _ in output.writes}
             base = loaded.snapshot
-            if self.definition.needs_fresh_values(self.task.node, written):
+            if self._reads_state(written):
                 base = dataclasses.replace(base, values=self.documents.fresh_values(loaded))
             self._settle(work, loaded, base, [output])
         except StoreUnavailableError:
@@ -314,6 +329,13 @@ class _Attempt:
         except Exception:
             logger.debug("settling after %s failed; an advance task will say why", self.task.node, exc_info=True)
             work.outcome.settle, work.rows, work.follow = None, None, None
+
+    def _reads_state(self, written: set[str]) -> bool:
+        """Whether settling looks at the state itself: a router does, and so does the reducer of a written key."""
+        channels = self.definition.channels
+        return bool(self.definition.branches_from(self.task.node)) or any(
+            channels[key].reducer is not None for key in written
+        )
 
     # ---------------------------------------------------------------- advance
 
@@ -338,16 +360,18 @@ class _Attempt:
         if self.run.input is None:
             if loaded is None or base is None:
                 raise PetioleError(f"run {self.run.run_id} has neither an input nor a checkpoint to go on from")
-            fork = superstep.fork(self.definition, base)
+            control = {**base.control, FIRST_STEP: base.step}
+            fork = dataclasses.replace(base, step=base.step + 1, source="fork", control=control, writers=())
             self._rows(work, [(fork, loaded.parts)], loaded.record)
             return
         given = self.documents.value(self.task.thread_id, self.run.input)
-        taken, first = superstep.begin(self.definition, base, given)
+        taken, first = begin(self.definition, base, given, runtime=self._runtime())
+        first = dataclasses.replace(first, control={**first.control, FIRST_STEP: taken.step})
         kept = loaded.parts if loaded else {}
         self._rows(work, [(taken, kept), (first, {})], loaded.record if loaded else None)
 
     def _settle(self, work: Work, loaded: Loaded, base: Snapshot, outputs: Sequence[TaskOutput]) -> None:
-        snapshot = superstep.advance(self.definition, base, outputs, stop=self._stop())
+        snapshot = advance(self.definition, base, outputs, stop=self._stop(base), runtime=self._runtime())
         written = {key for output in outputs for key, _ in output.writes}
         kept = {key: part for key, part in loaded.parts.items() if key not in written}
         self._rows(work, [(snapshot, kept)], loaded.record)
@@ -427,20 +451,22 @@ class _Attempt:
     def _config(self) -> RunConfig:
         return msgspec.json.decode(self.run.config, type=RunConfig)
 
-    def _stop(self) -> int | None:
-        """The step at which the run has passed its recursion limit, counted from its first superstep."""
-        return None if self.claim.base is None else self._first_step() + self._config().recursion_limit
-
-    def _first_step(self) -> int:
-        control = msgspec.json.decode(self.claim.base.control) if self.claim.base else {}
-        return int(control.get("origin", 0))
+    def _stop(self, base: Snapshot) -> int:
+        """The last step that the run may take: its first one and the recursion limit, as LangGraph counts."""
+        first = base.control.get(FIRST_STEP, -1)
+        assert isinstance(first, int)
+        return first + self._config().recursion_limit + 1
 
     def _queue(self) -> str:
         return self.graph.queue or self.runner.settings.queue
 
     def _interrupts(self, snapshot: Snapshot) -> bool:
         """Whether the run stops here: after a node in ``interrupt_after``, or before one in ``interrupt_before``."""
-        return superstep.interrupts(self.definition, snapshot)
+        graph = self.definition
+        return bool(snapshot.next) and (
+            any(name in graph.interrupt_after for name in snapshot.writers)
+            or any(task.node in graph.interrupt_before for task in snapshot.next)
+        )
 
     def _runtime(self) -> Runtime:
         task, base = self.task, self.claim.base

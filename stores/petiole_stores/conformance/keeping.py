@@ -41,7 +41,7 @@ def save_and_load(shelf: Shelf) -> None:
 @CHECKPOINTS
 def typed_state(shelf: Shelf) -> None:
     """State comes back in its own types, not as strings and lists."""
-    state = {
+    state: dict[str, object] = {
         "none": None, "true": True, "int": 2**80, "float": 0.1, "text": "a\u2028b\U0001f33f", "bytes": b"\x00\xff",
         "tuple": (1, (2, 3)), "set": {1, 2}, "date": date(2026, 1, 2), "delta": timedelta(days=1, microseconds=1),
         "time": datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC), "decimal": Decimal("1.10"), "uuid": UUID(int=7),

@@ -20,6 +20,11 @@ _checkpoints = msgspec.json.Decoder(list[Checkpointed])
 _workers = msgspec.json.Decoder(list[Worker])
 
 _GET_RUN = "SELECT petiole_run_json(r)::text FROM runs r WHERE r.run_id = %s"
+_HOLDS = """
+SELECT EXISTS (
+    SELECT FROM tasks t JOIN runs r USING (run_id)
+    WHERE t.task_id = %s AND t.token = %s AND t.status IN ('claimed', 'ready')
+        AND r.status NOT IN ('succeeded', 'failed', 'cancelled'))"""
 _LIST_TASKS = """
 SELECT coalesce(json_agg(petiole_task_json(t) ORDER BY t.seq), '[]'::json)::text FROM tasks t WHERE t.run_id = %s"""
 _HEAD = """
@@ -42,6 +47,9 @@ class PostgresReads(Store):
     def __init__(self, url: StoreUrl | str, *, serde: Serde | None = None) -> None:
         super().__init__(url, serde=serde)
         self.connections = PostgresEngine(self.url)
+
+    def _holds(self, task_id: str, token: str) -> bool:
+        return bool(self.connections.call(_HOLDS, (task_id, token)))
 
     def _get_run(self, run_id: str) -> Run | None:
         text = self.connections.call(_GET_RUN, (run_id,))

@@ -1,11 +1,52 @@
-"""The graph model and the supersteps: pure code that knows no store, no clock and no Celery."""
+"""The authoring model and the superstep engine: pure code that knows no store, no clock and no Celery."""
 
-from petiole_workers.graph.definition import GraphDefinition, NodeSpec
-from petiole_workers.graph.calls import call_node
+from __future__ import annotations
+
+from petiole_workers.graph.builder import StateGraph
+from petiole_workers.graph.callables import GraphFunction, acall, call, run_awaitable
+from petiole_workers.graph.definition import GraphDefinition
+from petiole_workers.graph.names import DEFAULT_RECURSION_LIMIT, END, MISSING, START
+from petiole_workers.graph.nodes import acall_node, call_node
+from petiole_workers.graph.parts import Branch, Join, NodeSpec
+from petiole_workers.graph.retry import RetryPolicy, default_retry_on
 from petiole_workers.graph.runtime import Runtime
-from petiole_workers.graph.state_graph import StateGraph
-from petiole_workers.graph.superstep import Snapshot, TaskOutput, TaskSpec
-from petiole_workers.graph.types import END, MISSING, START, RetryPolicy, Send
+from petiole_workers.graph.schema import Channel, Schema
+from petiole_workers.graph.send import Send
+from petiole_workers.graph.snapshot import Snapshot, TaskOutput, TaskSpec
+from petiole_workers.graph.superstep import advance, begin, check_limit, next_names, stop_step
+from petiole_workers.graph.updates import result, task_input, task_output
 
-__all__ = ["END", "MISSING", "START", "GraphDefinition", "NodeSpec", "RetryPolicy", "Runtime", "Send", "Snapshot",
-           "StateGraph", "TaskOutput", "TaskSpec", "call_node"]
+__all__ = [
+    "DEFAULT_RECURSION_LIMIT",
+    "END",
+    "MISSING",
+    "START",
+    "Branch",
+    "Channel",
+    "GraphDefinition",
+    "GraphFunction",
+    "Join",
+    "NodeSpec",
+    "RetryPolicy",
+    "Runtime",
+    "Schema",
+    "Send",
+    "Snapshot",
+    "StateGraph",
+    "TaskOutput",
+    "TaskSpec",
+    "acall",
+    "acall_node",
+    "advance",
+    "begin",
+    "call",
+    "call_node",
+    "check_limit",
+    "default_retry_on",
+    "next_names",
+    "result",
+    "run_awaitable",
+    "stop_step",
+    "task_input",
+    "task_output",
+]

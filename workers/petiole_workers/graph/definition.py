@@ -1,62 +1,101 @@
-"""Provisional."""
+"""`GraphDefinition`: a validated graph that cannot change any more; all that the engine needs."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from petiole_workers.graph.types import RetryPolicy
-
-
-@dataclass(frozen=True)
-class NodeSpec:
-    name: str
-    fn: Callable[..., Any]
-    is_async: bool = False
-    takes_runtime: bool = False
-    retry_policy: tuple[RetryPolicy, ...] = ()
-    timeout: float | None = None
-    queue: str | None = None
-    priority: str | None = None
-    defer: bool = False
-    metadata: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Branch:
-    path: Callable[..., Any]
-    path_map: dict[Any, str] | None
+from petiole_workers.graph.mermaid import mermaid
+from petiole_workers.graph.parts import Branch, Join, NodeSpec
+from petiole_workers.graph.schema import Channel, Schema
 
 
 @dataclass(frozen=True)
 class GraphDefinition:
-    schema: type
-    channels: dict[str, Any]
-    nodes: dict[str, NodeSpec]
-    edges: frozenset[tuple[str, str]]
-    joins: tuple[tuple[tuple[str, ...], str], ...]
-    branches: dict[str, list[Branch]]
+    """A graph as `StateGraph.definition` makes it.
+
+    nodes: by name, in the order added.
+    edges: pairs of source and target; ``__start__`` and ``__end__`` among them.
+    joins: edges from several nodes at once.
+    branches: conditional edges in the order added.
+    channels: every key of the state: those of the state's schema, then those that only other schemas name.
+    state_schema, input_schema, output_schema: what routers of ``__start__`` read, what an input may write,
+        what a run returns.
+    interrupt_before, interrupt_after: names of nodes (``"*"`` is written out).
+    """
+
+    nodes: Mapping[str, NodeSpec]
+    edges: tuple[tuple[str, str], ...]
+    joins: tuple[Join, ...]
+    branches: tuple[Branch, ...]
+    channels: Mapping[str, Channel]
+    state_schema: Schema
+    input_schema: Schema
+    output_schema: Schema
     name: str | None = None
     version: str | None = None
     interrupt_before: tuple[str, ...] = ()
     interrupt_after: tuple[str, ...] = ()
+    #: SHA-256 in hex over the graph's shape and state keys: the same in every process that builds this graph.
+    fingerprint: str = field(init=False)
+    _targets: dict[str, tuple[str, ...]] = field(init=False, repr=False)
+    _joins_from: dict[str, tuple[Join, ...]] = field(init=False, repr=False)
+    _branches_from: dict[str, tuple[Branch, ...]] = field(init=False, repr=False)
 
-    def node(self, name: str) -> NodeSpec:
-        return self.nodes[name]
+    def __post_init__(self) -> None:
+        targets: dict[str, list[str]] = {}
+        joins_from: dict[str, list[Join]] = {}
+        branches_from: dict[str, list[Branch]] = {}
+        for start, end in self.edges:
+            if end in self.nodes:
+                targets.setdefault(start, []).append(end)
+        for join in self.joins:
+            if join.end in self.nodes:
+                for start in dict.fromkeys(join.starts):
+                    joins_from.setdefault(start, []).append(join)
+        for branch in self.branches:
+            branches_from.setdefault(branch.source, []).append(branch)
+        for name, value in (
+            ("_targets", {key: tuple(found) for key, found in targets.items()}),
+            ("_joins_from", {key: tuple(found) for key, found in joins_from.items()}),
+            ("_branches_from", {key: tuple(found) for key, found in branches_from.items()}),
+            ("fingerprint", self._fingerprint()),
+        ):
+            object.__setattr__(self, name, value)
 
-    @property
-    def schemas(self) -> tuple[type, ...]:
-        return (self.schema,)
+    def targets(self, source: str) -> tuple[str, ...]:
+        """The nodes that plain edges of ``source`` lead to (``__end__`` is none)."""
+        return self._targets.get(source, ())
 
-    @property
-    def fingerprint(self) -> str:
-        text = repr((sorted(self.nodes), sorted(self.edges), sorted(self.joins), sorted(self.branches), sorted(self.channels)))
-        return hashlib.sha256(text.encode()).hexdigest()
+    def joins_from(self, source: str) -> tuple[Join, ...]:
+        """The joins that wait for ``source``."""
+        return self._joins_from.get(source, ())
 
-    def needs_fresh_values(self, node: str, written: set[str]) -> bool:
-        return bool(self.branches.get(node)) or any(self.channels.get(k) is not None for k in written)
+    def branches_from(self, source: str) -> tuple[Branch, ...]:
+        """The conditional edges of ``source`` in the order added."""
+        return self._branches_from.get(source, ())
 
     def mermaid(self) -> str:
-        return "graph TD\n" + "\n".join(f"  {a} --> {b}" for a, b in sorted(self.edges))
+        """The graph as Mermaid flowchart text."""
+        return mermaid(self.nodes, self.edges, self.joins, self.branches)
+
+    def _fingerprint(self) -> str:
+        shape = {
+            "nodes": sorted([node.name, node.defer] for node in self.nodes.values()),
+            "edges": sorted(map(list, self.edges)),
+            "joins": sorted([sorted(join.starts), join.end] for join in self.joins),
+            "branches": sorted(
+                [
+                    branch.source,
+                    branch.name,
+                    None if branch.ends is None else sorted([repr(k), v] for k, v in branch.ends.items()),
+                ]
+                for branch in self.branches
+            ),
+            "channels": sorted([channel.name, channel.reducer_name] for channel in self.channels.values()),
+            "input": sorted(self.input_schema.channels),
+            "output": sorted(self.output_schema.channels),
+        }
+        return hashlib.sha256(json.dumps(shape, separators=(",", ":")).encode()).hexdigest()

@@ -1,136 +1,176 @@
-"""Provisional."""
+"""The superstep: apply all writes, route, settle joins and deferred nodes, plan what comes next.
+
+Nothing here does I/O or reads a clock: given the same graph, snapshot and outputs it makes the same next snapshot,
+as far as the author's reducers and routers do. The order of everything is LangGraph's.
+"""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
-from petiole_stores.errors import GraphRecursionError, InvalidUpdateError
+from petiole_stores.errors import GraphRecursionError, InputError
+from petiole_workers.graph.callables import Runner, run_awaitable
 from petiole_workers.graph.definition import GraphDefinition
-from petiole_workers.graph.types import END, MISSING, START, Send
-
-DEFAULT_RECURSION_LIMIT = 10000
-
-
-@dataclass(frozen=True)
-class TaskSpec:
-    path: str
-    node: str
-    arg: object = MISSING
+from petiole_workers.graph.names import DEFAULT_RECURSION_LIMIT, START
+from petiole_workers.graph.routing import route
+from petiole_workers.graph.runtime import Runtime
+from petiole_workers.graph.send import Send
+from petiole_workers.graph.snapshot import Snapshot, TaskOutput, TaskSpec, pull_path, push_path
+from petiole_workers.graph.updates import apply_writes, readable, task_output
 
 
-@dataclass(frozen=True)
-class TaskOutput:
-    path: str
-    node: str
-    writes: tuple[tuple[str, object], ...]
+def begin(
+    graph: GraphDefinition,
+    base: Snapshot | None,
+    input: object,
+    *,
+    runner: Runner = run_awaitable,
+    runtime: Runtime | None = None,
+) -> tuple[Snapshot, Snapshot]:
+    """Starts a run: the ``input`` snapshot, and the one after ``__start__``, in which the entry nodes come next.
+
+    base: the thread's newest snapshot; ``None`` for a new thread. What it still had to run is dropped; what its
+        joins and deferred nodes have seen is kept.
+    input: a dict of state keys, or an instance of the input schema. ``{}`` is an input, ``None`` is not.
+
+    Raises InputError for ``None``, InvalidUpdateError for another kind of input, and what `advance` raises.
+    """
+    if input is None:
+        raise InputError("a run was started without an input: give a dict of state keys; {} will do")
+    start = TaskSpec(pull_path(START), START, input)
+    first = Snapshot(
+        step=-1 if base is None else base.step + 1,
+        source="input",
+        values=readable(graph, {} if base is None else base.values),
+        next=(start,),
+        control={} if base is None else dict(base.control),
+        writers=(START,),
+    )
+    output = task_output(graph, start, input)
+    return first, advance(graph, first, [output], stop=None, runner=runner, runtime=runtime)
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    step: int
-    source: str
-    values: dict[str, Any]
-    next: tuple[TaskSpec, ...]
-    control: dict[str, Any] = field(default_factory=dict)
-    writers: tuple[str, ...] = ()
+def advance(
+    graph: GraphDefinition,
+    base: Snapshot,
+    outputs: Sequence[TaskOutput],
+    *,
+    stop: int | None,
+    runner: Runner = run_awaitable,
+    runtime: Runtime | None = None,
+) -> Snapshot:
+    """The snapshot after a superstep. ``base`` and ``outputs`` are left as they are.
 
+    outputs: of every task in ``base.next``, in any order: the order of their paths decides.
+    stop: the last step that may follow (see `stop_step`); ``None`` for no limit.
+    runner: waits for async routers.
+    runtime: what routers get that ask for one.
 
-def check_input(graph: GraphDefinition, input: Any) -> Any:
-    return input
-
-
-def task_input(graph: GraphDefinition, base: Snapshot, task: TaskSpec) -> object:
-    return dict(base.values) if task.arg is MISSING else task.arg
-
-
-def task_output(graph: GraphDefinition, task: TaskSpec, returned: object) -> TaskOutput:
-    if returned is None:
-        return TaskOutput(task.path, task.node, ())
-    if not isinstance(returned, dict):
-        raise InvalidUpdateError(f"node {task.node!r} returned {returned!r}: return a dict of the keys to change")
-    return TaskOutput(task.path, task.node, tuple((k, v) for k, v in returned.items() if k in graph.channels))
-
-
-def result(graph: GraphDefinition, snapshot: Snapshot) -> Any:
-    return dict(snapshot.values)
-
-
-def _apply(graph: GraphDefinition, values: dict[str, Any], outputs: Sequence[TaskOutput]) -> dict[str, Any]:
-    new = dict(values)
-    seen: set[str] = set()
+    Raises InvalidUpdateError (two writes to a key without a reducer, a router's wrong answer),
+    GraphRecursionError, and whatever a reducer or router raises.
+    """
+    outputs = sorted(outputs, key=lambda output: output.path)
+    values = apply_writes(graph, base.values, outputs)
+    plan = _Plan(graph, base.control)
     for output in outputs:
-        for key, value in output.writes:
-            reducer = graph.channels.get(key)
-            if reducer is None:
-                if key in seen:
-                    raise InvalidUpdateError(f"key {key!r} was written twice in one step: give it a reducer with Annotated")
-                new[key] = value
-            else:
-                new[key] = value if key not in new else reducer(copy.deepcopy(new[key]) if key not in seen else new[key], value)
-            seen.add(key)
-    return new
+        plan.arrive(output.node)
+        for destination in route(graph, base, output, runner=runner, runtime=runtime or Runtime()):
+            plan.lead_to(destination)
+    snapshot = Snapshot(
+        step=base.step + 1,
+        source="loop",
+        values=values,
+        next=plan.tasks(),
+        control=plan.control(),
+        writers=tuple(output.node for output in outputs),
+    )
+    if stop is not None:
+        check_limit(snapshot, stop)
+    return snapshot
 
 
-def _plan(graph: GraphDefinition, base: dict[str, Any], values: dict[str, Any], outputs: Sequence[TaskOutput], control: dict[str, Any]) -> tuple[TaskSpec, ...]:
-    pulls: set[str] = set()
-    sends: list[Send] = []
-    joins = {k: list(v) for k, v in control.get("joins", {}).items()}
-    for output in outputs:
-        for a, b in graph.edges:
-            if a == output.node and b != END:
-                pulls.add(b)
-        for sources, target in graph.joins:
-            if output.node in sources:
-                key = "+".join(sources) + ">" + target
-                got = joins.setdefault(key, [])
-                if output.node not in got:
-                    got.append(output.node)
-                if len(got) == len(set(sources)):
-                    del joins[key]
-                    pulls.add(target)
-        for branch in graph.branches.get(output.node, []):
-            local = _apply(graph, base, [output])
-            chosen = branch.path(local)
-            for one in chosen if isinstance(chosen, (list, tuple)) else [chosen]:
-                if isinstance(one, Send):
-                    sends.append(one)
-                else:
-                    target = branch.path_map[one] if branch.path_map else one
-                    if target != END:
-                        pulls.add(target)
-    control["joins"] = joins
-    return (*(TaskSpec(f"push:{i:010d}", s.node, s.arg) for i, s in enumerate(sends)), *(TaskSpec(f"pull:{n}", n) for n in sorted(pulls)))
+class _Plan:
+    """What comes after a superstep, gathered task by task."""
+
+    def __init__(self, graph: GraphDefinition, control: dict[str, object]) -> None:
+        self._graph = graph
+        self._ready: set[str] = set()
+        self._sends: list[Send] = []
+        self._rest = {key: value for key, value in control.items() if key not in ("joins", "deferred")}
+        joins = cast("dict[str, list[str]]", control.get("joins", {}))
+        self._arrived = {key: set(names) for key, names in joins.items()}
+        self._deferred = set(cast("list[str]", control.get("deferred", [])))
+
+    def arrive(self, source: str) -> None:
+        """Follows the plain edges of ``source`` and ticks it off in the joins that wait for it."""
+        for target in self._graph.targets(source):
+            self.lead_to(target)
+        for join in self._graph.joins_from(source):
+            self._arrived.setdefault(join.key, set()).add(source)
+
+    def lead_to(self, destination: str | Send) -> None:
+        if isinstance(destination, Send):
+            self._sends.append(destination)
+        elif self._graph.nodes[destination].defer:
+            self._deferred.add(destination)
+        else:
+            self._ready.add(destination)
+
+    def tasks(self) -> tuple[TaskSpec, ...]:
+        """The next tasks in path order. To be called once: what becomes a task is no longer waited for."""
+        self._open_joins(deferred=False)
+        # LangGraph's rule: Sends alone do not hold a deferred node back, though they run beside it.
+        if not self._ready:
+            self._ready |= {name for name in self._deferred if name in self._graph.nodes}
+            self._deferred.clear()
+            self._open_joins(deferred=True)
+        pulls = [TaskSpec(pull_path(name), name) for name in sorted(self._ready)]
+        return (*pulls, *(TaskSpec(push_path(i), send.node, send.arg) for i, send in enumerate(self._sends)))
+
+    def _open_joins(self, *, deferred: bool) -> None:
+        for join in self._graph.joins:
+            end = self._graph.nodes.get(join.end)
+            if end is not None and end.defer is deferred and self._arrived.get(join.key) == set(join.starts):
+                # Emptied as it fires, so that in a loop it waits for all of them again.
+                del self._arrived[join.key]
+                self._ready.add(join.end)
+
+    def control(self) -> dict[str, object]:
+        control: dict[str, Any] = dict(self._rest)
+        if joins := {key: sorted(names) for key, names in sorted(self._arrived.items()) if names}:
+            control["joins"] = joins
+        if self._deferred:
+            control["deferred"] = sorted(self._deferred)
+        return control
 
 
-def begin(graph: GraphDefinition, base: Snapshot | None, input: Any) -> tuple[Snapshot, Snapshot]:
-    step = -1 if base is None else base.step + 1
-    before = dict(base.values) if base else {}
-    taken = Snapshot(step, "input", before, (TaskSpec("pull:" + START, START),), {}, ())
-    start = TaskOutput("pull:" + START, START, tuple(input.items()))
-    values = _apply(graph, before, [start])
-    control: dict[str, Any] = {"origin": step + 1}
-    next = _plan(graph, before, values, [start], control)
-    return taken, Snapshot(step + 1, "loop", values, next, control, (START,))
+def stop_step(base: Snapshot | None, recursion_limit: int = DEFAULT_RECURSION_LIMIT) -> int:
+    """The ``stop`` for a run that `begin` starts on ``base``; for a resumed run, for one that goes on from it.
+
+    Raises InputError for a limit below 1.
+    """
+    if recursion_limit < 1:
+        raise InputError(f"recursion_limit is {recursion_limit}: give at least 1")
+    return (-1 if base is None else base.step + 1) + recursion_limit + 1
 
 
-def advance(graph: GraphDefinition, base: Snapshot, outputs: Sequence[TaskOutput], *, stop: int | None) -> Snapshot:
-    ordered = sorted(outputs, key=lambda o: o.path)
-    values = _apply(graph, base.values, ordered)
-    control = dict(base.control)
-    next = _plan(graph, base.values, values, ordered, control)
-    step = base.step + 1
-    if stop is not None and step >= stop:
-        raise GraphRecursionError(f"recursion limit reached at step {step}")
-    return Snapshot(step, "loop", values, next, control, tuple(o.node for o in ordered))
+def check_limit(snapshot: Snapshot, stop: int) -> None:
+    """Raises GraphRecursionError if no superstep may follow ``snapshot``.
+
+    As LangGraph counts: a run must *end* within its limit, so one of exactly ``recursion_limit`` supersteps of
+    nodes fails too, after its last checkpoint. (`advance` with ``stop=None``, then this after the commit, keeps
+    that checkpoint as LangGraph does.)
+    """
+    if snapshot.step + 1 > stop:
+        raise GraphRecursionError(
+            f"the run took {snapshot.step} steps and may take {stop}: raise recursion_limit, "
+            f"or let a router lead to END (next: {', '.join(next_names(snapshot.next)) or 'nothing'})"
+        )
 
 
-def fork(graph: GraphDefinition, base: Snapshot) -> Snapshot:
-    return Snapshot(base.step + 1, "fork", base.values, base.next, dict(base.control), ())
-
-
-def interrupts(graph: GraphDefinition, snapshot: Snapshot) -> bool:
-    return any(t.node in graph.interrupt_before for t in snapshot.next) or (
-        bool(snapshot.next) and any(n in graph.interrupt_after for n in snapshot.writers))
+def next_names(tasks: Iterable[TaskSpec]) -> tuple[str, ...]:
+    """The nodes of ``tasks`` as LangGraph's ``StateSnapshot.next`` shows them: Sends first."""
+    tasks = list(tasks)
+    pushes = [task.node for task in tasks if task.path.startswith("push:")]
+    return (*pushes, *(task.node for task in tasks if not task.path.startswith("push:")))

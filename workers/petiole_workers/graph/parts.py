@@ -1,0 +1,76 @@
+"""The parts of a graph: nodes, joins and branches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from petiole_workers.graph.callables import GraphFunction
+from petiole_workers.graph.retry import RetryPolicy
+from petiole_workers.graph.schema import Schema
+
+Priority = Literal["high", "default", "low"]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """One node.
+
+    input_schema: what its function reads of the state.
+    retry_policies: the first one that fits an error decides; empty for no retries.
+    timeout: seconds for one attempt; ``None`` for no limit.
+    queue, priority: where its tasks wait; ``None`` for the worker's defaults.
+    defer: an edge to it is followed only when nothing else is left to run.
+    metadata: the author's own, not read by the engine.
+    """
+
+    name: str
+    function: GraphFunction
+    input_schema: Schema
+    retry_policies: tuple[RetryPolicy, ...] = ()
+    timeout: float | None = None
+    queue: str | None = None
+    priority: Priority | None = None
+    defer: bool = False
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether its function gives an awaitable."""
+        return self.function.is_async
+
+    @property
+    def takes_runtime(self) -> bool:
+        """Whether its function takes the `Runtime` beside the state."""
+        return self.function.extra == "runtime"
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """An edge from several nodes: ``end`` runs once all ``starts`` have run, be it in different supersteps."""
+
+    starts: tuple[str, ...]
+    end: str
+
+    @property
+    def key(self) -> str:
+        """Its name in a snapshot's control."""
+        return json.dumps([list(self.starts), self.end], separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A conditional edge.
+
+    name: the router's name; unique among the branches of one source.
+    ends: what the router may answer, and the node that each answer means; ``None`` if it answers with node names.
+    input_schema: what the router reads; ``None`` for what its source reads.
+    """
+
+    source: str
+    name: str
+    function: GraphFunction
+    ends: Mapping[Hashable, str] | None
+    input_schema: Schema | None

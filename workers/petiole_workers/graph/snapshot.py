@@ -1,0 +1,61 @@
+"""What passes between supersteps: the planned tasks, their outputs, and the state with all that comes next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from petiole_workers.graph.names import MISSING
+
+
+def pull_path(node: str) -> str:
+    """The path of the task that an edge, join or branch makes for ``node``."""
+    return f"pull:{node}"
+
+
+def push_path(index: int) -> str:
+    """The path of the task that the ``index``-th `Send` of a superstep makes."""
+    return f"push:{index:010d}"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One task of a superstep.
+
+    path: ``pull:<node>`` or ``push:<ten digits>``; sorting paths as strings gives the order in which writes
+        are applied (pulls by node name, then pushes by index).
+    arg: a `Send`'s argument, or for ``__start__`` the run's input; else `MISSING`: the node reads the state.
+    """
+
+    path: str
+    node: str
+    arg: object = MISSING
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutput:
+    """What a task wrote: pairs of state key and value, in the order written."""
+
+    path: str
+    node: str
+    writes: tuple[tuple[str, object], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state at the end of a superstep. Its values are never changed in place.
+
+    step: -1 for the first input of a thread, then counted up by one.
+    source: ``input`` for what precedes a run's first superstep, ``loop`` for what a superstep made.
+    values: the keys that have a value.
+    next: the tasks of the next superstep in path order; empty when the run is finished.
+    control: what the engine has to remember beside the state, JSON-able: ``joins`` (for each join, the sources
+        that arrived so far) and ``deferred`` (deferred nodes that were reached and still wait). Absent when empty.
+    writers: the nodes whose writes made this snapshot, in path order; ``__start__`` for an input.
+    """
+
+    step: int
+    source: str
+    values: dict[str, object]
+    next: tuple[TaskSpec, ...]
+    control: dict[str, object]
+    writers: tuple[str, ...]

@@ -1,0 +1,146 @@
+"""From a node's answer to writes, and from writes to the values of the state."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from petiole_stores.errors import InvalidUpdateError
+from petiole_workers.graph.definition import GraphDefinition
+from petiole_workers.graph.names import MISSING, START
+from petiole_workers.graph.reducers import fold
+from petiole_workers.graph.send import Send
+from petiole_workers.graph.snapshot import Snapshot, TaskOutput, TaskSpec
+
+
+def task_input(graph: GraphDefinition, base: Snapshot, task: TaskSpec) -> object:
+    """What the function of ``task`` gets.
+
+    A `Send`'s argument as it is; else the state as the node's schema has it: a new dict, or an instance of the
+    dataclass or pydantic model. The values in it are those of ``base``, not copies: a node returns what is to
+    change.
+
+    Raises what the schema's class raises when it refuses the values.
+    """
+    if task.arg is not MISSING:
+        return task.arg
+    return graph.nodes[task.node].input_schema.instance(readable(graph, base.values))
+
+
+def task_output(graph: GraphDefinition, task: TaskSpec, returned: object) -> TaskOutput:
+    """The writes in what a node returned (or, for ``__start__``, in a run's input).
+
+    ``None`` writes nothing; a dict its items, an instance of a dataclass or any annotated class its attributes;
+    a pydantic model those of its attributes that were set, or are not None. Names that are no keys of the state
+    are left out, as LangGraph does.
+
+    Raises InvalidUpdateError for anything else.
+    """
+    keys = graph.input_schema.channels if task.node == START else graph.channels
+    writes: Iterable[tuple[str, object]]
+    if returned is None:
+        writes = ()
+    elif isinstance(returned, Mapping):
+        writes = ((key, value) for key, value in returned.items() if key in keys)
+    elif isinstance(returned, BaseModel):
+        writes = _model_writes(returned, keys)
+    elif not isinstance(returned, Send) and _annotated(type(returned)):
+        found = ((key, getattr(returned, key, MISSING)) for key in keys)
+        writes = ((key, value) for key, value in found if value is not MISSING)
+    else:
+        raise InvalidUpdateError(_refusal(task, returned))
+    return TaskOutput(task.path, task.node, tuple(writes))
+
+
+def _model_writes(model: BaseModel, keys: Iterable[str]) -> Iterable[tuple[str, object]]:
+    fields = type(model).model_fields
+    for key in keys:
+        value = getattr(model, key, MISSING)
+        if value is MISSING:
+            continue
+        # A None that is only the field's default says nothing; one that was given does. LangGraph's rule.
+        if (
+            value is None
+            and key in fields
+            and fields[key].default is None
+            and key not in model.model_fields_set
+        ):
+            continue
+        yield key, value
+
+
+def _annotated(cls: type[Any]) -> bool:
+    try:
+        return any(inspect.get_annotations(base) for base in cls.__mro__)
+    except NameError:  # Python 3.14 evaluates them only now: they exist, if of names unknown here
+        return True
+
+
+def _refusal(task: TaskSpec, returned: object) -> str:
+    shown = repr(returned)
+    shown = shown if len(shown) <= 200 else shown[:200] + "..."
+    if task.node == START:
+        return f"the input is {shown} ({type(returned).__name__}): give a dict of state keys, or an instance of the input schema"
+    remedy = "return a dict of the state keys to change, an instance of the state's schema, or None"
+    if isinstance(returned, Send) or (
+        isinstance(returned, Sequence) and any(isinstance(item, Send) for item in returned)
+    ):
+        remedy += "; a Send is returned by the function of a conditional edge"
+    return f"node {task.node!r} returned {shown} ({type(returned).__name__}): {remedy}"
+
+
+def readable(graph: GraphDefinition, values: Mapping[str, object]) -> dict[str, object]:
+    """``values`` in the order of the graph's keys, with the initial value of every reduced key that has none yet.
+
+    Keys that this version of the graph does not know come last, untouched.
+    """
+    known: dict[str, object] = {}
+    for name, channel in graph.channels.items():
+        value = values[name] if name in values else channel.initial()
+        if value is not MISSING:
+            known[name] = value
+    known.update((name, value) for name, value in values.items() if name not in known)
+    return known
+
+
+def apply_writes(
+    graph: GraphDefinition, values: Mapping[str, object], outputs: Sequence[TaskOutput]
+) -> dict[str, object]:
+    """The state after ``outputs``, which stand in path order; ``values`` stays as it is.
+
+    Raises InvalidUpdateError for two writes to a key without a reducer. What a reducer raises passes, with a
+    note that names the key and the writers.
+    """
+    updates: dict[str, list[tuple[str, object]]] = {}
+    for output in outputs:
+        for key, value in output.writes:
+            # A key may be gone from the graph since its write was stored.
+            if key in graph.channels:
+                updates.setdefault(key, []).append((output.node, value))
+    after = readable(graph, values)
+    for key, writes in updates.items():
+        reducer = graph.channels[key].reducer
+        writers = ", ".join(repr(node) for node, _ in writes)
+        if reducer is None:
+            if len(writes) > 1:
+                raise InvalidUpdateError(
+                    f"the key {key!r} was written {len(writes)} times in one superstep (by {writers}), and takes one "
+                    f"value: let one node write it, or declare how to join the values with Annotated[..., reducer]"
+                )
+            after[key] = writes[0][1]
+            continue
+        try:
+            after[key] = fold(reducer, after.get(key, MISSING), [value for _, value in writes])
+        except Exception as exc:
+            exc.add_note(f"in the reducer of key {key!r}, on the writes of {writers}")
+            raise
+    return {name: after[name] for name in (*graph.channels, *after) if name in after}
+
+
+def result(graph: GraphDefinition, snapshot: Snapshot) -> dict[str, object]:
+    """What a run that ended with ``snapshot`` returns: the output schema's keys that have a value."""
+    values = readable(graph, snapshot.values)
+    return {name: values[name] for name in graph.output_schema.channels if name in values}
