@@ -1,0 +1,13 @@
+"""The compiled graphs that Petiole's workers serve in a benchmark."""
+
+from __future__ import annotations
+
+import petiole
+from tests.benchmarks.graphs import CHAINS, build
+
+GRAPHS = {kind: build(petiole, kind).compile(name=f"bench_{kind}") for kind in (*CHAINS, "fan")}
+long, short, fan = GRAPHS["long"], GRAPHS["short"], GRAPHS["fan"]
+changed, unchanged, wide = GRAPHS["changed"], GRAPHS["unchanged"], GRAPHS["wide"]
+
+#: For ``PETIOLE_GRAPHS``.
+REFERENCES = [f"tests.benchmarks.served:{kind}" for kind in GRAPHS]
