@@ -200,9 +200,6 @@ class Ledger(ABC):
         """
         return self._resume(run_id, self._now())
 
-    def hint(self, thread_id: str, ids: Sequence[str]) -> None:
-        """Tell the store which thread these run and task ids belong to; stores that need no such help ignore it."""
-
     # ---------------------------------------------------------------- reading
 
     def holds(self, task_id: str, token: str) -> bool:

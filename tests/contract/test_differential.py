@@ -29,7 +29,7 @@ finish refused head moved|finish refused run cancelled
 cancel committed|cancel already|cancel refused missing|cancel refused run succeeded|cancel refused run failed
 replay committed|replay already|replay refused missing|replay refused busy|replay refused head moved
 replay refused stale|replay refused run succeeded|resume committed|resume already|resume refused missing
-resume refused run succeeded|resume refused run waiting|delete|delete ConflictError|clear|clear ConflictError|save
+resume refused run succeeded|resume refused run waiting|delete|delete ConflictError|clear|clear ConflictError|save|holds True|holds False
 """
 
 

@@ -32,16 +32,17 @@ class RetryLaterError(PetioleError):
 
 
 class NodeCaller:
-    """Calls nodes.
+    """Calls nodes, one at a time.
 
-    ``loop`` is the event loop that awaits async nodes (``graph.ainvoke``); without one, each thread keeps a loop of its
+    ``loop`` is the event loop that awaits async nodes (``graph.ainvoke``); without one, the caller keeps a loop of its
     own. A retry that is due within ``in_process_wait`` seconds is waited for here; a later one raises RetryLaterError.
     """
 
     def __init__(self, *, in_process_wait: float = 1.0, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._in_process_wait = in_process_wait
         self._loop = loop
-        self._local = threading.local()
+        self._kept: asyncio.Runner | None = None
+        self._error: BaseException | None = None
 
     def call(self, spec: NodeSpec, input: object, runtime: Runtime, *, failures: int = 0) -> Any:
         """What the node returned. ``failures`` is how many earlier tries of this task failed.
@@ -67,11 +68,12 @@ class NodeCaller:
 
     def _note(self, state: tenacity.RetryCallState) -> None:
         outcome = state.outcome
-        self._local.error = outcome.exception() if outcome else None
+        self._error = outcome.exception() if outcome else None
 
     def _sleep(self, seconds: float) -> None:
         if seconds > self._in_process_wait:
-            raise RetryLaterError(seconds, self._local.error)
+            assert self._error is not None
+            raise RetryLaterError(seconds, self._error)
         time.sleep(seconds)
 
     def _once(self, spec: NodeSpec, input: object, runtime: Runtime) -> Any:
@@ -101,16 +103,15 @@ class NodeCaller:
             return thread.submit(asyncio.run, coroutine).result()
 
     def _runner(self) -> asyncio.Runner:
-        runner: asyncio.Runner | None = getattr(self._local, "runner", None)
-        if runner is None:
-            runner = self._local.runner = asyncio.Runner()
-        return runner
+        if self._kept is None:
+            self._kept = asyncio.Runner()
+        return self._kept
 
     def close(self) -> None:
-        """Close the calling thread's event loop."""
-        runner: asyncio.Runner | None = self._local.__dict__.pop("runner", None)
-        if runner is not None:
-            runner.close()
+        """Close the event loop."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
 
 def _again(runtime: Runtime, more: int) -> Runtime:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from petiole_stores.opening import open_store
 from petiole_stores.records import Worker
@@ -27,51 +28,70 @@ class WorkerContext:
         self._store: Store | None = None
         self._documents: Documents | None = None
         self._pid = 0
-        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._idle: list[Runner] = []
+        self._slots = 0
 
     @property
     def store(self) -> Store:
         """This process's store, opened at its first use in it (a connection must not cross a fork)."""
         if self._pid != os.getpid() or self._store is None:
-            store = open_store(self.settings.store or "", migrate=False)
-            store.grace = self.settings.publish_grace
-            store.max_crashes = self.settings.max_crashes
-            for graph in self.registry:
-                graph.register_types(store.serde)
-            self._documents = Documents(store)
-            self._store, self._pid = store, os.getpid()
-            self._local = threading.local()
+            if self._pid != os.getpid():
+                self._lock = threading.Lock()  # the parent's may have been held when this process was forked
+            with self._lock:
+                if self._pid != os.getpid() or self._store is None:
+                    self._open()
+        assert self._store is not None
         return self._store
 
-    def runner(self) -> Runner:
-        """The runner of the calling slot: a child's only one, else one a thread or greenlet."""
+    def _open(self) -> None:
+        store = open_store(self.settings.store or "", migrate=False)
+        store.grace = self.settings.publish_grace
+        store.max_crashes = self.settings.max_crashes
+        for graph in self.registry:
+            graph.register_types(store.serde)
+        self._documents = Documents(store)
+        self._idle, self._slots = [], 0
+        self._store, self._pid = store, os.getpid()
+
+    @contextmanager
+    def runner(self) -> Iterator[Runner]:
+        """A free slot's runner. There are as many slots as runners were ever busy at once: one in a pool process, up to
+        the concurrency under threads and gevent."""
         store = self.store
-        runner: Runner | None = getattr(self._local, "runner", None)
-        if runner is None:
-            runner = self._local.runner = Runner(
+        try:
+            runner = self._idle.pop()
+        except IndexError:
+            runner = Runner(
                 store=store,
                 registry=self.registry,
                 settings=self.settings,
                 holder=self.holder,
-                slot=self.slot(),
+                slot=self._new_slot(),
                 publish=self.publisher.publish,
                 documents=self._documents,
                 serves=self.queues.__contains__,
             )
-        return runner
+        try:
+            yield runner
+        finally:
+            self._idle.append(runner)
 
-    def slot(self) -> str:
-        """The name of the calling slot: the process, and the thread or greenlet where a process has several."""
-        if self.pool in ("prefork", "solo"):
-            return str(os.getpid())
-        return f"{os.getpid()}.{threading.get_ident()}"
+    def _new_slot(self) -> str:
+        """A slot's name: the process (a dead one's slots are released by it), and a number where it has several."""
+        with self._lock:
+            self._slots += 1
+            return str(os.getpid()) if self.pool in ("prefork", "solo") else f"{os.getpid()}.{self._slots}"
 
     def run(self, hints: Sequence[Hint]) -> int:
         """Run what a message names; tasks of graphs that are not served here are left for other workers."""
         mine = [hint for hint in hints if self.registry.get(hint.graph) is not None]
         if len(mine) < len(hints):
             self._misfits([hint for hint in hints if hint not in mine])
-        return self.runner().run(mine) if mine else 0
+        if not mine:
+            return 0
+        with self.runner() as runner:
+            return runner.run(mine)
 
     def _misfits(self, hints: Sequence[Hint]) -> None:
         from petiole_workers.misfits import note_misfits

@@ -20,6 +20,7 @@ from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, NewTask, O
 from petiole_stores.serde import digest_document
 from petiole_stores.store import Store
 from petiole_workers.graph import MISSING, GraphDefinition, Snapshot, TaskOutput, TaskSpec
+from petiole_workers.patience import patiently
 
 BLOB_CACHE_BYTES = 64 * 1024 * 1024
 
@@ -104,7 +105,7 @@ class Documents:
         found = self._cache.get(thread_id, digests)
         missing = sorted(digests - found.keys())
         if missing:
-            fetched = self._store.get_blobs(thread_id, missing)
+            fetched = patiently(lambda: self._store.get_blobs(thread_id, missing))
             for digest in missing:
                 if digest not in fetched:
                     raise CorruptionError(f"thread {thread_id!r}: the blob {digest} is missing from the store")

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 from petiole_stores.ids import new_id
 from petiole_stores.records import TaskRef
@@ -27,92 +26,109 @@ TASK_NAME = "petiole.run"
 PAUSE = 1.0
 
 
+class _Line:
+    """One connection to the broker with its producer, and the queues known to exist on it."""
+
+    def __init__(self, app: Celery) -> None:
+        self.connection = app.connection_for_write()
+        self.connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+        self.producer = self.connection.Producer(auto_declare=False)
+        self.declared: set[str] = set()
+
+    def close(self) -> None:
+        try:
+            self.connection.release()
+        except Exception:  # it is broken already, that is why it is closed
+            logger.debug("a broken connection could not be closed", exc_info=True)
+
+
 class Publisher:
-    """Publishes hints for one Celery app; safe to use from several threads and after a fork."""
+    """Publishes hints for one Celery app; safe to use from several threads or greenlets and after a fork.
+
+    Each call takes an idle connection or opens one: there are never more than callers at one time.
+    """
 
     def __init__(self, app: Celery, *, queue_type: str = "classic") -> None:
         self._app = app
         self._queue_type = queue_type
-        self._local = threading.local()
+        self._idle: list[_Line] = []
+        self._pid = os.getpid()
         self._down_until = 0.0
-        self._batches: bool | None = None
+        self._error_types: tuple[type[BaseException], ...] | None = None
 
     def publish(self, refs: Sequence[TaskRef]) -> list[str]:
         """Publish a message for each task; returns the ids of those that went out (a broken broker is logged)."""
         if not refs or time.monotonic() < self._down_until:
             return []
-        sent: list[str] = []
-        for last in (False, True):
+        problem: BaseException | None = None
+        for _ in range(2):  # an idle connection may have been cut: a second, new one tells whether the broker is there
             try:
-                producer = self._producer()
-                with producer.batch() if len(refs) > 1 and hasattr(producer, "batch") else nullcontext():
-                    for ref in refs[len(sent) :]:
-                        self._send(producer, ref)
-                        sent.append(ref.task_id)
-                return sent
+                with self._line() as line:
+                    return self._send_all(line, refs)
             except self._errors as error:
-                self.close()
-                if len(refs) > 1 and hasattr(producer, "batch"):
-                    sent = []  # a batch that broke may not have been flushed: a doubled hint is harmless
-                if last:
-                    self._down_until = time.monotonic() + PAUSE
-                    logger.warning(
-                        "%d tasks could not be published (%s: %s); the sweep will publish them",
-                        len(refs) - len(sent), type(error).__name__, error,
-                    )  # fmt: skip
-        return sent
+                problem = error
+        self._down_until = time.monotonic() + PAUSE
+        logger.warning(
+            "%d tasks could not be published (%s: %s); the sweep will publish them",
+            len(refs), type(problem).__name__, problem,
+        )  # fmt: skip
+        return []
 
     def depth(self, queue: str) -> int:
         """How many messages wait in a queue of the broker, which is made if it is not there. Raises what kombu raises."""
-        channel = self._producer().channel
-        try:
-            return int(kombu_queue(queue, self._queue_type)(channel).queue_declare().message_count)
-        except self._errors:
-            self.close()
-            raise
+        with self._line() as line:
+            declared = kombu_queue(queue, self._queue_type)(line.producer.channel).queue_declare()
+            return int(declared.message_count)
 
     def close(self) -> None:
-        """Drop the calling thread's connection."""
-        connection = self._local.__dict__.pop("connection", None)
-        self._local.__dict__.clear()
-        if connection is not None:
-            try:
-                connection.close()
-            except self._errors:
-                pass
+        """Close the idle connections."""
+        while self._idle:
+            self._idle.pop().close()
+
+    @contextmanager
+    def _line(self) -> Iterator[_Line]:
+        """An idle connection or a new one; a connection that raised is closed, and so are the idle ones beside it."""
+        if self._pid != os.getpid():  # after a fork the parent's connections are the parent's
+            self._idle, self._pid = [], os.getpid()
+        try:
+            line = self._idle.pop()
+        except IndexError:
+            line = _Line(self._app)
+        try:
+            yield line
+        except BaseException:
+            line.close()
+            self.close()
+            raise
+        self._idle.append(line)
 
     @property
     def _errors(self) -> tuple[type[BaseException], ...]:
-        from kombu.exceptions import OperationalError
-
-        errors: tuple[type[BaseException], ...] | None = self.__dict__.get("_error_types")
-        if errors is None:
+        if self._error_types is None:
             connection = self._app.connection_for_write()
-            errors = (*connection.connection_errors, *connection.channel_errors, OperationalError, OSError)
-            self.__dict__["_error_types"] = errors
-        return errors
+            self._error_types = (*connection.connection_errors, *connection.channel_errors, OperationalError, OSError)
+        return self._error_types
 
-    def _producer(self) -> Any:
-        local = self._local
-        if getattr(local, "pid", None) != os.getpid():
-            local.__dict__.clear()  # after a fork the parent's connection is the parent's
-            connection = self._app.connection_for_write()
-            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
-            local.connection, local.pid, local.declared = connection, os.getpid(), set()
-            local.producer = connection.Producer(auto_declare=False)
-        return local.producer
+    def _send_all(self, line: _Line, refs: Sequence[TaskRef]) -> list[str]:
+        if len(refs) == 1:
+            self._send(line, refs[0])
+        else:
+            with line.producer.batch():
+                for ref in refs:
+                    self._send(line, ref)
+        return [ref.task_id for ref in refs]
 
-    def _send(self, producer: Any, ref: TaskRef) -> None:
+    def _send(self, line: _Line, ref: TaskRef) -> None:
         queue = lane(ref.queue, ref.priority)
-        if queue not in self._local.declared:
-            kombu_queue(queue, self._queue_type)(producer.channel).queue_declare()
-            self._local.declared.add(queue)
+        if queue not in line.declared:
+            kombu_queue(queue, self._queue_type)(line.producer.channel).queue_declare()
+            line.declared.add(queue)
         hint = (ref.thread_id, ref.run_id, ref.task_id, ref.graph, ref.node)
         headers, properties, body, _ = self._app.amqp.as_task_v2(
             new_id(), TASK_NAME, args=(hint,), argsrepr=f"<{ref.graph}.{ref.node} {ref.task_id}>", kwargsrepr="{}",
             ignore_result=True,
         )  # fmt: skip
         headers["petiole"] = {"graph": ref.graph, "version": ref.version, "node": ref.node}
-        producer.publish(
+        line.producer.publish(
             body, exchange="", routing_key=queue, serializer="json", headers=headers, delivery_mode=2, **properties
         )

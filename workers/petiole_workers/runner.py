@@ -16,12 +16,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from petiole_stores.errors import PetioleError, StoreUnavailableError
+from petiole_stores.errors import GraphError, PetioleError, StoreError, StoreUnavailableError
 from petiole_stores.ids import new_id
 from petiole_stores.records import (
     START_PATH,
     Checkpointed,
     Claim,
+    ClaimAnswer,
     FinishAnswer,
     NewTask,
     Outcome,
@@ -152,15 +153,8 @@ class Runner:
             together, pending = self._split(pending)
             for hint in together:
                 self.store.hint(hint.thread_id, (hint.task_id, hint.run_id))
-            published, self._published = self._published, []
-            wants = [(hint.task_id, new_id()) for hint in together]
-            answers = patiently(
-                lambda wants=wants, published=published: self.store.claim(  # type: ignore[misc]
-                    self.holder, self.slot, wants, published=published
-                )
-            )
             claims = []
-            for hint, answer in zip(together, answers, strict=True):
+            for hint, answer in zip(together, self._claim(together), strict=True):
                 if answer.claim is not None:
                     claims.append(answer.claim)
                 else:
@@ -168,6 +162,18 @@ class Runner:
             self.stats.claimed += len(claims)
             done += self.work(claims)
         return done
+
+    def _claim(self, hints: Sequence[Hint]) -> list[ClaimAnswer]:
+        """The ledger's answers, one a hint. A holder that was declared dead waits for its heartbeat to revive it."""
+        published, self._published = self._published, []
+        wants = [(hint.task_id, new_id()) for hint in hints]
+        until = time.monotonic() + self.settings.lease
+        while True:
+            answers = patiently(lambda: self.store.claim(self.holder, self.slot, wants, published=published))
+            fenced = answers[0].reason.startswith("holder ")
+            if not fenced or time.monotonic() > until:
+                return answers
+            time.sleep(min(0.2, self.settings.beat_every))
 
     def _split(self, hints: list[Hint]) -> tuple[list[Hint], list[Hint]]:
         """The hints to claim now, and the rest: as many short nodes as stand in front, or the first one alone."""
@@ -213,11 +219,9 @@ class Runner:
 
     def commit(self, made: Sequence[Work]) -> list[Claim]:
         """Finish, publish what comes next, and return the claims that this slot now holds."""
-        outcomes = [work.outcome for work in made]
-        answers = patiently(lambda: self.store.finish(self.holder, self.slot, outcomes))
         follow: list[Claim] = []
         publish: list[TaskRef] = []
-        for work, answer in zip(made, answers, strict=True):
+        for work, answer in zip(made, self._finish(made), strict=True):
             self._count(work, answer)
             if answer.result == "refused":
                 logger.warning(
@@ -242,6 +246,27 @@ class Runner:
         if publish:
             self._published.extend(self._publish(publish))
         return follow
+
+    def _finish(self, made: Sequence[Work]) -> list[FinishAnswer]:
+        """The ledger's answers. An output that the store cannot hold fails its own task, not its neighbours."""
+        try:
+            return patiently(lambda: self.store.finish(self.holder, self.slot, [work.outcome for work in made]))
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            if len(made) > 1:
+                return [answer for work in made for answer in self._finish([work])]
+            work = made[0]
+            if work.outcome.ending == "failed":
+                raise
+            task = work.claim.task
+            work.outcome = Outcome(
+                task_id=task.task_id, token=work.outcome.token, ending="failed",
+                error=describe(error, node=task.node, attempt=task.attempt),
+                advance_id=new_id(), advance_token=new_id(), advance_queue=task.queue,
+            )  # fmt: skip
+            work.rows = work.follow = None
+            return self._finish([work])
 
     def _count(self, work: Work, answer: FinishAnswer) -> None:
         self.stats.seconds += work.took
@@ -289,6 +314,12 @@ class _Attempt:
 
     def run_node(self, work: Work) -> None:
         try:
+            if self.task.node not in self.definition.nodes:
+                known = ", ".join(self.definition.nodes)
+                raise GraphError(
+                    f"graph {self.run.graph!r} has no node {self.task.node!r} in this worker's version; it has: {known}. "
+                    "Bring the node back, or replay the run from a checkpoint before it"
+                )
             loaded = self._base()
             spec = TaskSpec(path=self.task.path, node=self.task.node, arg=self._arg())
             input = task_input(self.definition, loaded.snapshot, spec)

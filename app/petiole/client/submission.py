@@ -81,9 +81,7 @@ class Submission(msgspec.Struct, kw_only=True):
 
 def check_input(graph: CompiledGraph, value: object) -> None:
     """Raise what the run's start would raise for this input (InvalidUpdateError …)."""
-    from petiole_workers.graph import superstep
-
-    superstep.check_input(graph.definition, value)
+    graph.accept(value)
 
 
 def config_document(recursion_limit: int | None) -> str:

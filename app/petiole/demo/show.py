@@ -18,7 +18,6 @@ from petiole.client import Client, RunHandle
 from petiole.defaults import Ground, ground
 from petiole.demo import corpus, timeline
 from petiole.demo.crew import DemoWorker, start_worker, wait_for
-from petiole.examples import wordcount
 from petiole_stores.errors import InputError, RunTimeoutError
 from petiole_stores.records import SETTLED, Run, Task
 from petiole_stores.store import Store

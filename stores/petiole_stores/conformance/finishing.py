@@ -395,3 +395,24 @@ def finish_checks_its_arguments(scene: Scene) -> None:
             continue
         raise AssertionError(f"it took {outcome!r}")
     same(scene.task("a").status, "claimed", "the task")
+
+
+@LEDGER
+def holds_while_a_finish_would_be_taken(scene: Scene) -> None:
+    """A token holds from its claim, through its holder's death, to the next claim, the end or a settled run."""
+    store, a = scene.store, scene.id("a")
+    scene.begin("a", "b")
+    same((store.holds(a, scene.id("k")), store.holds(scene.id("none"), "k")), (False, False), "unclaimed, missing")
+    scene.claimed("a", "k")
+    same((store.holds(a, scene.id("k")), store.holds(a, scene.id("other"))), (True, False), "claimed")
+    scene.tick(16)
+    store.sweep()
+    same(store.holds(a, scene.id("k")), True, "after the holder's death")
+    scene.worker("w2")
+    scene.claimed("a", "k2", holder="w2")
+    same((store.holds(a, scene.id("k")), store.holds(a, scene.id("k2"))), (False, True), "after the next claim")
+    scene.finished("a", "k2", holder="w2")
+    same(store.holds(a, scene.id("k2")), False, "after the end")
+    scene.claimed("b", "kb", holder="w2")
+    store.cancel(scene.ids("r"))
+    same(store.holds(scene.id("b"), scene.id("kb")), False, "in a cancelled run")

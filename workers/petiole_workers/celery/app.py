@@ -69,7 +69,7 @@ def install(app: Celery, settings: Settings, registry: Registry) -> WorkerContex
     publisher = Publisher(app, queue_type=settings.queue_type)
     context = WorkerContext(settings, registry, publisher)
 
-    @app.task(
+    @app.task(  # type: ignore[untyped-decorator]
         name=TASK_NAME,
         ignore_result=True,
         acks_late=False,

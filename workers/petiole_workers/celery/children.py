@@ -28,14 +28,19 @@ class ChildWatch(Periodic):
         self._context, self._pool = context, pool
         self._known: dict[int, int] = {}  # sentinel -> pid
         self._lost: set[int] = set()  # dead, not yet released
+        self._told: set[int] = set()  # dead and released
 
     def tick(self) -> None:
-        alive = {process.sentinel: process.pid for process in list(self._pool._pool._pool)}
+        processes = {process.sentinel: process.pid for process in list(self._pool._pool._pool)}
+        self._told &= set(processes.values())  # Celery takes up to some seconds to drop a dead child from its list
+        alive = {sentinel: pid for sentinel, pid in processes.items() if pid not in self._told}
         self._lost |= {pid for sentinel, pid in self._known.items() if alive.get(sentinel) != pid}
-        if not alive:
-            self._stopping.wait(LOOK)
-        for sentinel in multiprocessing.connection.wait(list(alive), LOOK) if not self._lost else []:
-            self._lost.add(alive.pop(sentinel))  # type: ignore[call-overload, arg-type]
+        if not self._lost and alive:
+            try:
+                fired = multiprocessing.connection.wait(list(alive), LOOK)
+            except (OSError, ValueError):  # a sentinel was closed under our eyes: the next look tells whose
+                fired = []
+            self._lost |= {alive.pop(sentinel) for sentinel in fired}
         self._known = alive
         for pid in sorted(self._lost):
             try:
@@ -45,10 +50,11 @@ class ChildWatch(Periodic):
                 self._stopping.wait(1.0)
                 return
             self._lost.discard(pid)
+            self._told.add(pid)
             if refs:
                 logger.warning("pool process %d died: %d tasks are ready for others", pid, len(refs))
                 self._context.publisher.publish(refs)
-        if self._lost or len(alive) < 1:
+        if not alive:
             self._stopping.wait(LOOK)
 
 

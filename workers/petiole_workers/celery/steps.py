@@ -100,7 +100,7 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
 
 def _pool_name(worker: Any) -> str:
-    module = worker.pool_cls.__module__.rpartition(".")[2]
+    module: str = worker.pool_cls.__module__.rpartition(".")[2]
     return {"thread": "threads", "asynpool": "prefork"}.get(module, module)
 
 
