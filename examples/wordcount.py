@@ -12,6 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, TypedDict
 
@@ -23,7 +24,10 @@ SUFFIXES = frozenset({".md", ".rst", ".txt", ".py", ".pyi"})
 
 def add_counts(total: dict[str, int], more: dict[str, int]) -> dict[str, int]:
     """Reducer: add up two counts."""
-    return dict(Counter(total) + Counter(more))
+    added = dict(total)
+    for key, number in more.items():
+        added[key] = added.get(key, 0) + number
+    return added
 
 
 class State(TypedDict, total=False):
@@ -72,7 +76,7 @@ def count(shard: Shard) -> State:
     for path in shard["paths"]:
         found = WORD.findall(Path(path).read_text(encoding="utf-8", errors="replace").lower())
         words.update(found)
-        pairs.update(f"{a} {b}" for a, b in zip(found, found[1:], strict=False))
+        pairs.update(f"{a} {b}" for a, b in pairwise(found))
     return {"words": dict(words), "pairs": dict(pairs), "files": len(shard["paths"])}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+
 from tests.discovery import (
     POSTGRES,
     RABBITMQ,

@@ -25,6 +25,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psycopg
 import redis
 from psycopg import sql
+
 from tests.servers import HOST, OwnPostgres, OwnRabbitMQ, OwnRedis, OwnServer, dead, rabbitmq_answers
 
 

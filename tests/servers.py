@@ -22,6 +22,7 @@ from typing import Self
 import amqp
 import psycopg
 import redis
+
 from tests.processes import Leashed, answers, free_port
 from tests.waiting import wait_until
 

@@ -291,7 +291,7 @@ class Estates:
 
 def command(settings: Settings, name: str) -> list[str]:
     """The command line of a worker."""
-    line = [sys.executable, "-m", "celery", "-A", "petiole_workers", "worker"]
+    line = [sys.executable, "-m", "celery", "-A", "petiole_workers", "--quiet", "worker"]
     line += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     line += ["-P", settings.pool, "-n", f"{name}@%h", "--loglevel", settings.log_level]
     if settings.concurrency is not None:

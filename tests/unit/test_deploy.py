@@ -46,7 +46,7 @@ class UsageError(Exception):
 def parse(arguments: list[str]) -> str:
     """Parse a command line of ``petiole`` without running it; gives the command's path, raises ``UsageError``."""
     # Typed loosely: typer builds on click, or on a copy of it that it carries, by its version.
-    command: Any = typer.main.get_command(importlib.import_module("petiole.cli").app)
+    command: Any = typer.main.get_command(importlib.import_module("petiole.cli.tree").app)
     context: Any = None
     name, rest = "petiole", list(arguments)
     try:

@@ -34,7 +34,7 @@ def describe(error: BaseException, *, node: str, attempt: int) -> str:
         trace = trace[: MAX_TRACEBACK // 2] + "\n  …\n" + trace[-MAX_TRACEBACK // 2 :]
     try:
         message = str(error)
-    except Exception as broken:  # an exception class of a user's may fail at this too
+    except Exception as broken:  # noqa: BLE001 - a user's exception may fail at this too
         message = f"<{type(broken).__name__} in its __str__>"
     failure = Failure(
         type=_plain(name), message=_plain(message[:MAX_MESSAGE]), node=node, attempt=attempt, traceback=_plain(trace)

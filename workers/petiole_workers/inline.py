@@ -383,8 +383,8 @@ class _Presence:
         if pid == os.getpid():
             try:
                 self._store.release(self.holder, final=True)
-            except Exception:
-                pass  # the process is ending: the lease runs out by itself
+            except Exception:  # noqa: BLE001 - the process is ending; the lease runs out by itself
+                pass
 
 
 _SETTINGS = Settings()

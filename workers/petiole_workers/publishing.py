@@ -123,7 +123,7 @@ class Publisher:
         if queue not in line.declared:
             kombu_queue(queue, self._queue_type)(line.producer.channel).queue_declare()
             line.declared.add(queue)
-        hint = (ref.thread_id, ref.run_id, ref.task_id, ref.graph, ref.node)
+        hint = (ref.thread_id, ref.run_id, ref.task_id, ref.graph, ref.node, ref.priority == "high")
         headers, properties, body, _ = self._app.amqp.as_task_v2(
             new_id(), TASK_NAME, args=(hint,), argsrepr=f"<{ref.graph}.{ref.node} {ref.task_id}>", kwargsrepr="{}",
             ignore_result=True,

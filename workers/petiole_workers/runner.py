@@ -62,17 +62,22 @@ FIRST_STEP = "first_step"
 
 
 class Hint(NamedTuple):
-    """What a message says of a task: ids, and the graph and node that it is of."""
+    """What a message says of a task: ids, the graph and node that it is of, and whether it is to be run alone.
+
+    A task on the fast lane may have been recovered from a process that died under it. It is claimed by itself, so that
+    it is charged with the crash, should it kill this process too.
+    """
 
     thread_id: str
     run_id: str
     task_id: str
     graph: str
     node: str
+    alone: bool = False
 
     @classmethod
     def of(cls, ref: TaskRef) -> Hint:
-        return cls(ref.thread_id, ref.run_id, ref.task_id, ref.graph, ref.node)
+        return cls(ref.thread_id, ref.run_id, ref.task_id, ref.graph, ref.node, ref.priority == "high")
 
 
 class RunConfig(msgspec.Struct, omit_defaults=True):
@@ -178,10 +183,13 @@ class Runner:
     def _split(self, hints: list[Hint]) -> tuple[list[Hint], list[Hint]]:
         """The hints to claim now, and the rest: as many short nodes as stand in front, or the first one alone."""
         count = 0
-        while count < len(hints) and self._seconds.get((hints[count].graph, hints[count].node), 1.0) < GATHER:
+        while count < len(hints) and self._is_short(hints[count]):
             count += 1
         count = max(1, count)
         return hints[:count], hints[count:]
+
+    def _is_short(self, hint: Hint) -> bool:
+        return not hint.alone and self._seconds.get((hint.graph, hint.node), 1.0) < GATHER
 
     def work(self, claims: Sequence[Claim]) -> int:
         """Run claimed tasks, and whatever of their followers this slot holds; returns how many attempts were made."""
@@ -334,7 +342,7 @@ class _Attempt:
             self._end(work, "retry", later.error)
             work.outcome.delay = later.delay
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - what users' code raises is its task's outcome
             self._end(work, "failed", error)
             return
         except SystemExit as error:  # sys.exit() in a node ends the node, not the worker
@@ -380,7 +388,7 @@ class _Attempt:
                 self._settle(work, loaded, loaded.snapshot, outputs)
         except StoreUnavailableError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - reducers and routers are users' code too
             work.outcome.settle, work.rows, work.follow = None, None, None
             self._end(work, "failed", error)
 

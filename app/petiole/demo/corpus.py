@@ -10,7 +10,7 @@ from typing import Any
 
 wordcount: Any = import_module("petiole.examples.wordcount")  # a folder beside the package in a checkout
 
-DEFAULT_BYTES = 12_000_000
+DEFAULT_BYTES = 8_000_000
 
 
 def default_folder() -> Path:

@@ -89,7 +89,7 @@ class _Demo:
                 "folder": str(self.folder),
                 "report": str(report),
                 "limit_bytes": self.options.limit_bytes,
-                "shard_bytes": max(self.options.limit_bytes // 40, 50_000),
+                "shard_bytes": max(self.options.limit_bytes // 32, 50_000),
                 "top": self.options.top,
             },
             tags=["demo"],

@@ -17,6 +17,7 @@ from redis.exceptions import (
     ClusterDownError,
     ConnectionError,
     NoScriptError,
+    OutOfMemoryError,
     RedisError,
     ResponseError,
     TimeoutError,
@@ -124,9 +125,9 @@ class Connection:
         except (ConnectionError, TimeoutError, BusyLoadingError, ClusterDownError) as error:
             raise StoreUnavailableError(f"{self.url.shown} does not answer: {error}") from error
         except ResponseError as error:
-            if "OOM" in str(error):
+            if isinstance(error, OutOfMemoryError) or "OOM" in str(error):
                 raise StoreError(
-                    f"{self.url.shown} is out of memory and took nothing: raise its maxmemory, or let ended threads "
+                    f"{self.url.shown} is out of memory and refused the write: raise its maxmemory, or let ended threads "
                     f"expire with ?ttl=seconds in the store's URL ({error})"
                 ) from error
             raise StoreError(f"{self.url.shown} answered with an error: {error}") from error

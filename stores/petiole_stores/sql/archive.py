@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def _load(
         ):
             while block := file.read(CHUNK):
                 copy.write(block)
-    except (zipfile.BadZipFile, KeyError, psycopg.DataError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, psycopg.DataError) as error:
         raise StoreError(f"{path} is damaged in table {name}: {error}; nothing was restored") from error
     if cursor.rowcount != table["rows"]:
         raise StoreError(

@@ -74,7 +74,11 @@ class PostgresStore(PostgresReads):
 
         Raises StoreUnavailableError when the server cannot be reached, SchemaError when the schema is of another version.
         """
-        self.connections.transact(lambda connection: migrate.check(connection, self.url.shown))
+        try:
+            self.connections.transact(lambda connection: migrate.check(connection, self.url.shown))
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the connections of this process; the store opens new ones when it is used again."""

@@ -58,7 +58,6 @@ class PostgresReads(Store):
     def _list_runs(self, filter: RunFilter) -> RunPage:
         conditions: list[tuple[str, object]] = [
             ("r.graph = %s", filter.graph),
-            ("r.status = ANY (%s::text[])", filter.status or None),
             ("r.thread_id = %s", filter.thread_id),
             ("r.tags @> jsonb_build_array(%s::text)", filter.tag),
             ("r.created_at >= %s", filter.since),
@@ -66,12 +65,23 @@ class PostgresReads(Store):
             ("r.seq < %s", None if filter.cursor is None else int(filter.cursor)),
         ]
         chosen = [(text, value) for text, value in conditions if value is not None]
-        where = "WHERE " + " AND ".join(text for text, _ in chosen) if chosen else ""
+        parameters: list[object] = [value for _, value in chosen]
+        where = " AND ".join(["true", *(text for text, _ in chosen)])
+        newest = f"SELECT r.* FROM runs r WHERE {where} ORDER BY r.seq DESC LIMIT %s"
+        parameters.append(filter.limit + 1)
+        if filter.status:
+            # The newest of each status, then the newest of those: an index has each in order, not several together.
+            statuses = sorted(set(filter.status))
+            newest = " UNION ALL ".join(
+                [f"(SELECT r.* FROM runs r WHERE r.status = %s AND {where} ORDER BY r.seq DESC LIMIT %s)"]
+                * len(statuses)
+            )
+            parameters = [value for status in statuses for value in (status, *parameters)]
         statement = (
             "SELECT coalesce(json_agg(petiole_run_json(r) ORDER BY r.seq DESC), '[]'::json)::text "
-            f"FROM (SELECT * FROM runs r {where} ORDER BY r.seq DESC LIMIT %s) r"
+            f"FROM (SELECT * FROM ({newest}) q ORDER BY q.seq DESC LIMIT %s) r"
         )
-        text = self.connections.call(statement, (*(value for _, value in chosen), filter.limit + 1))
+        text = self.connections.call(statement, (*parameters, filter.limit + 1))
         found = _runs.decode(text or "[]")
         page = found[: filter.limit]
         return RunPage(runs=page, next=str(page[-1].seq) if len(found) > filter.limit else None)

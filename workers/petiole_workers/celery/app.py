@@ -76,7 +76,7 @@ def install(app: Celery, settings: Settings, registry: Registry) -> WorkerContex
         store_errors_even_if_ignored=False,
         Strategy="petiole_workers.celery.strategy:strategy",
     )
-    def run(*hints: Sequence[str]) -> None:
+    def run(*hints: Sequence[Any]) -> None:
         context.run([Hint(*hint) for hint in hints])
 
     app.petiole = context

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from celery.worker import state
+
 from petiole_stores.errors import StoreError
 from petiole_stores.records import Worker
 from petiole_workers.celery.threads import Periodic
@@ -21,6 +23,7 @@ class Heartbeat(Periodic):
         super().__init__(context.settings.beat_every)
         self._context, self._worker = context, described
         self._failing = False
+        self._idle_claims: set[str] = set()
 
     def tick(self) -> None:
         try:
@@ -36,3 +39,16 @@ class Heartbeat(Periodic):
                 "; it had run out: tasks that others have claimed meanwhile are fenced" if answer.revived else "",
             )
         self._failing = False
+        self._look_for_orphans(set(answer.claims))
+
+    def _look_for_orphans(self, claims: set[str]) -> None:
+        """Give back claims that nobody here works on: their answer was lost, and their slot has claimed nothing since.
+
+        That is so when this worker had no Celery task, running or waiting, at two beats in a row that saw the claim.
+        """
+        idle = not state.active_requests and not state.reserved_requests
+        orphans = claims & self._idle_claims if idle else set()
+        self._idle_claims = claims if idle else set()
+        if orphans:
+            logger.warning("%d claims have nobody who works on them: they are given back", len(orphans))
+            self._context.publisher.publish(self._context.store.release(self._context.holder))

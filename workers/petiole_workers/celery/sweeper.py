@@ -57,7 +57,7 @@ class Sweeper(Periodic):
         store, publisher = self._context.store, self._context.publisher
         try:
             depth = publisher.depth(lane(backlog.queue, backlog.priority))
-        except Exception as error:  # whatever the broker's client raises: without a broker there is nothing to refill
+        except Exception as error:  # noqa: BLE001 - the clients of brokers raise anything; nothing can be refilled
             logger.debug("queue %s cannot be measured: %s", backlog.queue, error)
             return
         missing = backlog.ready - depth

@@ -56,8 +56,8 @@ BEGIN
     WHERE t.holder = p_holder AND t.slot = p_slot AND t.token IS NOT NULL AND t.status = 'claimed'
         AND t.token <> ALL (p_holds) AND t.token <> ALL (p_tokens);
     IF v_stale IS NOT NULL OR cardinality(p_ids) > 1 THEN
-        PERFORM FROM tasks t WHERE t.task_id = ANY (p_ids || v_stale) AND t.status IN ('ready', 'claimed')
-        ORDER BY t.task_id FOR NO KEY UPDATE;
+        -- Whatever their status: one that becomes ready now would else be locked out of order below.
+        PERFORM FROM tasks t WHERE t.task_id = ANY (p_ids || v_stale) ORDER BY t.task_id FOR NO KEY UPDATE;
     END IF;
     IF v_stale IS NOT NULL THEN
         UPDATE tasks t

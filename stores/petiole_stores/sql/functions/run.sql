@@ -16,7 +16,7 @@ END $$;
 CREATE OR REPLACE FUNCTION petiole_activate(p_run_id text, p_now double precision, p_grace double precision)
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    v_run runs%ROWTYPE;
+    v_run runs;
     v_base text;
     v_later boolean;
 BEGIN

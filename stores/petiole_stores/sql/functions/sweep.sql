@@ -118,7 +118,7 @@ CREATE OR REPLACE FUNCTION petiole_postpone(p_ids text[], p_delay double precisi
 RETURNS text
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
-    PERFORM FROM tasks t WHERE t.task_id = ANY (p_ids) AND t.status = 'ready' ORDER BY t.task_id FOR NO KEY UPDATE;
+    PERFORM FROM tasks t WHERE t.task_id = ANY (p_ids) ORDER BY t.task_id FOR NO KEY UPDATE;
     UPDATE tasks t SET next_publish = coalesce(p_now, extract(epoch FROM clock_timestamp())) + p_delay
     WHERE t.task_id = ANY (p_ids) AND t.status = 'ready';
     RETURN NULL;

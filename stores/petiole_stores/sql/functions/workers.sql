@@ -53,7 +53,9 @@ DECLARE
     v_charged boolean;
     v_crashes integer;
     v_open integer;
-    t tasks%ROWTYPE;
+    v_ids text[];
+    v_id text;
+    t tasks;
 BEGIN
     IF p_crashed THEN
         PERFORM FROM heads h
@@ -62,12 +64,14 @@ BEGIN
             WHERE s.holder = p_holder AND s.token IS NOT NULL AND s.status IN ('claimed', 'ready'))
         ORDER BY h.thread_id FOR NO KEY UPDATE;
     END IF;
-    FOR t IN
-        SELECT s.* FROM tasks s
+    -- All of them before anything else is touched.
+    v_ids := ARRAY(
+        SELECT s.task_id FROM tasks s
         WHERE s.holder = p_holder AND s.token IS NOT NULL AND s.status IN ('claimed', 'ready')
             AND (p_slots IS NULL OR s.slot = ANY (p_slots))
-        ORDER BY s.task_id FOR NO KEY UPDATE
-    LOOP
+        ORDER BY s.task_id FOR NO KEY UPDATE);
+    FOREACH v_id IN ARRAY v_ids LOOP
+        SELECT s.* INTO t FROM tasks s WHERE s.task_id = v_id;
         v_charged := p_crashed AND t.started;
         v_crashes := t.crashes + v_charged::integer;
         IF v_charged AND v_crashes >= p_max_crashes THEN

@@ -1,0 +1,141 @@
+"""Records as the JSON documents that ``-o json`` writes: stable names, ISO times."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from petiole.client.history import HistoryEntry
+from petiole_stores.records import Attempt, QueueBacklog, Run, Task, Worker
+
+Document = dict[str, Any]
+
+
+def run_document(run: Run) -> Document:
+    """A run without its input."""
+    return {
+        "run_id": run.run_id,
+        "thread_id": run.thread_id,
+        "graph": run.graph,
+        "version": run.version,
+        "status": run.status,
+        "tags": run.tags,
+        "metadata": _json(run.metadata),
+        "idempotency_key": run.idempotency_key,
+        "error": _json(run.error),
+        "checkpoint_id": run.checkpoint_id,
+        "base_id": run.base_id,
+        "replays": run.replays,
+        "run_at": iso(run.run_at),
+        "created_at": iso(run.created_at),
+        "started_at": iso(run.started_at),
+        "ended_at": iso(run.ended_at),
+    }
+
+
+def task_document(task: Task) -> Document:
+    """A task with its earlier attempts."""
+    return {
+        "task_id": task.task_id,
+        "run_id": task.run_id,
+        "thread_id": task.thread_id,
+        "checkpoint_id": task.checkpoint_id,
+        "path": task.path,
+        "kind": task.kind,
+        "node": task.node,
+        "status": task.status,
+        "queue": task.queue,
+        "priority": task.priority,
+        "attempt": task.attempt,
+        "failures": task.failures,
+        "crashes": task.crashes,
+        "recovered": task.recovered,
+        "replaced": task.replaced,
+        "holder": task.holder,
+        "slot": task.slot,
+        "error": _json(task.error),
+        "run_at": iso(task.run_at),
+        "created_at": iso(task.created_at),
+        "claimed_at": iso(task.claimed_at),
+        "ended_at": iso(task.ended_at),
+        "attempts": [_attempt(attempt) for attempt in task.attempts],
+    }
+
+
+def entry_document(entry: HistoryEntry) -> Document:
+    """A checkpoint with the tasks that came after it; its fields are null before a thread's first one."""
+    point = entry.checkpoint
+    return {
+        "checkpoint_id": point.id if point else None,
+        "parent_id": point.parent_id if point else None,
+        "run_id": point.run_id if point else None,
+        "step": point.step if point else None,
+        "source": point.source if point else None,
+        "node_names": list(point.node_names) if point else [],
+        "next": list(point.next) if point else [],
+        "state": plain(point.state) if point else None,
+        "metadata": plain(point.metadata) if point else {},
+        "created_at": iso(point.timestamp.timestamp()) if point else None,
+        "tasks": [task_document(task) for task in entry.tasks],
+    }
+
+
+def worker_document(worker: Worker) -> Document:
+    return {
+        "worker_id": worker.worker_id,
+        "name": worker.name,
+        "status": worker.status,
+        "host": worker.host,
+        "pid": worker.pid,
+        "pool": worker.pool,
+        "concurrency": worker.concurrency,
+        "queues": worker.queues,
+        "graphs": worker.graphs,
+        "lease": worker.lease,
+        "started_at": iso(worker.started_at),
+        "beat_at": iso(worker.beat_at),
+        "expires_at": iso(worker.expires_at),
+    }
+
+
+def backlog_document(backlog: QueueBacklog) -> Document:
+    return {
+        "queue": backlog.queue,
+        "priority": backlog.priority,
+        "ready": backlog.ready,
+        "due": backlog.due,
+        "oldest": iso(backlog.oldest),
+    }
+
+
+def iso(at: float | None) -> str | None:
+    """Seconds since the epoch as an ISO 8601 time in UTC."""
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can say it: sets as lists, classes as their fields, what has no such form as text."""
+    return msgspec.to_builtins(value, str_keys=True, enc_hook=_other)
+
+
+def _other(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json") if callable(dump) else repr(value)
+
+
+def _json(text: str | None) -> Any:
+    return msgspec.json.decode(text) if text else None
+
+
+def _attempt(attempt: Attempt) -> Document:
+    return {
+        "attempt": attempt.attempt,
+        "outcome": attempt.outcome,
+        "holder": attempt.holder,
+        "slot": attempt.slot,
+        "error": _json(attempt.error),
+        "claimed_at": iso(attempt.claimed_at),
+        "ended_at": iso(attempt.ended_at),
+    }

@@ -1,0 +1,111 @@
+"""``petiole graph``: which graphs there are, and what they look like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from petiole.cli.options import Broker, Format, Graphs, Output, Store
+from petiole.cli.session import connected, settings_of
+from petiole.cli.variadic import VariadicCommand
+
+if TYPE_CHECKING:
+    from petiole_stores.records import Worker
+    from petiole_workers.compiled import CompiledGraph
+
+app = typer.Typer(no_args_is_help=True, help="See which graphs there are and what they look like.")
+
+
+@app.command("list", cls=VariadicCommand)
+def list_(
+    ctx: typer.Context,
+    graphs: Graphs = None,
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """List the graphs that workers serve, and those that the settings name."""
+    from petiole.cli import output as out
+
+    with connected(ctx, store, broker, graphs=graphs) as client:
+        known = [_described(graph) for graph in _load(client.settings.graphs)]
+        alive = [worker for worker in client.workers() if worker.status == "alive"]
+    found = _with_workers(known, alive)
+    if output is not Format.text:
+        out.write_json(found, output)
+        return
+    out.write_table(
+        ("GRAPH", "VERSION", "FINGERPRINT", "NODES", "WORKERS"),
+        ((g["graph"], g["version"], g["fingerprint"], len(g["nodes"]) or "", g["workers"]) for g in found),
+        empty="no graph: name some with --graphs module:attribute, or start a worker",
+    )
+
+
+@app.command("show", cls=VariadicCommand, epilog="Example: petiole graph show shop.flows:order --mermaid")
+def show(
+    ctx: typer.Context,
+    graph: Annotated[str, typer.Argument(metavar="GRAPH", help="module:attribute, or the name of one in --graphs.")],
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flowchart.")] = False,
+    graphs: Graphs = None,
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """Show one graph: its nodes, or a flowchart."""
+    from petiole.cli import output as out
+
+    settings = settings_of(ctx, store=store, broker=broker, graphs=graphs)
+    found = _find(graph, settings.graphs)
+    if mermaid:
+        print(found.mermaid())
+        return
+    document = _described(found)
+    if output is Format.text:
+        out.write_fields((key, value) for key, value in document.items())
+    else:
+        out.write_json(document, output)
+
+
+def _load(references: list[str]) -> list[CompiledGraph]:
+    if not references:
+        return []
+    from petiole_workers.registry import load_registry
+
+    return list(load_registry(references))
+
+
+def _find(text: str, references: list[str]) -> CompiledGraph:
+    from petiole_stores.errors import NotFoundError
+    from petiole_workers.registry import load_graph
+
+    if ":" in text:
+        return load_graph(text)
+    found = {graph.name: graph for graph in _load(references)}
+    if text not in found:
+        raise NotFoundError(
+            f"graph {text!r} is not among those named here ({', '.join(sorted(found)) or 'none'}): give module:attribute, or "
+            "name its module with --graphs, PETIOLE_GRAPHS or [tool.petiole]"
+        )
+    return found[text]
+
+
+def _described(graph: CompiledGraph) -> dict[str, Any]:
+    definition = graph.definition
+    return {
+        "graph": graph.name,
+        "version": definition.version,
+        "fingerprint": definition.fingerprint,
+        "nodes": list(definition.nodes),
+    }
+
+
+def _with_workers(known: list[dict[str, Any]], workers: list[Worker]) -> list[dict[str, Any]]:
+    """The graphs named here and those served elsewhere, with the number of workers for each version."""
+    found = {(g["graph"], g["version"] or "", g["fingerprint"]): g | {"workers": 0} for g in known}
+    for worker in workers:
+        for name, served in worker.graphs.items():
+            version, _, fingerprint = served.partition("/")
+            other: dict[str, Any] = {"graph": name, "version": version or None, "fingerprint": fingerprint, "nodes": [], "workers": 0}
+            found.setdefault((name, version, fingerprint), other)["workers"] += 1
+    return [found[key] for key in sorted(found)]

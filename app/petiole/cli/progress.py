@@ -1,0 +1,124 @@
+"""``petiole run watch``: a run's progress, live on a terminal, a line a change elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from petiole.cli import output as out
+from petiole.cli.documents import run_document
+from petiole.cli.options import Format
+from petiole.client import Client, RunHandle
+from petiole.client.handle import RESTING, timed_out
+from petiole_stores.errors import StoreUnavailableError
+from petiole_stores.records import Run, Task
+
+#: Seconds between two looks.
+PAUSE = 0.25
+#: How many running tasks are named.
+SHOWN = 10
+
+
+class View:
+    """What is known of a run at one moment."""
+
+    def __init__(self, run: Run, tasks: list[Task], names: dict[str, str], trouble: str = "") -> None:
+        self.run, self.tasks, self.names, self.trouble = run, tasks, names, trouble
+
+    @property
+    def line(self) -> str:
+        """All of it in a line."""
+        numbers = ", ".join(f"{number} {status}" for status, number in counts(self.tasks).items())
+        now = ", ".join(f"{node} on {where}" for node, where, _ in self.running[:SHOWN])
+        return f"{self.run.status}: {numbers or 'no tasks yet'}" + (f"; running {now}" if now else "")
+
+    @property
+    def running(self) -> list[tuple[str, str, float]]:
+        """Node, worker and seconds of each task that is claimed, the longest first."""
+        claimed = [task for task in self.tasks if task.status == "claimed"]
+        claimed.sort(key=lambda task: task.claimed_at or 0.0)
+        return [
+            (task.node, self.names.get(task.holder or "", task.holder or "?"), time.time() - (task.claimed_at or time.time()))
+            for task in claimed
+        ]
+
+    def __rich__(self) -> Group:
+        run = self.run
+        head = Text.assemble(
+            (run.graph, "bold"), f"  thread {run.thread_id}  run {run.run_id}  ", (run.status, out.COLOURS.get(run.status, ""))
+        )
+        table = Table.grid(padding=(0, 2))
+        for status, number in counts(self.tasks).items():
+            table.add_row(Text(status, style=out.COLOURS.get(status, "")), str(number))
+        now = Table.grid(padding=(0, 2))
+        for node, where, seconds in self.running[:SHOWN]:
+            now.add_row(Text(node, style="cyan"), where, out.span(seconds))
+        if len(self.running) > SHOWN:
+            now.add_row(f"and {len(self.running) - SHOWN} more", "", "")
+        return Group(head, table, now, Text(self.trouble, style="yellow"))
+
+
+def counts(tasks: Iterable[Task]) -> dict[str, int]:
+    """How many of a run's tasks are where; failed ones that a replay has replaced are left out."""
+    found = Counter[str](task.status for task in tasks if not task.replaced)
+    order = ("done", "claimed", "ready", "parked", "interrupted", "failed", "cancelled")
+    return {status: found[status] for status in order if found[status]}
+
+
+def follow(client: Client, handle: RunHandle, *, timeout: float | None, format: Format) -> Run:
+    """Show the run until it has settled or is interrupted, and return its record. The store may go and come meanwhile."""
+    until = None if timeout is None else time.monotonic() + timeout
+    live = format is Format.text and sys.stdout.isatty()
+    view = _look(client, handle)
+    if not live:
+        return _follow_lines(client, handle, view, until, timeout, format)
+    with Live(view, console=out.console(), refresh_per_second=8) as shown:
+        while view.run.status not in RESTING:
+            _pause(view, until, timeout)
+            view = _next(client, handle, view)
+            shown.update(view)
+    return view.run
+
+
+def _follow_lines(
+    client: Client, handle: RunHandle, view: View, until: float | None, timeout: float | None, format: Format
+) -> Run:
+    said = ""
+    while True:
+        line = view.trouble or view.line
+        if line != said:
+            if format is Format.text:
+                print(line, flush=True)
+            else:
+                out.write_json(run_document(view.run) | {"tasks": counts(view.tasks)}, Format.jsonl)
+            said = line
+        if view.run.status in RESTING:
+            return view.run
+        _pause(view, until, timeout)
+        view = _next(client, handle, view)
+
+
+def _look(client: Client, handle: RunHandle) -> View:
+    run = handle.run
+    return View(run, client.store.list_tasks(run.run_id), {worker.worker_id: worker.name for worker in client.workers()})
+
+
+def _next(client: Client, handle: RunHandle, before: View) -> View:
+    try:
+        return _look(client, handle)
+    except StoreUnavailableError as error:
+        return View(before.run, before.tasks, before.names, f"the store does not answer ({error}); trying again")
+
+
+def _pause(view: View, until: float | None, timeout: float | None) -> None:
+    if until is not None and time.monotonic() >= until:
+        raise timed_out(view.run, timeout)
+    # A run of thousands of tasks is not read more often than is good for its store.
+    time.sleep(PAUSE if len(view.tasks) < 1000 else 4 * PAUSE)

@@ -1,0 +1,55 @@
+"""From a command's options to a client; from errors to a message and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from petiole.cli.options import Common
+
+if TYPE_CHECKING:
+    from petiole.client import Client
+    from petiole_workers.settings import Settings
+
+
+def settings_of(ctx: typer.Context, **flags: object) -> Settings:
+    """The settings in force; an option after the command's name is stronger than one before it."""
+    from petiole_workers.settings import load_settings
+
+    return load_settings(flags_of(ctx, **flags))
+
+
+def flags_of(ctx: typer.Context, **flags: object) -> dict[str, object]:
+    """What was set by options; those that were not given are left out."""
+    common = common_of(ctx)
+    merged = {"store": common.store, "broker": common.broker} | {k: v for k, v in flags.items() if v not in (None, [])}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def common_of(ctx: typer.Context) -> Common:
+    found = ctx.find_object(Common)
+    return found if found is not None else Common()
+
+
+@contextmanager
+def connected(
+    ctx: typer.Context, store: str | None, broker: str | None, *, graphs: Sequence[str] | None = None, notes: bool = False
+) -> Iterator[Client]:
+    """A client for one command. ``notes``: say on stderr when the store or broker is an embedded one."""
+    from petiole.client import Client
+
+    settings = settings_of(ctx, store=store, broker=broker, graphs=list(graphs or []))
+    with Client(settings=settings) as client:
+        if notes:
+            tell(client.place.notes)
+        yield client
+
+
+def tell(lines: Sequence[str]) -> None:
+    """Write to people, beside the output."""
+    for line in lines:
+        print(f"petiole: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,60 @@
+"""The tree of commands, and ``main``: one clear message and an exit code for each error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from petiole.cli import db, graph, run, tools, worker
+from petiole.cli.options import Broker, Common, Store
+from petiole.cli.variadic import VariadicCommand
+
+app = typer.Typer(
+    name="petiole",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Durable graph workflows on Celery: every node is checkpointed before the next is chained.",
+    epilog="Begin with: petiole dev --graphs module:attribute, and from another terminal: petiole run start GRAPH --input '{}'",
+)
+app.add_typer(run.app, name="run")
+app.add_typer(worker.app, name="worker")
+app.add_typer(graph.app, name="graph")
+app.add_typer(db.app, name="db")
+app.command("dev", cls=VariadicCommand)(tools.dev)
+app.command("doctor", cls=VariadicCommand)(tools.doctor)
+app.command("demo")(tools.demo)
+app.command("version")(tools.version)
+
+
+@app.callback()
+def petiole(
+    ctx: typer.Context,
+    store: Store = None,
+    broker: Broker = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Durable graph workflows on Celery: every node is checkpointed before the next is chained."""
+    ctx.obj = Common(store=store, broker=broker, debug=debug)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    try:
+        app(arguments, prog_name="petiole")
+    except SystemExit as exit:
+        return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        from petiole.cli.exits import code_of
+        from petiole_stores.errors import PetioleError
+
+        if not isinstance(error, PetioleError) or "--debug" in arguments:
+            raise
+        print(f"petiole: {error}", file=sys.stderr)
+        return int(code_of(error))
+    return 0

@@ -1,0 +1,152 @@
+"""The schema's steps on Postgres: they make what ``schema.py`` says, tell versions apart, and wait for each other."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from tests.discovery import PostgresDatabases
+
+from petiole_stores.errors import SchemaError
+from petiole_stores.opening import open_store
+from petiole_stores.sql import migrate
+from petiole_stores.sql.postgres import PostgresStore
+from petiole_stores.sql.schema import metadata
+from petiole_stores.store import StoreUrl
+
+pytestmark = pytest.mark.postgres
+
+#: What makes up a schema: columns, constraints, indexes and storage options, each as one line of text.
+CATALOGUE = """
+SELECT c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod) || ' ' || coalesce(l.collname, '')
+    || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END || ' ' || a.attidentity::text || ' '
+    || coalesce(pg_get_expr(d.adbin, d.adrelid), '')
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+    LEFT JOIN pg_collation l ON l.oid = a.attcollation AND l.collname <> 'default'
+    LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'
+UNION ALL
+SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
+WHERE connamespace = current_schema()::regnamespace
+UNION ALL
+SELECT replace(indexdef, current_schema() || '.', '') FROM pg_indexes WHERE schemaname = current_schema()
+UNION ALL
+SELECT relname || ' ' || reloptions::text FROM pg_class
+WHERE relnamespace = current_schema()::regnamespace AND reloptions IS NOT NULL
+"""
+
+
+def catalogue(engine: sa.Engine) -> set[str]:
+    with engine.connect() as connection:
+        found = set(connection.scalars(sa.text(CATALOGUE)))
+    return {line for line in found if migrate.VERSION_TABLE not in line}
+
+
+def test_steps_make_what_the_tables_say(postgres_databases: PostgresDatabases) -> None:
+    with postgres_databases.fresh() as stepped, postgres_databases.fresh() as declared:
+        stores = PostgresStore(stepped), PostgresStore(declared)
+        stores[0].migrate_schema()
+        metadata.create_all(stores[1].connections.engine)
+        try:
+            made, wanted = (catalogue(store.connections.engine) for store in stores)
+        finally:
+            for store in stores:
+                store.close()
+    assert made == wanted
+    assert len(made) > 100
+
+
+def test_head_is_the_newest_script() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent.parent / "migrations"))
+    assert ScriptDirectory.from_config(config).get_heads() == [migrate.head()]
+
+
+def test_every_function_file_is_installed() -> None:
+    folder = Path(migrate.__file__).parent / "functions"
+    assert sorted(path.stem for path in folder.iterdir()) == sorted(migrate.FUNCTIONS)
+
+
+def test_printed_steps_do_the_same(postgres_databases: PostgresDatabases) -> None:
+    with postgres_databases.fresh() as stepped, postgres_databases.fresh() as scripted:
+        stores = PostgresStore(stepped), PostgresStore(scripted)
+        stores[0].migrate_schema()
+        with stores[1].connections.engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.execute(migrate.sql())
+        try:
+            made, wanted = (catalogue(store.connections.engine) for store in stores)
+            stores[1].validate()
+        finally:
+            for store in stores:
+                store.close()
+    assert made == wanted
+
+
+def test_an_empty_database_is_set_up(postgres_url: str) -> None:
+    with PostgresStore(postgres_url) as store:
+        with pytest.raises(SchemaError, match="petiole db upgrade"):
+            store.validate()
+        with pytest.raises(SchemaError, match="petiole db upgrade"):
+            store.get_run("r")
+        assert [step.partition(":")[0] for step in store.migrate_schema()] == ["0001"]
+        assert store.migrate_schema() == []
+        store.validate()
+
+
+@pytest.mark.parametrize(
+    ("version", "remedy"), [("0000", "run `petiole db upgrade`"), ("9999", "newer than")]
+)
+def test_another_version_is_refused(postgres_url: str, version: str, remedy: str) -> None:
+    store = open_store(postgres_url)
+    assert isinstance(store, PostgresStore)
+    with store.connections.engine.connect() as connection:
+        connection.execute(sa.text(f"UPDATE {migrate.VERSION_TABLE} SET version_num = :v"), {"v": version})
+    store.close()
+    with pytest.raises(SchemaError, match=remedy) as caught:
+        open_store(postgres_url)
+    assert version in str(caught.value)
+    assert StoreUrl.parse(postgres_url).shown in str(caught.value)
+
+
+def test_upgrades_at_the_same_time_wait_for_each_other(postgres_url: str) -> None:
+    barrier = threading.Barrier(4)
+    taken: list[list[str]] = []
+    faults: list[Exception] = []
+
+    def set_up() -> None:
+        store = PostgresStore(postgres_url)
+        try:
+            barrier.wait(10)
+            taken.append(migrate.upgrade(store.connections.engine))
+        except Exception as error:  # noqa: BLE001 - shown below
+            faults.append(error)
+        finally:
+            store.close()
+
+    threads = [threading.Thread(target=set_up) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not faults
+    assert sorted(map(len, taken)) == [0, 0, 0, 1]
+
+
+def test_schemas_share_a_database(postgres_url: str) -> None:
+    mark = "&" if "?" in postgres_url else "?"
+    with (
+        open_store(f"{postgres_url}{mark}schema=one") as one,
+        open_store(f'{postgres_url}{mark}schema=the "2"') as two,
+    ):
+        from petiole_stores.conformance import Scene
+
+        scene = Scene(one)
+        one.submit([scene.new_run()])
+        assert one.get_run(scene.id("r")) is not None
+        assert two.get_run(scene.id("r")) is None

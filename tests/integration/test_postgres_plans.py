@@ -1,0 +1,159 @@
+"""With 100,000 threads in the store every operation still touches a few rows only, found by an index.
+
+Postgres counts for each transaction what it read, and how: a sequential scan of a big table, or an index scan that
+fetches more rows than the operation can need, fails the test, whatever plan was chosen for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+
+from petiole_stores.conformance import Scene
+from petiole_stores.opening import open_store
+from petiole_stores.records import RunFilter
+from petiole_stores.sql.connection import PostgresEngine
+from petiole_stores.sql.postgres import PostgresStore
+
+pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
+
+THREADS = 100_000
+BIG = ("threads", "heads", "runs", "checkpoints", "tasks", "blobs")
+#: 5 supersteps on each thread would be the same shape: one checkpoint and two tasks a thread make the tables big enough.
+FILL = f"""
+SET session_replication_role = replica;
+INSERT INTO threads (thread_id, created_at) SELECT 'f' || i, i FROM generate_series(1, {THREADS}) i;
+INSERT INTO heads (thread_id, ns, checkpoint_id, run_id) SELECT 'f' || i, '', 'c' || i, 'r' || i
+FROM generate_series(1, {THREADS}) i;
+INSERT INTO runs (run_id, thread_id, graph, status, config, tags, metadata, created_at)
+SELECT 'r' || i, 'f' || i, 'g' || i % 10, CASE i % 50 WHEN 0 THEN 'failed' ELSE 'succeeded' END, '{{}}', '[]', '{{}}', i
+FROM generate_series(1, {THREADS}) i;
+INSERT INTO checkpoints (checkpoint_id, thread_id, ns, run_id, step, source, node_names, state, next, control, metadata,
+    digest, version, created_at)
+SELECT 'c' || i, 'f' || i, '', 'r' || i, 1, 'loop', '[]', '{{}}', '[]', '{{}}', '{{}}', 'd', 1, i
+FROM generate_series(1, {THREADS}) i;
+INSERT INTO tasks (task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, holder,
+    slot, token, created_at)
+SELECT 't' || i || k, 'r' || i, 'f' || i, '', 'c' || i, 'p', 'node', 'n', 'q', 'default', 'done', 'h' || i % 20,
+    (i % 4)::text, 'k' || i, i
+FROM generate_series(1, {THREADS}) i, generate_series(1, 2) k;
+SET session_replication_role = origin;
+"""
+COUNTS = """
+SELECT relname, seq_tup_read, coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables WHERE relname = ANY (%s)"""
+
+
+class Watched(PostgresEngine):
+    """Runs each statement in a transaction of its own and keeps what it read."""
+
+    def __init__(self, store: PostgresStore, url: str) -> None:
+        super().__init__(store.url)
+        self.connection = psycopg.connect(url, autocommit=True)
+        self.read: dict[str, tuple[int, ...]] = {}
+
+    def counts(self) -> dict[str, tuple[int, ...]]:
+        """By table: rows that sequential scans read, rows that index scans fetched."""
+        return {name: tuple(counts) for name, *counts in self.connection.execute(COUNTS, (list(BIG),))}
+
+    def rows(self, statement: str, parameters: Sequence[object]) -> list[Any]:
+        with self.connection.transaction():
+            before = self.counts()  # of transactions that are not reported yet
+            found = self.connection.execute(statement, parameters).fetchall()
+            for name, read in self.counts().items():
+                self.read[name] = tuple(
+                    have + now - then
+                    for have, now, then in zip(
+                        self.read.get(name, (0, 0)), read, before.get(name, (0, 0)), strict=True
+                    )
+                )
+        return found
+
+
+@pytest.fixture(scope="module", params=["without statistics", "with statistics"])
+def filled(request: pytest.FixtureRequest, module_postgres_url: str) -> str:
+    """Right after the rows came, when the planner knows nothing of them, and later."""
+    if request.param == "without statistics":
+        open_store(module_postgres_url).close()
+        with psycopg.connect(module_postgres_url, autocommit=True) as connection:
+            for table in BIG:
+                connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+            connection.execute(FILL)
+    else:
+        with psycopg.connect(module_postgres_url, autocommit=True) as connection:
+            connection.execute("ANALYZE")
+    return module_postgres_url
+
+
+@pytest.fixture(params=["force_generic_plan", "force_custom_plan"])
+def watched(request: pytest.FixtureRequest, filled: str) -> Iterator[PostgresStore]:
+    store = PostgresStore(filled)
+    engine = Watched(store, filled)
+    with engine.connection:
+        engine.connection.execute(f"SET plan_cache_mode = {request.param}")
+        store.connections = engine
+        yield store
+
+
+def reads(store: PostgresStore, what: Callable[[], object], limit: int) -> None:
+    engine = store.connections
+    assert isinstance(engine, Watched)
+    engine.read.clear()
+    what()
+    assert engine.read, "no statement was watched"
+    scanned = {name: read[0] for name, read in engine.read.items() if read[0]}
+    assert not scanned, f"rows read by sequential scans: {scanned}"
+    fetched = {name: read[1] for name, read in engine.read.items() if read[1] > limit}
+    assert not fetched, f"rows fetched by indexes, more than {limit}: {fetched}"
+
+
+def test_every_operation_reads_a_few_rows(watched: PostgresStore) -> None:
+    store, scene = watched, Scene(watched)
+    holder = scene.worker()
+    start = (scene.id("r.start"), scene.id("k"))
+    few = 20
+    reads(store, lambda: store.submit([scene.new_run()]), few)
+    reads(store, lambda: store.claim(holder, "0", [start]), few)
+    tasks = [scene.new_task(name) for name in "abcdef"]
+    settle = scene.settle("c0", None, *tasks)
+    reads(store, lambda: store.finish(holder, "0", [scene.outcome("r.start", "k", settle=settle)]), few)
+    wants = [(task.task_id, scene.id("k2")) for task in tasks]
+    reads(store, lambda: store.claim(holder, "0", wants, published=[wants[0][0]]), 60)
+    done = [scene.outcome(name, "k2") for name in "abc"]
+    reads(store, lambda: store.finish(holder, "0", done), 60)
+    reads(store, lambda: store.beat(plain_worker(holder), published=[wants[0][0]]), few)
+    reads(store, lambda: store.release(holder, crashed=True), 60)
+    scene.tick(30)
+    reads(store, lambda: store.due(limit=3, queue=scene.queue), 60)
+    reads(store, lambda: store.due(limit=3, published_before=scene.now), 60)
+    reads(store, store.sweep, 60)
+    reads(store, lambda: store.postpone([wants[0][0]], 0), few)
+    reads(store, lambda: store.cancel([scene.id("r")]), 60)
+    reads(store, lambda: store.replay("r50", [("none", "new")]), few)
+    reads(store, lambda: store.resume("r50"), few)
+
+
+def test_every_look_reads_a_few_rows(watched: PostgresStore) -> None:
+    store = watched
+    few = 20
+    reads(store, lambda: store.head("f777"), few)
+    reads(store, lambda: store.get_run("r777"), few)
+    reads(store, lambda: store.get_checkpoint("c777"), few)
+    reads(store, lambda: store.list_checkpoints("f777", limit=5), few)
+    reads(store, lambda: store.list_checkpoints("f777", ns=None, before=10**9, limit=5), few)
+    reads(store, lambda: store.list_tasks("r777"), few)
+    reads(store, lambda: store.newest_run("f777"), few)
+    reads(store, lambda: store.list_runs(RunFilter(limit=5)), few)
+    reads(store, lambda: store.list_runs(RunFilter(graph="g7", limit=5)), 100)
+    reads(store, lambda: store.list_runs(RunFilter(status=["failed"], limit=5)), 400)
+    reads(store, lambda: store.list_runs(RunFilter(status=["failed", "succeeded"], limit=5)), 400)
+    reads(store, lambda: store.list_runs(RunFilter(limit=5, cursor="777")), few)
+    reads(store, lambda: store.get_blobs("f777", ["a", "b"]), few)
+
+
+def plain_worker(worker_id: str) -> Any:
+    from petiole_stores.records import Worker
+
+    return Worker(worker_id=worker_id, name="w")

@@ -1,0 +1,629 @@
+"""The Redis store where it differs from the others: partitions, scripts, expiry, settings and what a server may do.
+
+That its answers are those of the memory store is shown in tests/contract.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis.crc import key_slot
+from tests.processes import Leashed
+from tests.servers import HOST, OwnRedis, redis_binary
+from tests.waiting import wait_until
+
+from petiole_stores.conformance import LEDGER_CHECKS, NotOffered, Scene
+from petiole_stores.errors import ConfigurationError, SchemaError, StoreError, StoreUnavailableError
+from petiole_stores.records import RunFilter, Worker
+from petiole_stores.redis import RedisStore
+from petiole_stores.redis import store as store_module
+from petiole_stores.redis.connection import Call
+from petiole_stores.redis.partitions import Locator, partition_of, tag_prefix
+
+pytestmark = pytest.mark.redis
+
+Opener = Callable[..., RedisStore]
+
+
+@pytest.fixture
+def opened() -> Iterator[Opener]:
+    """Opens stores and closes them after the test."""
+    with ExitStack() as stack:
+
+        def get(url: str, **options: object) -> RedisStore:
+            query = "&".join(f"{name}={value}" for name, value in options.items())
+            store = RedisStore(f"{url}?{query}" if query else url)
+            stack.callback(store.close)
+            store.connect()
+            return store
+
+        yield get
+
+
+def spy(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Call]]:
+    """The batches of scripts that a store runs from now on."""
+    seen: list[Sequence[Call]] = []
+    run = store._connection.run
+
+    def record(calls: Sequence[Call]) -> list[Any]:
+        seen.append(calls)
+        return run(calls)
+
+    monkeypatch.setattr(store._connection, "run", record)
+    return seen
+
+
+def keys(client: redis.Redis, pattern: str) -> list[bytes]:
+    return sorted(client.scan_iter(match=pattern))
+
+
+# -------------------------------------------------------------------- many at once
+
+
+def test_one_of_many_claims_is_granted(redis_url: str, opened: Opener) -> None:
+    scene = Scene(opened(redis_url))
+    names = [f"n{i}" for i in range(20)]
+    scene.begin(*names)
+    stores = [opened(redis_url) for _ in range(4)]
+    for number in range(4):
+        scene.worker(f"w{number}")
+
+    def claim_all(number: int) -> list[bool]:
+        stores[number].clock = scene.store.clock
+        wants = [(scene.id(name), scene.id(f"{name}.k{number}")) for name in names]
+        return [
+            stores[number].claim(scene.id(f"w{number}"), f"s{i}", [want])[0].result == "committed"
+            for i, want in enumerate(wants)
+        ]
+
+    with ThreadPoolExecutor(4) as pool:
+        granted = list(pool.map(claim_all, range(4)))
+    assert [sum(column) for column in zip(*granted, strict=True)] == [1] * len(names)
+
+
+def test_one_of_100_siblings_gets_the_advance(redis_url: str, opened: Opener) -> None:
+    scene = Scene(opened(redis_url))
+    names = [f"n{i}" for i in range(100)]
+    scene.begin(*names)
+    for name in names:
+        scene.claimed(name, f"{name}.k", slot=name)
+    stores = [opened(redis_url) for _ in range(4)]
+
+    def finish(index: int) -> Any:
+        store, name = stores[index % 4], names[index]
+        store.clock = scene.store.clock
+        return store.finish(scene.id("w"), name, [scene.outcome(name, f"{name}.k")])[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(finish, range(100)))
+    assert {answer.result for answer in answers} == {"committed"}
+    advances = [answer.advance for answer in answers if answer.advance is not None]
+    assert len(advances) == 1
+    assert [output.path for output in advances[0].outputs] == sorted(f"pull:{name}" for name in names)
+
+
+def test_one_key_on_two_threads_is_one_run(redis_url: str, opened: Opener) -> None:
+    stores = [opened(redis_url) for _ in range(4)]
+    scene = Scene(stores[0])
+    for store in stores:
+        store.clock = scene.store.clock
+    for attempt in range(10):
+        barrier = threading.Barrier(4)
+
+        def submit(number: int, run: str = f"r{attempt}", barrier: threading.Barrier = barrier) -> str:
+            new = scene.new_run(
+                run, f"t{number}-{run}", idempotency_key="k", request_digest=f"d{number}"
+            )
+            barrier.wait(10)
+            return stores[number].submit([new])[0].result
+
+        with ThreadPoolExecutor(4) as pool:
+            results = sorted(pool.map(submit, range(4)))
+        assert results == ["committed", "refused", "refused", "refused"]
+
+
+# -------------------------------------------------------------------- partitions
+
+
+def test_threads_spread_over_partitions() -> None:
+    counts = [0] * 16
+    for i in range(16_000):
+        counts[partition_of(f"thread-{i}", 16)] += 1
+    assert min(counts) > 800
+    assert partition_of("a", 16) == 3, "stored threads would be lost if this changed"
+
+
+def test_every_key_of_a_script_is_in_its_slot(own_redis: OwnRedis, opened: Opener) -> None:
+    """A whole life of runs, overheard: what a script touches has the hash slot of the key that it was given."""
+    store = opened(own_redis.url, prefix="overheard", ttl=1000)
+    with own_redis.client() as client, client.monitor() as monitor:
+        for check in ("due_early_for_an_empty_queue", *list(LEDGER_CHECKS)[::4]):
+            try:
+                LEDGER_CHECKS[check].run(Scene(store))
+            except NotOffered:
+                continue
+        store.sweep()
+        store.list_runs()
+        store._connection.ask(lambda client: client.echo("that-is-all"))
+        slot, touched = -1, 0
+        while True:
+            heard = monitor.next_command()
+            words = heard["command"].split(" ")
+            if words[0] == "ECHO":
+                break
+            if words[0] in ("EVALSHA", "EVAL"):
+                given = re.search(r"(overheard:\{\w+\}:)", heard["command"])
+                assert given is not None
+                slot = key_slot(given[1].encode())
+            elif heard["client_type"] == "lua" and words[0].upper() != "TIME":
+                touched += 1
+                assert key_slot(words[1].encode()) == slot, heard["command"]
+    assert touched > 1000
+
+
+def test_an_id_is_found_without_a_hint(redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(opened(redis_url))
+    scene.begin("a")
+    other = opened(redis_url)
+    other.clock = scene.store.clock
+    seen = spy(other, monkeypatch)
+
+    answer = other.claim(scene.id("w"), "s", [(scene.id("a"), scene.id("k"))])[0]
+
+    assert answer.result == "committed"
+    assert [len(calls) for calls in seen] == [16, 16], "a look into every partition, then every slot's first claim"
+
+
+def test_a_claim_with_a_hint_is_one_script(redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(opened(redis_url))
+    scene.begin("a", "b")
+    other = opened(redis_url)
+    other.clock = scene.store.clock
+    other.claim(scene.id("w"), "s", [(scene.id("none"), scene.id("k"))])
+    seen = spy(other, monkeypatch)
+
+    other.hint(scene.id("t"), [scene.id("a")])
+    answer = other.claim(scene.id("w"), "s", [(scene.id("a"), scene.id("k"))])[0]
+
+    assert answer.result == "committed"
+    assert [len(calls) for calls in seen] == [1]
+
+
+def test_a_wrong_hint_is_forgotten(redis_url: str, opened: Opener) -> None:
+    scene = Scene(opened(redis_url))
+    scene.begin("a")
+    other = opened(redis_url)
+    other.clock = scene.store.clock
+    elsewhere = next(
+        f"x{i}" for i in range(99) if partition_of(f"x{i}", 16) != partition_of(scene.id("t"), 16)
+    )
+    other.hint(elsewhere, [scene.id("a")])
+    want = (scene.id("a"), scene.id("k"))
+    assert other.claim(scene.id("w"), "s", [want])[0].reason == "missing"
+    assert other.claim(scene.id("w"), "s", [want])[0].result == "committed"
+
+
+def test_a_slot_gives_up_claims_in_other_partitions(redis_url: str, opened: Opener) -> None:
+    """A claim names what its slot holds: claims that an earlier process left in any partition end."""
+    scene = Scene(opened(redis_url))
+    names = [f"t{i}" for i in range(6)]
+    for name in names:
+        scene.begin(f"{name}.a", run=f"{name}.r", thread=name)
+    assert len({partition_of(scene.id(name), 16) for name in names}) > 1
+    for name in names:
+        scene.claimed(f"{name}.a", f"{name}.k", holds=[f"{other}.k" for other in names])
+    successor = opened(redis_url)
+    successor.clock = scene.store.clock
+    successor.claim(scene.id("w"), "s", [(scene.id("t0.a"), scene.id("k2"))], holds=[scene.id("t1.k")])
+    statuses = [scene.task(f"{name}.a", run=f"{name}.r").status for name in names]
+    assert statuses == ["claimed", "claimed", "ready", "ready", "ready", "ready"]
+    assert scene.task("t0.a", run="t0.r").token == scene.id("k2")
+
+
+def test_the_locator_forgets_the_oldest() -> None:
+    locator = Locator(size=2)
+    for number, id in enumerate("abc"):
+        locator.learn("task", [id], number)
+    assert locator.find("task", ["a", "b", "c"]) == ({"b": 1, "c": 2}, ["a"])
+    assert locator.find("run", ["b"]) == ({}, ["b"])
+
+
+def test_runs_are_paged_over_partitions(redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "LOOK", 3)
+    store = opened(redis_url)
+    scene = Scene(store)
+    for i in range(40):
+        scene.submit(f"r{i}", f"t{i}", tags=["odd"] if i % 2 else [])
+    found: list[str] = []
+    cursor: str | None = None
+    for _ in range(10):
+        page = store.list_runs(RunFilter(tag="odd", limit=3, cursor=cursor))
+        found += [run.run_id for run in page.runs]
+        cursor = page.next
+        if cursor is None:
+            break
+    assert found == scene.ids(*(f"r{i}" for i in range(39, 0, -2)))
+
+
+# -------------------------------------------------------------------- workers in halves
+
+
+def broken_after(store: RedisStore, monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
+    """The connection breaks after so many batches of scripts."""
+    run, left = store._connection.run, iter(range(batches))
+
+    def some(calls: Sequence[Call]) -> list[Any]:
+        if next(left, None) is None:
+            raise StoreUnavailableError("cut")
+        return run(calls)
+
+    monkeypatch.setattr(store._connection, "run", some)
+
+
+def test_half_a_beat_claims_nothing_and_the_next_heals(
+    redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(redis_url)
+    scene = Scene(store)
+    scene.submit()
+    with monkeypatch.context() as patch:
+        broken_after(store, patch, 1)
+        with pytest.raises(StoreUnavailableError):
+            store.beat(Worker(worker_id=scene.id("w"), name="w"))
+    assert [worker.status for worker in store.list_workers()] == ["alive"]
+    assert scene.claim("r.start", "k").reason == "holder unknown"
+    scene.worker()
+    assert scene.claim("r.start", "k").result == "committed"
+
+
+def test_half_a_sweep_frees_nothing_and_the_next_does(
+    redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(redis_url)
+    scene = Scene(store)
+    scene.begin("a")
+    scene.claimed("a", "k")
+    scene.tick(100)
+    with monkeypatch.context() as patch:
+        broken_after(store, patch, 1)
+        with pytest.raises(StoreUnavailableError):
+            store.sweep()
+    assert [worker.status for worker in store.list_workers()] == ["dead"]
+    assert scene.task("a").status == "claimed"
+    report = store.sweep()
+    assert report.died == [], "it was named by the sweep that was cut"
+    assert scene.task("a").status == "ready"
+
+
+def test_a_beat_after_half_a_sweep_keeps_the_claims(
+    redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(redis_url)
+    scene = Scene(store)
+    scene.begin("a")
+    scene.claimed("a", "k")
+    scene.tick(100)
+    with monkeypatch.context() as patch:
+        broken_after(store, patch, 1)
+        with pytest.raises(StoreUnavailableError):
+            store.sweep()
+    answer = store.beat(Worker(worker_id=scene.id("w"), name="w"))
+    assert (answer.revived, answer.claims) == (True, scene.ids("a"))
+    store.sweep()
+    assert scene.task("a").status == "claimed"
+
+
+def test_half_a_final_release_ends_with_the_lease(
+    redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(redis_url)
+    scene = Scene(store)
+    scene.begin("a")
+    scene.claimed("a", "k")
+    with monkeypatch.context() as patch:
+        broken_after(store, patch, 1)
+        with pytest.raises(StoreUnavailableError):
+            store.release(scene.id("w"), final=True)
+    assert scene.task("a").status == "claimed"
+    scene.tick(100)
+    store.sweep()
+    assert scene.task("a").status == "ready"
+
+
+# -------------------------------------------------------------------- expiry
+
+
+def ended(scene: Scene) -> None:
+    scene.begin("a")
+    scene.claimed("a", "k")
+    scene.finished("a", "k", settle=scene.settle("c1", "r.c0"))
+
+
+def real_time(scene: Scene) -> None:
+    """Expiry is the server's own: it needs the server's time."""
+    scene.store.clock = None
+
+
+def test_an_ended_thread_expires_with_all_its_keys(redis_url: str, opened: Opener) -> None:
+    store = opened(redis_url, prefix="ttl", ttl=1)
+    scene = Scene(store)
+    real_time(scene)
+    ended(scene)
+    client = store._connection.client
+    wait_until(lambda: store.get_run(scene.id("r")) is None)
+    assert store.list_runs().runs == []
+    assert store.list_tasks(scene.id("r")) == []
+    assert store.head(scene.id("t")) is None
+    assert store.get_checkpoint(scene.id("c1")) is None
+    assert store.list_checkpoints(scene.id("t")) == []
+    store.sweep()
+    about = [key for key in keys(client, "ttl:*") if scene.prefix.encode() in key and b"holder:" not in key]
+    assert [key for key in about if b"worker:" not in key and b":held:" not in key and b":slots:" not in key] == []
+    assert scene.submit("r2").result == "committed"
+
+
+def test_a_thread_that_goes_on_does_not_expire(redis_url: str, opened: Opener) -> None:
+    store = opened(redis_url, prefix="ttl", ttl=1000)
+    scene = Scene(store)
+    real_time(scene)
+    ended(scene)
+    client = store._connection.client
+    tag = tag_prefix("ttl", partition_of(scene.id("t"), 16))
+    mine = [key for key in keys(client, f"{tag}*") if client.pttl(key) > 0]
+    kinds = {key.decode().removeprefix(tag).partition(":")[0] for key in mine}
+    assert kinds == {"thread", "history", "runs", "run", "tasks", "task", "step", "checkpoint"}
+    scene.submit("r2", base_id=scene.id("c1"))
+    assert [key for key in keys(client, f"{tag}*") if client.pttl(key) > 0] == []
+
+
+def test_a_checkpoint_saved_on_an_ended_thread_expires_with_it(redis_url: str, opened: Opener) -> None:
+    store = opened(redis_url, prefix="ttl", ttl=1000)
+    scene = Scene(store)
+    real_time(scene)
+    ended(scene)
+    scene.save("c2", parent="c1")
+    key = f"{tag_prefix('ttl', partition_of(scene.id('t'), 16))}checkpoint:{scene.id('c2')}"
+    assert store._connection.client.pttl(key) > 0
+
+
+def test_nothing_expires_without_the_option(redis_url: str, opened: Opener) -> None:
+    store = opened(redis_url)
+    scene = Scene(store)
+    ended(scene)
+    client = store._connection.client
+    assert [key for key in keys(client, "petiole:*") if client.pttl(key) > 0] == []
+
+
+# -------------------------------------------------------------------- the server
+
+
+def test_scripts_are_sent_again_to_a_server_that_forgot_them(own_redis: OwnRedis, opened: Opener) -> None:
+    store = opened(own_redis.url)
+    scene = Scene(store)
+    scene.begin("a")
+    with own_redis.client() as client:
+        client.script_flush()
+    scene.claimed("a", "k")
+    with own_redis.client() as client:
+        client.script_flush()
+    assert store.beat(Worker(worker_id=scene.id("w"), name="w")).claims == scene.ids("a")
+
+
+def test_commits_outlive_the_server(own_redis: OwnRedis, opened: Opener) -> None:
+    store = opened(own_redis.url)
+    scene = Scene(store)
+    scene.begin("a", "b")
+    scene.claimed("a", "k")
+    scene.finished("a", "k")
+    before = scene.snapshot()
+
+    own_redis.kill()
+    with pytest.raises(StoreUnavailableError, match=str(own_redis.port)):
+        store.head(scene.id("t"))
+    own_redis.start()
+
+    assert scene.snapshot() == before
+    scene.claimed("b", "kb")
+    assert scene.finished("b", "kb").advance is not None
+
+
+def test_a_server_that_may_evict_is_refused(own_redis: OwnRedis, opened: Opener) -> None:
+    with own_redis.client() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            with pytest.raises(ConfigurationError, match="noeviction"):
+                opened(own_redis.url)
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_a_full_server_says_so_and_takes_nothing(own_redis: OwnRedis, opened: Opener) -> None:
+    store = opened(own_redis.url)
+    scene = Scene(store)
+    scene.begin("a")
+    scene.claimed("a", "k")
+    before = scene.snapshot()
+    with own_redis.client() as client:
+        client.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(StoreError, match="out of memory"):
+                scene.finish("a", "k", settle=scene.settle("c1", "r.c0"))
+            assert scene.snapshot() == before
+        finally:
+            client.config_set("maxmemory", 0)
+    scene.finished("a", "k", settle=scene.settle("c1", "r.c0"))
+
+
+def test_what_a_power_cut_may_lose_is_said(own_redis: OwnRedis, opened: Opener) -> None:
+    store = opened(own_redis.url)
+    assert store.durability() == []
+    with own_redis.client() as client:
+        try:
+            client.config_set("appendfsync", "everysec")
+            assert "2 seconds" in store.durability()[0]
+            client.config_set("appendfsync", "no")
+            assert "kernel" in store.durability()[0]
+            client.config_set("appendonly", "no")
+            assert "restart" in store.durability()[0]
+        finally:
+            client.config_set("appendonly", "yes")
+            client.config_set("appendfsync", "always")
+
+
+def test_a_server_that_hides_its_settings_is_taken_with_a_warning(own_redis: OwnRedis, opened: Opener) -> None:
+    with own_redis.client() as client:
+        client.acl_setuser("shy", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all", "-config"])
+        try:
+            url = own_redis.url.replace("redis://", "redis://shy:secret@")
+            with pytest.warns(UserWarning, match="noeviction"):
+                store = opened(url)
+            assert "does not show its settings" in store.durability()[0]
+            with pytest.raises(ConfigurationError, match="refuses the login") as refused:
+                opened(url.replace("secret", "wrong"))
+            assert "wrong" not in str(refused.value)
+        finally:
+            client.acl_deluser("shy")
+
+
+def test_nobody_there(opened: Opener) -> None:
+    with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1:1"):
+        opened("redis://127.0.0.1:1/0")
+
+
+def test_a_child_process_opens_connections_of_its_own(
+    redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = opened(redis_url)._connection
+    parents = connection.client
+    assert connection.client is parents
+    with monkeypatch.context() as patch:
+        patch.setattr("petiole_stores.redis.connection.os.getpid", lambda: -1)
+        childs = connection.client
+        assert childs is not parents
+        assert childs.ping()
+        childs.close()
+    parents.close()
+
+
+# -------------------------------------------------------------------- meta
+
+
+def test_connecting_creates_nothing_but_meta(redis_url: str, opened: Opener) -> None:
+    store = opened(redis_url, prefix="fresh", partitions=4)
+    assert keys(store._connection.client, "*") == [b"fresh:{w}:meta"]
+    assert store.partitions == 4
+
+
+def test_the_number_of_partitions_is_fixed(redis_url: str, opened: Opener) -> None:
+    opened(redis_url, partitions=4)
+    assert opened(redis_url).partitions == 4
+    with pytest.raises(ConfigurationError, match="partitions=8"):
+        opened(redis_url, partitions=8)
+
+
+def test_a_newer_schema_is_refused(redis_url: str, opened: Opener) -> None:
+    store = opened(redis_url)
+    store._connection.client.hset("petiole:{w}:meta", "schema", 99)
+    with pytest.raises(SchemaError, match="99"):
+        store.migrate_schema()
+
+
+@pytest.mark.parametrize("option", ["prefix=a{b}", "prefix=a*", "partitions=0", "partitions=x", "ttl=-1", "ttl=nan"])
+def test_options_that_cannot_be_taken(option: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(option.partition("=")[0])):
+        RedisStore(f"redis://localhost/0?{option}")
+
+
+def test_two_prefixes_do_not_meet(redis_url: str, opened: Opener) -> None:
+    one, other = opened(redis_url, prefix="one"), opened(redis_url, prefix="other")
+    scene = Scene(one)
+    scene.begin("a")
+    assert other.get_run(scene.id("r")) is None
+    assert other.list_runs().runs == []
+
+
+# -------------------------------------------------------------------- backup
+
+
+def test_a_backup_is_restored_under_another_prefix(redis_url: str, opened: Opener, tmp_path: Path) -> None:
+    store = opened(redis_url, prefix="from")
+    scene = Scene(store)
+    scene.begin("a", "b")
+    scene.claimed("a", "k")
+    scene.save("c9", thread="t9")
+    before = scene.snapshot(["t", "t9"])
+
+    count = store.backup(tmp_path / "copy")
+    copy = opened(redis_url, prefix="to")
+    assert copy.restore(tmp_path / "copy") == count > 10
+
+    copy.clock, scene.store = store.clock, copy
+    assert scene.snapshot(["t", "t9"]) == before
+    scene.finished("a", "k")
+    with pytest.raises(StoreError, match="holds data already"):
+        copy.restore(tmp_path / "copy")
+    with pytest.raises(ConfigurationError, match="16 partitions"):
+        opened(redis_url, prefix="four", partitions=4).restore(tmp_path / "copy")
+
+
+def test_a_backup_that_is_cut_short_is_refused(redis_url: str, opened: Opener, tmp_path: Path) -> None:
+    store = opened(redis_url)
+    Scene(store).begin("a")
+    path = tmp_path / "copy"
+    store.backup(path)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(StoreError, match="cut short"):
+        opened(redis_url, prefix="to").restore(path)
+    path.write_bytes(b"something else")
+    with pytest.raises(StoreError, match="no backup"):
+        opened(redis_url, prefix="to2").restore(path)
+
+
+# -------------------------------------------------------------------- cluster
+
+
+class OwnCluster(OwnRedis):
+    """A private cluster of one node that owns every slot."""
+
+    kind = "redis-cluster"
+
+    def _launch(self) -> Leashed:
+        binary = redis_binary()
+        assert binary is not None
+        settings = {"bind": HOST, "port": str(self.port), "dir": str(self.folder), "save": "", "cluster-enabled": "yes"}
+        options = [part for name, value in settings.items() for part in (f"--{name}", value)]
+        return Leashed([binary, *options], log=self.log, cwd=self.folder)
+
+    def form(self) -> None:
+        with self.client() as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            wait_until(lambda: self._takes_writes(client))
+
+    @staticmethod
+    def _takes_writes(client: redis.Redis) -> bool:
+        try:
+            return bool(client.set("ready", 1))
+        except redis.ResponseError:
+            return False
+
+
+def test_on_a_cluster(opened: Opener) -> None:
+    if reason := OwnCluster.missing():
+        pytest.skip(reason)
+    with OwnCluster() as server:
+        server.form()
+        store = opened(server.url, cluster=1)
+        for name in list(LEDGER_CHECKS)[::3]:
+            try:
+                LEDGER_CHECKS[name].run(Scene(store))
+            except NotOffered:
+                continue
+        store.clock = None
