@@ -67,7 +67,7 @@ def redis_pair(servers: Servers) -> Iterator[tuple[str, str]]:
 
 
 def stored_bytes(url: str) -> int:
-    """Bytes that a database takes up now: tables and indexes, a Redis server's memory, a SQLite file and its log."""
+    """Bytes that a database takes up now: tables and indexes, the memory of a Redis database's keys, a SQLite file and its log."""
     if url.startswith("postgresql"):
         with psycopg.connect(url, autocommit=True) as connection:
             row = connection.execute(
@@ -77,6 +77,7 @@ def stored_bytes(url: str) -> int:
             return int(row[0] or 0) if row else 0
     if url.startswith("redis"):
         with redis.Redis.from_url(url) as client:
-            return int(client.info("memory")["used_memory"])
+            # Key by key: the server's own figure is of all its users.
+            return sum(client.memory_usage(key, samples=0) or 0 for key in client.scan_iter(count=1000))
     path = Path(url.removeprefix("sqlite:///"))
     return sum(file.stat().st_size for file in (path, Path(f"{path}-wal")) if file.exists())

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from petiole import Client, Settings
+from petiole import Client, load_settings
 from petiole.defaults import ground
 from petiole_stores.opening import open_store
 from petiole_workers.settings import environment
@@ -57,7 +57,8 @@ class Petiole(Peer):
                 "store": self._store_url(stack, store),
                 "broker": None if broker == "embedded" else stack.enter_context(getattr(self._servers, broker)()),
             }
-            place = ground(Settings(data_dir=str(self.folder), graphs=REFERENCES, **urls, **self._overrides))
+            flags = {"data_dir": str(self.folder), "graphs": REFERENCES} | urls | self._overrides
+            place = ground(load_settings(flags, environ={}, folder=self.folder))
             stack.enter_context(place)
             open_store(place.store_url).close()
             self.worker = Leashed(
