@@ -122,6 +122,7 @@ def test_one_key_on_two_threads_is_one_run(redis_url: str, opened: Opener) -> No
             new = scene.new_run(
                 run, f"t{number}-{run}", idempotency_key="k", request_digest=f"d{number}"
             )
+            stores[number].hint(new.thread_id, [new.run_id])
             barrier.wait(10)
             return stores[number].submit([new])[0].result
 
@@ -206,6 +207,10 @@ def test_a_wrong_hint_is_forgotten(redis_url: str, opened: Opener) -> None:
         f"x{i}" for i in range(99) if partition_of(f"x{i}", 16) != partition_of(scene.id("t"), 16)
     )
     other.hint(elsewhere, [scene.id("a")])
+    other.hint(elsewhere, [scene.id("r")])
+    assert other.get_run(scene.id("r")) is not None
+    other.hint(elsewhere, [scene.id("r")])
+    assert len(other.list_tasks(scene.id("r"))) == 2
     want = (scene.id("a"), scene.id("k"))
     assert other.claim(scene.id("w"), "s", [want])[0].reason == "missing"
     assert other.claim(scene.id("w"), "s", [want])[0].result == "committed"

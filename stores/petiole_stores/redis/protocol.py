@@ -63,6 +63,7 @@ class Operations(RedisBase):
         reserved = [run for run in runs if run.idempotency_key is not None]
         for run in reserved:
             self._reserve(run)
+            self._locator.forget("run", run.run_id)  # a hint says where it will be, not that it is nowhere else
         where = self._locate("run", [run.run_id for run in runs])
         groups: list[tuple[int, list[NewRun]]] = []
         for run in runs:
@@ -223,7 +224,7 @@ class Operations(RedisBase):
         for indexes, found in zip(places.values(), self._run(calls, _answers), strict=True):
             answers.update(zip(indexes, found, strict=True))
         for answer in answers.values():
-            self._learn(answer.publish)
+            self._answered(answer)
         return [answers[index] for index in range(len(run_ids))]
 
     def _replay(self, run_id: str, replacements: Sequence[tuple[str, str]], now: float | None) -> Answer:
@@ -235,5 +236,10 @@ class Operations(RedisBase):
     def _one(self, name: str, run_id: str, request: dict[str, Any]) -> Answer:
         partition = self._locate("run", [run_id]).get(run_id, 0)
         answer = self._on(partition, name, {**request, "run_id": run_id}, _answer)
-        self._learn(answer.publish)
+        self._answered(answer)
         return answer
+
+    def _answered(self, answer: Answer) -> None:
+        if answer.reason == "missing":
+            self._locator.forget("run", answer.run_id)
+        self._learn(answer.publish)

@@ -8,7 +8,7 @@ that is too old frees tasks (which keep their token until they are claimed anew)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -37,9 +37,12 @@ _tasks = decoder(list[Task])
 _checkpoint: Callable[[bytes], Checkpointed | None] = decoder(Checkpointed | None)  # type: ignore[arg-type]
 _checkpoints = decoder(list[Checkpointed])
 _worker = decoder(Worker)
+_bool = decoder(bool)
 
 
 class RedisStore(Fleet):
+    """Checkpoints and ledger on plain Redis 7 or Valkey; the options of its URL are those of :class:`RedisBase`."""
+
     def __init__(
         self,
         url: StoreUrl | str = "redis://localhost:6379/0",
@@ -57,9 +60,20 @@ class RedisStore(Fleet):
         found: Run | None = self._read_one("run", run_id, _run)
         return found
 
+    def _holds(self, task_id: str, token: str) -> bool:
+        partition = self._locate("task", [task_id]).get(task_id)
+        request = {"what": "holds", "id": task_id, "token": token}
+        return partition is not None and self._on(partition, "read", request, _bool)
+
     def _list_tasks(self, run_id: str) -> list[Task]:
-        partition = self._locate("run", [run_id]).get(run_id)
-        return [] if partition is None else self._on(partition, "read", {"what": "tasks", "id": run_id}, _tasks)
+        for _ in range(2):
+            partition = self._locate("run", [run_id]).get(run_id)
+            if partition is None:
+                break
+            if found := self._on(partition, "read", {"what": "tasks", "id": run_id}, _tasks):
+                return found
+            self._locator.forget("run", run_id)
+        return []
 
     def _list_runs(self, filter: RunFilter) -> RunPage:
         """Partitions are read page by page until each has given enough for the merged one."""
@@ -91,8 +105,15 @@ class RedisStore(Fleet):
     # ---------------------------------------------------------------- checkpoints
 
     def _read_one(self, what: Any, id: str, decode: Callable[[bytes], Any]) -> Any:
-        partition = self._locate(what, [id]).get(id)
-        return None if partition is None else self._on(partition, "read", {"what": what, "id": id}, decode)
+        """One record; where a hint was wrong or the record is gone, all partitions are asked once more."""
+        for _ in range(2):
+            partition = self._locate(what, [id]).get(id)
+            if partition is None:
+                break
+            if (found := self._on(partition, "read", {"what": what, "id": id}, decode)) is not None:
+                return found
+            self._locator.forget(what, id)
+        return None
 
     def _head(self, thread_id: str, ns: str) -> Checkpointed | None:
         return self._on(self._partition(thread_id), "read", {"what": "head", "id": thread_id, "ns": ns}, _checkpoint)
@@ -130,6 +151,15 @@ class RedisStore(Fleet):
         }
         self._connection.run([self._call("save", partition, request, blob_args(blobs))])
         self._locator.learn("checkpoint", [checkpoint.checkpoint_id], partition)
+
+    def threads(self) -> Iterator[str]:
+        marker = "}:history:"
+
+        def ask(client: Any) -> set[str]:
+            found = client.scan_iter(match=f"{self.prefix}:{{p*{marker}*", count=1000)
+            return {key.decode().partition(marker)[2] for key in found}
+
+        return iter(sorted(self._connection.ask(ask)))
 
     def _delete(self, checkpoint_id: str) -> bool:
         partition = self._locate("checkpoint", [checkpoint_id]).get(checkpoint_id)

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
-from petiole_stores.errors import SchemaError
+from petiole_stores.sql.revision import HEAD as HEAD
+from petiole_stores.sql.revision import VERSION_TABLE as VERSION_TABLE
+from petiole_stores.sql.revision import fits
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-VERSION_TABLE = "petiole_alembic_version"
-#: The newest revision in ``petiole_stores.migrations``; a test keeps it true.
-HEAD = "0001"
 #: Upgrades of one Postgres database wait for each other under this advisory lock.
 UPGRADE_LOCK = 0x7065746C_75706772
 #: Files of ``petiole_stores/sql/functions`` in the order of their installation.
@@ -46,19 +45,7 @@ def head() -> str:
 
 def check(connection: Connection, where: str) -> bool:
     """Is the schema there? Raises SchemaError when it is there in another version than this one works with."""
-    found = current(connection)
-    if found is None:
-        return False
-    if found == HEAD:
-        return True
-    if found.isdigit() and int(found) > int(HEAD):
-        raise SchemaError(
-            f"the schema of {where} is at revision {found}, newer than {HEAD}, the newest that this Petiole knows: "
-            "install the version of Petiole that upgraded it, or a later one"
-        )
-    raise SchemaError(
-        f"the schema of {where} is at revision {found}, this Petiole works with {HEAD}: run `petiole db upgrade`"
-    )
+    return fits(current(connection), where)
 
 
 def upgrade(engine: Engine, *, revision: str = "head", schema: str | None = None) -> list[str]:

@@ -7,6 +7,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 from petiole_stores.sql.migrate import install_functions
+from petiole_stores.sql.sqlite.upkeep import schema_statements
 
 revision = "0001"
 down_revision: str | None = None
@@ -18,6 +19,10 @@ Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
+    if op.get_context().dialect.name == "sqlite":
+        for statement in schema_statements():
+            op.execute(sa.text(statement))
+        return
     op.create_table(
         "threads",
         sa.Column("thread_id", Id, nullable=False),

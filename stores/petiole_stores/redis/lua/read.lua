@@ -1,6 +1,7 @@
 --- include records
--- Read records of one partition. KEYS[1] prefix; ARGV[1] {what, id, ns?, before?, limit?}; what is
+-- Read records of one partition. KEYS[1] prefix; ARGV[1] {what, id, ns?, before?, limit?, token?}; what is
 --   "run"          the Run or null                "tasks"        the list of a run's Tasks, as they were made
+--   "holds"        whether a finish of the task under the token would be taken
 --   "checkpoint"   the Checkpointed or null       "head"         that of the head of a thread (id) and namespace
 --   "checkpoints"  the list of a thread's, newest first; ns nil: of every namespace; before: below this seq
 
@@ -12,6 +13,13 @@ end
 local read = {}
 
 function read.run() return one('run', request.id) end
+
+function read.holds()
+  local task = load('task', request.id)
+  if not task or task.token ~= request.token then return false end
+  if task.status ~= 'claimed' and task.status ~= 'ready' then return false end
+  return not SETTLED[load('run', task.run_id).status]
+end
 
 function read.checkpoint() return one('checkpoint', request.id) end
 

@@ -1,0 +1,106 @@
+"""What is asked without changing anything: one statement each, on an index."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from petiole_stores.records import SETTLED, Blob, Checkpointed, Run, RunFilter, RunPage, Task, Worker
+from petiole_stores.sql.sqlite.rows import (
+    CHECKPOINT_COLUMNS,
+    RUN_COLUMNS,
+    TASK_COLUMNS,
+    WORKER_COLUMNS,
+    json_text,
+    to_checkpoint,
+    to_run,
+    to_task,
+    to_worker,
+)
+
+_HOLDS = """
+SELECT t.status, r.status FROM tasks t JOIN runs r ON r.run_id = t.run_id WHERE t.task_id = ? AND t.token = ?"""
+_GET_RUN = f"SELECT {RUN_COLUMNS} FROM runs r WHERE r.run_id = ?"
+_LIST_RUNS = f"SELECT {RUN_COLUMNS} FROM runs r"
+_LIST_TASKS = f"SELECT {TASK_COLUMNS} FROM tasks t WHERE t.run_id = ? ORDER BY t.seq"
+_HEAD = f"""
+SELECT {CHECKPOINT_COLUMNS} FROM heads h JOIN checkpoints c ON c.checkpoint_id = h.checkpoint_id
+WHERE h.thread_id = ? AND h.ns = ?"""
+_GET_CHECKPOINT = f"SELECT {CHECKPOINT_COLUMNS} FROM checkpoints c WHERE c.checkpoint_id = ?"
+_LIST_CHECKPOINTS = f"SELECT {CHECKPOINT_COLUMNS} FROM checkpoints c WHERE c.thread_id = ?"
+_GET_BLOBS = """
+SELECT digest, codec, data, checksum FROM blobs
+WHERE thread_id = ? AND digest IN (SELECT value FROM json_each(?))"""
+_LIST_WORKERS = f"SELECT {WORKER_COLUMNS} FROM workers w ORDER BY w.started_at DESC, w.worker_id"
+_THREADS = "SELECT DISTINCT thread_id FROM checkpoints WHERE thread_id > ? ORDER BY thread_id LIMIT 1000"
+
+
+def holds(db: sqlite3.Connection, task_id: str, token: str) -> bool:
+    found = db.execute(_HOLDS, (task_id, token)).fetchone()
+    return found is not None and found[0] in ("claimed", "ready") and found[1] not in SETTLED
+
+
+def get_run(db: sqlite3.Connection, run_id: str) -> Run | None:
+    row = db.execute(_GET_RUN, (run_id,)).fetchone()
+    return None if row is None else to_run(row)
+
+
+def list_runs(db: sqlite3.Connection, filter: RunFilter) -> RunPage:
+    conditions: list[tuple[str, object]] = [
+        ("r.graph = ?", filter.graph),
+        (f"r.status IN ({', '.join('?' * len(filter.status))})", filter.status or None),
+        ("r.thread_id = ?", filter.thread_id),
+        ("EXISTS (SELECT 1 FROM json_each(r.tags) e WHERE e.value = ?)", filter.tag),
+        ("r.created_at >= ?", filter.since),
+        ("r.created_at < ?", filter.until),
+        ("r.seq < ?", None if filter.cursor is None else int(filter.cursor)),
+    ]
+    chosen = [(text, value) for text, value in conditions if value is not None]
+    values = [item for _, value in chosen for item in (value if isinstance(value, list) else [value])]
+    where = " WHERE " + " AND ".join(text for text, _ in chosen) if chosen else ""
+    rows = db.execute(f"{_LIST_RUNS}{where} ORDER BY r.seq DESC LIMIT ?", (*values, filter.limit + 1)).fetchall()
+    page = [to_run(row) for row in rows[: filter.limit]]
+    return RunPage(runs=page, next=str(page[-1].seq) if len(rows) > filter.limit else None)
+
+
+def list_tasks(db: sqlite3.Connection, run_id: str) -> list[Task]:
+    return [to_task(row) for row in db.execute(_LIST_TASKS, (run_id,))]
+
+
+def head(db: sqlite3.Connection, thread_id: str, ns: str) -> Checkpointed | None:
+    row = db.execute(_HEAD, (thread_id, ns)).fetchone()
+    return None if row is None else to_checkpoint(row)
+
+
+def get_checkpoint(db: sqlite3.Connection, checkpoint_id: str) -> Checkpointed | None:
+    row = db.execute(_GET_CHECKPOINT, (checkpoint_id,)).fetchone()
+    return None if row is None else to_checkpoint(row)
+
+
+def list_checkpoints(
+    db: sqlite3.Connection, thread_id: str, ns: str | None, before: int | None, limit: int | None
+) -> list[Checkpointed]:
+    statement, values = _LIST_CHECKPOINTS, [thread_id, *([] if ns is None else [ns])]
+    if ns is not None:
+        statement += " AND c.ns = ?"
+    found: list[object] = [*values]
+    if before is not None:
+        statement += " AND c.seq < ?"
+        found.append(before)
+    rows = db.execute(f"{statement} ORDER BY c.seq DESC LIMIT ?", (*found, -1 if limit is None else limit))
+    return [to_checkpoint(row) for row in rows]
+
+
+def get_blobs(db: sqlite3.Connection, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]:
+    rows = db.execute(_GET_BLOBS, (thread_id, json_text(list(digests))))
+    found = {row[0]: Blob(digest=row[0], codec=row[1], data=row[2], checksum=row[3]) for row in rows}
+    return {digest: found[digest] for digest in digests if digest in found}
+
+
+def list_workers(db: sqlite3.Connection) -> list[Worker]:
+    return [to_worker(row) for row in db.execute(_LIST_WORKERS)]
+
+
+def threads_after(db: sqlite3.Connection, last: str) -> list[str]:
+    """The next 1000 threads with checkpoints, in order."""
+    return [thread_id for (thread_id,) in db.execute(_THREADS, (last,))]

@@ -1,0 +1,150 @@
+"""The file as a whole: its schema, its soundness, its backup."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from importlib import resources
+from pathlib import Path
+
+from petiole_stores.errors import CorruptionError, SchemaError, StoreError
+from petiole_stores.sql.revision import HEAD, VERSION_TABLE, fits, is_newer
+from petiole_stores.sql.sqlite.connection import Connections
+
+_HAS_VERSION = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
+_TABLES = ("threads", "heads", "runs", "checkpoints", "tasks", "blobs")
+
+
+def schema_statements() -> list[str]:
+    """What makes the tables of revision 0001, statement by statement."""
+    text = (resources.files("petiole_stores.sql.sqlite") / "schema.sql").read_text()
+    code = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    return [part.strip() for part in code.split(";") if part.strip()]
+
+
+def current(db: sqlite3.Connection) -> str | None:
+    """The revision of the file's schema; ``None``: it holds no Petiole."""
+    if db.execute(_HAS_VERSION, (VERSION_TABLE,)).fetchone() is None:
+        return None
+    row = db.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()
+    return None if row is None else str(row[0])
+
+
+def migrate(connections: Connections) -> list[str]:
+    """Set up an empty file, or bring an older schema up to date; returns the steps taken."""
+    found = connections.read(current)
+    if found == HEAD:
+        return []
+    if found is None and HEAD == "0001":
+        # Without Alembic, whose import takes longer than all the rest of a command.
+        return connections.write(_create)
+    if found is not None and is_newer(found):
+        fits(found, connections.shown)
+    from sqlalchemy import create_engine
+
+    from petiole_stores.sql.migrate import upgrade
+
+    engine = create_engine("sqlite://", creator=connections.open)
+    try:
+        return upgrade(engine)
+    finally:
+        engine.dispose()
+
+
+def _create(db: sqlite3.Connection) -> list[str]:
+    if current(db) is not None:
+        return []  # another process was faster
+    for statement in schema_statements():
+        db.execute(statement)
+    db.execute(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    db.execute(f"INSERT INTO {VERSION_TABLE} VALUES (?)", (HEAD,))
+    return [f"{HEAD}: the tables"]
+
+
+def check(db: sqlite3.Connection, where: str) -> None:
+    """Raise CorruptionError when the file's structure is damaged, SchemaError when it lacks this version's schema."""
+    faults = [text for (text,) in db.execute("PRAGMA quick_check(5)") if text != "ok"]
+    if faults:
+        raise CorruptionError(f"{where} is damaged ({'; '.join(faults)}): restore it from a backup")
+    if not fits(current(db), where):
+        raise SchemaError(f"{where} holds no schema of Petiole: run `petiole db upgrade`")
+
+
+def backup(connections: Connections, path: str | Path) -> int:
+    """Write the file as of one moment to a new one, whole and on disk, and return how many checkpoints it has."""
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(f"{path} exists: name a new file for the backup")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        connections.read(lambda db: db.execute("VACUUM INTO ?", (str(partial),)).close())
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.link(partial, path)  # unlike a rename it never replaces a file
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    copy = sqlite3.connect(path)
+    try:
+        return int(copy.execute("SELECT count(*) FROM checkpoints").fetchone()[0])
+    finally:
+        copy.close()
+
+
+def restore(connections: Connections, path: str | Path) -> int:
+    """Take in what a backup has and the store lacks; returns how many checkpoints the backup has.
+
+    Threads that the store does not know come back whole, runs and tasks with them. Of a thread that it knows, only
+    checkpoints, their blobs and a missing head do: what has happened since the backup stands. Workers stay behind.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise StoreError(f"{source} does not exist: name a file that backup() wrote")
+    db = connections.open()
+    try:
+        # ATTACH is refused within a transaction, so this connection is not one of the pool's.
+        db.execute("PRAGMA busy_timeout = 30000")
+        db.execute("ATTACH DATABASE ? AS copy", (f"{source}",))
+        _fitting(db, source)
+        db.execute("BEGIN IMMEDIATE")
+        _merge(db)
+        db.execute("COMMIT")
+        return int(db.execute("SELECT count(*) FROM copy.checkpoints").fetchone()[0])
+    except sqlite3.Error as error:
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            raise StoreError(f"{source} is no backup of a SQLite store, or is damaged: {error}") from error
+        raise connections.translate(error) from error
+    finally:
+        db.close()
+
+
+def _fitting(db: sqlite3.Connection, source: Path) -> None:
+    has = db.execute(_HAS_VERSION.replace("sqlite_schema", "copy.sqlite_schema"), (VERSION_TABLE,)).fetchone()
+    found = db.execute(f"SELECT version_num FROM copy.{VERSION_TABLE}").fetchone()[0] if has else None
+    if not fits(found, str(source)):
+        raise StoreError(f"{source} is no backup of a SQLite store: it holds no schema of Petiole")
+
+
+def _merge(db: sqlite3.Connection) -> None:
+    names = {
+        table: [row[1] for row in db.execute(f"PRAGMA main.table_info({table})") if row[1] != "seq"] for table in _TABLES
+    }
+    db.execute("CREATE TEMP TABLE known AS SELECT thread_id FROM main.threads")
+    for table in _TABLES:
+        listed = ", ".join(names[table])
+        numbered = table in ("runs", "checkpoints", "tasks")
+        unknown = "" if table in ("heads", "checkpoints", "blobs") else "WHERE thread_id NOT IN (SELECT thread_id FROM known)"
+        # A new seq for each row, in the order of the old ones.
+        db.execute(
+            f"INSERT OR IGNORE INTO main.{table} ({listed}) SELECT {listed} FROM copy.{table} {unknown}"
+            + (" ORDER BY seq" if numbered else "")
+        )
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
