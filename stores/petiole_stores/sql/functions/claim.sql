@@ -30,11 +30,14 @@ END $$;
 -- Locks: tasks in order of task_id, then runs. A row that is locked is waited for, not skipped: the answer must say
 -- what became of it. The holder's row is read without a lock: should a sweep declare it dead meanwhile, the next sweep
 -- frees what was claimed in between.
+-- Rows are found by their ids alone. Plans are made when the tables are small and kept when they are large, so no other way
+-- may look cheap: no hash or merge join, and IS NOT DISTINCT FROM, which no partial index on a status can serve.
 CREATE OR REPLACE FUNCTION petiole_claim(
     p_holder text, p_slot text, p_ids text[], p_tokens text[], p_holds text[], p_published text[],
     p_now double precision, p_grace double precision, p_max_backoff double precision
 ) RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_status text;
@@ -73,17 +76,18 @@ BEGIN
             status = 'claimed', token = w.token, holder = p_holder, slot = p_slot, attempt = t.attempt + 1,
             started = w.ord = 1, claimed_at = v_now, next_publish = NULL
         FROM unnest(p_ids, p_tokens) WITH ORDINALITY AS w(id, token, ord), runs r
-        WHERE t.task_id = w.id AND t.status = 'ready' AND r.run_id = t.run_id AND r.status IN ('queued', 'running')
+        WHERE t.task_id = w.id AND t.status IS NOT DISTINCT FROM 'ready' AND r.run_id = t.run_id
+            AND (r.status IS NOT DISTINCT FROM 'queued' OR r.status IS NOT DISTINCT FROM 'running')
             AND array_position(p_ids, w.id) = w.ord
         RETURNING t.task_id, r.run_id, r.status
     )
     SELECT array_agg(c.task_id), array_agg(c.run_id) FILTER (WHERE c.status = 'queued')
     INTO v_claimed, v_queued FROM claimed c;
     IF v_queued IS NOT NULL THEN
-        PERFORM FROM runs r WHERE r.run_id = ANY (v_queued) AND r.status = 'queued'
+        PERFORM FROM runs r WHERE r.run_id = ANY (v_queued) AND r.status IS NOT DISTINCT FROM 'queued'
         ORDER BY r.thread_id, r.run_id FOR NO KEY UPDATE;
         UPDATE runs r SET status = 'running', started_at = coalesce(r.started_at, v_now)
-        WHERE r.run_id = ANY (v_queued) AND r.status = 'queued';
+        WHERE r.run_id = ANY (v_queued) AND r.status IS NOT DISTINCT FROM 'queued';
     END IF;
 
     FOR v IN
@@ -124,7 +128,7 @@ BEGIN
     SET publishes = t.publishes + 1, published_at = p_now,
         next_publish = p_now + least(p_grace * 2 ^ least(t.publishes + 1, 30), p_max_backoff)
     FROM (
-        SELECT s.task_id FROM tasks s WHERE s.task_id = ANY (p_ids) AND s.status = 'ready' AND s.publishes = 0
+        SELECT s.task_id FROM tasks s WHERE s.task_id = ANY (p_ids) AND s.status IS NOT DISTINCT FROM 'ready' AND s.publishes = 0
         FOR NO KEY UPDATE SKIP LOCKED
     ) s
     WHERE t.task_id = s.task_id;

@@ -5,7 +5,8 @@ CREATE OR REPLACE FUNCTION petiole_submit(
     p_runs jsonb, p_blob_owner integer[], p_blob_digest text[], p_blob_codec text[], p_blob_data bytea[],
     p_blob_checksum text[], p_now double precision, p_grace double precision
 ) RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_answers text[] := '{}';
