@@ -31,7 +31,8 @@ END $$;
 -- what became of it. The holder's row is read without a lock: should a sweep declare it dead meanwhile, the next sweep
 -- frees what was claimed in between.
 -- Rows are found by their ids alone. Plans are made when the tables are small and kept when they are large, so no other way
--- may look cheap: no hash or merge join, and IS NOT DISTINCT FROM, which no partial index on a status can serve.
+-- may look cheap: no hash or merge join, the run by a subquery of its own, and IS NOT DISTINCT FROM, which no partial
+-- index on a status can serve.
 CREATE OR REPLACE FUNCTION petiole_claim(
     p_holder text, p_slot text, p_ids text[], p_tokens text[], p_holds text[], p_published text[],
     p_now double precision, p_grace double precision, p_max_backoff double precision
@@ -75,11 +76,10 @@ BEGIN
         SET attempts = CASE WHEN t.token IS NULL THEN t.attempts ELSE petiole_attempts(t, v_now, 'lost', NULL) END,
             status = 'claimed', token = w.token, holder = p_holder, slot = p_slot, attempt = t.attempt + 1,
             started = w.ord = 1, claimed_at = v_now, next_publish = NULL
-        FROM unnest(p_ids, p_tokens) WITH ORDINALITY AS w(id, token, ord), runs r
-        WHERE t.task_id = w.id AND t.status IS NOT DISTINCT FROM 'ready' AND r.run_id = t.run_id
-            AND (r.status IS NOT DISTINCT FROM 'queued' OR r.status IS NOT DISTINCT FROM 'running')
-            AND array_position(p_ids, w.id) = w.ord
-        RETURNING t.task_id, r.run_id, r.status
+        FROM unnest(p_ids, p_tokens) WITH ORDINALITY AS w(id, token, ord)
+        WHERE t.task_id = w.id AND t.status IS NOT DISTINCT FROM 'ready' AND array_position(p_ids, w.id) = w.ord
+            AND (SELECT r.status FROM runs r WHERE r.run_id = t.run_id) IN ('queued', 'running')
+        RETURNING t.task_id, t.run_id, (SELECT r.status FROM runs r WHERE r.run_id = t.run_id) AS status
     )
     SELECT array_agg(c.task_id), array_agg(c.run_id) FILTER (WHERE c.status = 'queued')
     INTO v_claimed, v_queued FROM claimed c;

@@ -10,6 +10,7 @@ SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_answers text[] := '{}';
+    v_threads text[];
     v_new jsonb;
     v_task jsonb;
     v_run_id text;
@@ -21,6 +22,8 @@ DECLARE
     v_later boolean;
     v_ready boolean;
 BEGIN
+    SELECT coalesce(array_agg(DISTINCT n.thread_id ORDER BY n.thread_id), '{}')
+    INTO v_threads FROM jsonb_to_recordset(p_runs) AS n(thread_id text);
     INSERT INTO threads (thread_id, created_at)
     SELECT DISTINCT n.thread_id, v_now
     FROM jsonb_to_recordset(p_runs) AS n(run_id text, thread_id text, base_id text)
@@ -29,13 +32,12 @@ BEGIN
     ON CONFLICT DO NOTHING;
     INSERT INTO heads (thread_id, ns)
     SELECT th.thread_id, '' FROM threads th
-    WHERE th.thread_id IN (SELECT n.thread_id FROM jsonb_to_recordset(p_runs) AS n(thread_id text))
-        AND NOT EXISTS (SELECT FROM heads h WHERE h.thread_id = th.thread_id AND h.ns = '')
+    WHERE th.thread_id = ANY (v_threads)
     ORDER BY th.thread_id
     ON CONFLICT DO NOTHING;
-    PERFORM FROM heads h
-    WHERE h.thread_id IN (SELECT n.thread_id FROM jsonb_to_recordset(p_runs) AS n(thread_id text)) AND h.ns = ''
-    ORDER BY h.thread_id FOR NO KEY UPDATE;
+    FOREACH v_thread_id IN ARRAY v_threads LOOP  -- one by one: in one statement a full scan could look cheap
+        PERFORM FROM heads h WHERE h.thread_id = v_thread_id AND h.ns = '' FOR NO KEY UPDATE;
+    END LOOP;
     FOR i IN 1 .. jsonb_array_length(p_runs) LOOP
         v_new := p_runs -> (i - 1);
         v_run_id := v_new ->> 'run_id';
