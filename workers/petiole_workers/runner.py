@@ -33,11 +33,13 @@ from petiole_stores.records import (
 from petiole_stores.store import Store
 from petiole_workers.caller import NodeCaller, RetryLaterError
 from petiole_workers.compiled import CompiledGraph
+from petiole_workers.crashpoints import reach
 from petiole_workers.documents import Documents, Loaded, Rows
 from petiole_workers.failure import describe
 from petiole_workers.graph import (
     DEFAULT_RECURSION_LIMIT,
     MISSING,
+    START,
     Runtime,
     Snapshot,
     TaskOutput,
@@ -174,7 +176,9 @@ class Runner:
         wants = [(hint.task_id, new_id()) for hint in hints]
         until = time.monotonic() + self.settings.lease
         while True:
+            reach("claim.before")
             answers = patiently(lambda: self.store.claim(self.holder, self.slot, wants, published=published))
+            reach("claim.after")
             fenced = answers[0].reason.startswith("holder ")
             if not fenced or time.monotonic() > until:
                 return answers
@@ -218,6 +222,7 @@ class Runner:
             attempt.settle_only(work)
         else:
             attempt.run_node(work)
+        reach("node.after")
         work.took = time.monotonic() - began
         key = (claim.run.graph, claim.task.node)
         self._seconds[key] = 0.8 * self._seconds.get(key, work.took) + 0.2 * work.took
@@ -229,7 +234,10 @@ class Runner:
         """Finish, publish what comes next, and return the claims that this slot now holds."""
         follow: list[Claim] = []
         publish: list[TaskRef] = []
-        for work, answer in zip(made, self._finish(made), strict=True):
+        reach("finish.before")
+        answers = self._finish(made)
+        reach("finish.after")
+        for work, answer in zip(made, answers, strict=True):
             self._count(work, answer)
             if answer.result == "refused":
                 logger.warning(
@@ -253,6 +261,7 @@ class Runner:
                 publish.append(_ref(work.claim.task, work.claim))
         if publish:
             self._published.extend(self._publish(publish))
+            reach("publish.after")
         return follow
 
     def _finish(self, made: Sequence[Work]) -> list[FinishAnswer]:
@@ -399,15 +408,23 @@ class _Attempt:
         if self.run.input is None:
             if loaded is None or base is None:
                 raise PetioleError(f"run {self.run.run_id} has neither an input nor a checkpoint to go on from")
-            control = {**base.control, FIRST_STEP: base.step}
-            fork = dataclasses.replace(base, step=base.step + 1, source="fork", control=control, writers=())
-            self._rows(work, [(fork, loaded.parts)], loaded.record)
+            self._rows(work, [self._forked(base, loaded.parts)], loaded.record)
             return
         given = self.documents.value(self.task.thread_id, self.run.input)
         taken, first = begin(self.definition, base, given, runtime=self._runtime())
         first = dataclasses.replace(first, control={**first.control, FIRST_STEP: taken.step})
         kept = loaded.parts if loaded else {}
         self._rows(work, [(taken, kept), (first, {})], loaded.record if loaded else None)
+
+    def _forked(self, base: Snapshot, parts: dict[str, bytes]) -> tuple[Snapshot, dict[str, bytes]]:
+        """The snapshot that a run begins with which goes on from a checkpoint: the same state, the same tasks to come."""
+        control: dict[str, object] = {**base.control, FIRST_STEP: base.step}
+        starts = [task for task in base.next if task.node == START]
+        if starts:  # the checkpoint is an input's: what comes next is to apply it
+            outputs = [task_output(self.definition, task, task.arg) for task in starts]
+            first = advance(self.definition, base, outputs, stop=None, runtime=self._runtime())
+            return dataclasses.replace(first, control={**first.control, FIRST_STEP: base.step}), {}
+        return dataclasses.replace(base, step=base.step + 1, source="fork", control=control, writers=()), parts
 
     def _settle(self, work: Work, loaded: Loaded, base: Snapshot, outputs: Sequence[TaskOutput]) -> None:
         snapshot = advance(self.definition, base, outputs, stop=self._stop(base), runtime=self._runtime())
@@ -500,9 +517,12 @@ class _Attempt:
         return self.graph.queue or self.runner.settings.queue
 
     def _interrupts(self, snapshot: Snapshot) -> bool:
-        """Whether the run stops here: after a node in ``interrupt_after``, or before one in ``interrupt_before``."""
+        """Whether the run stops here: after a node in ``interrupt_after``, or before one in ``interrupt_before``.
+
+        Not at a fork: whoever goes on from an interrupted checkpoint means to pass it.
+        """
         graph = self.definition
-        return bool(snapshot.next) and (
+        return bool(snapshot.next) and snapshot.source != "fork" and (
             any(name in graph.interrupt_after for name in snapshot.writers)
             or any(task.node in graph.interrupt_before for task in snapshot.next)
         )

@@ -11,6 +11,7 @@ from petiole_stores.errors import StoreError
 from petiole_workers.celery.parent import die_with
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
+from petiole_workers.crashpoints import reach
 
 logger = logging.getLogger("petiole.worker")
 
@@ -43,12 +44,14 @@ class ChildWatch(Periodic):
             self._lost |= {alive.pop(sentinel) for sentinel in fired}
         self._known = alive
         for pid in sorted(self._lost):
+            reach("release.before")
             try:
                 refs = self._context.store.release(self._context.holder, slots=[str(pid)], crashed=True)
             except StoreError as error:
                 logger.warning("pool process %d died, the store cannot be told yet: %s", pid, error)
                 self._stopping.wait(1.0)
                 return
+            reach("release.after")
             self._lost.discard(pid)
             self._told.add(pid)
             if refs:

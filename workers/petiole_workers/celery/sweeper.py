@@ -10,6 +10,7 @@ from petiole_stores.errors import StoreError
 from petiole_stores.records import QueueBacklog
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
+from petiole_workers.crashpoints import reach
 from petiole_workers.queues import INLINE_PREFIX, lane
 
 logger = logging.getLogger("petiole.sweep")
@@ -33,6 +34,7 @@ class Sweeper(Periodic):
     def tick(self) -> None:
         began = time.monotonic()
         observed = 0.0 if self._answering_since is None else began - self._answering_since
+        reach("sweep.before")
         try:
             report = self._context.store.sweep(observed=observed)
         except StoreError as error:
@@ -40,6 +42,7 @@ class Sweeper(Periodic):
                 logger.warning("the sweep is suspended: %s", error)
             self._answering_since = None
             return
+        reach("sweep.after")
         self._answering_since = began if self._answering_since is None else self._answering_since
         for worker_id in report.died:
             logger.warning("worker %s has not been heard of for its whole lease: its tasks go to others", worker_id)
@@ -70,7 +73,9 @@ class Sweeper(Periodic):
             )
             if not refs:
                 return
+            reach("due.after")
             sent = publisher.publish(refs)
+            reach("refill.after")
             logger.info("published %d tasks of queue %s again", len(sent), lane(backlog.queue, backlog.priority))
             if len(sent) < len(refs):
                 return

@@ -1,0 +1,128 @@
+"""Workers on one backend, and runs on them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from petiole.client import Client
+from petiole_stores.opening import open_store
+from petiole_workers.crashpoints import VARIABLE
+from petiole_workers.settings import Settings, load_settings
+from tests.cluster.backends import Backend
+from tests.cluster.doubled import SWITCH
+from tests.cluster.trip import Trip
+from tests.cluster.worker import WorkerProcess
+
+#: Short enough for tests; everything that is derived from them shrinks along.
+LEASE, SWEEP, GRACE = 3.0, 0.5, 2.0
+GRAPHS = ("tests.cluster.doubled:tour", "tests.graphs:other")
+
+
+class Cluster:
+    """Starts workers, submits runs, and ends every process that it started.
+
+    Parameters
+        backend  store and broker
+        folder   for logs and for the runs' desks
+        graphs   what each worker serves unless told otherwise
+        options  settings that differ from the tests' usual ones
+    """
+
+    def __init__(
+        self, backend: Backend, folder: Path, *, graphs: tuple[str, ...] = GRAPHS, options: Mapping[str, object] | None = None
+    ) -> None:
+        self.backend, self.folder = backend, folder
+        given: dict[str, object] = {
+            "store": backend.store, "broker": backend.broker, "graphs": list(graphs), "data_dir": str(folder),
+            "lease": LEASE, "sweep": SWEEP, "grace": GRACE, "concurrency": 2, **backend.settings, **(options or {}),
+        }  # fmt: skip
+        self.settings: Settings = load_settings(given, environ={}, folder=folder)
+        self._doubling = folder / "doubling"
+        self._numbers = itertools.count(1)
+        self.workers: list[WorkerProcess] = []
+        open_store(backend.store).close()  # sets up its schema
+        self.client = Client(settings=self.settings)
+
+    @property
+    def store(self) -> Any:
+        return self.client.store
+
+    # ---------------------------------------------------------------- workers
+
+    def start(
+        self, *, crashpoint: str = "", name: str = "w", wait: bool = True, count: int = 1, **options: object
+    ) -> list[WorkerProcess]:
+        """Start workers (side by side); ``options`` are settings of theirs."""
+        given = {field: getattr(self.settings, field) for field in Settings.__struct_fields__} | options
+        settings = load_settings(given, environ={}, folder=self.folder)
+        more = {SWITCH: str(self._doubling), **self.backend.environment}
+        if crashpoint:
+            more[VARIABLE] = crashpoint
+        made = [WorkerProcess(f"{name}{next(self._numbers)}", settings, self.folder, more) for _ in range(count)]
+        self.workers += made
+        if wait:
+            for worker in made:
+                worker.await_registered(self.store)
+        return made
+
+    def ensure(self, count: int = 2) -> list[WorkerProcess]:
+        """Exactly ``count`` running workers of the usual kind."""
+        self.bury()
+        for worker in self.workers[count:]:
+            worker.stop()
+        self.bury()
+        if len(self.workers) < count:
+            self.start(count=count - len(self.workers))
+        return list(self.workers)
+
+    def bury(self) -> None:
+        """Forget workers that have ended."""
+        self.workers = [worker for worker in self.workers if worker.running()]
+
+    def kill_all(self) -> None:
+        """SIGKILL to every worker."""
+        for worker in self.workers:
+            worker.kill()
+        self.workers = []
+
+    def owner(self, pid: int) -> WorkerProcess:
+        """The worker that this process belongs to."""
+        return next(worker for worker in self.workers if worker.owns(pid))
+
+    def double_messages(self, on: bool) -> None:
+        """From now on workers publish every message twice, or once again."""
+        if on:
+            self._doubling.touch()
+        else:
+            self._doubling.unlink(missing_ok=True)
+
+    # ---------------------------------------------------------------- runs
+
+    def submit(self, *, graph: str = "tour", hold: str = "", parts: int = 4) -> Trip:
+        """Submit a run on a desk of its own. ``hold`` names a node that waits for the desk's gate."""
+        desk = self.folder / f"desk{next(self._numbers)}"
+        desk.mkdir()
+        return Trip.submit(self.client, graph, desk, hold=hold, parts=parts)
+
+    # ---------------------------------------------------------------- end
+
+    def logs(self, size: int = 6000) -> list[tuple[str, str]]:
+        """The ends of all workers' logs, those of dead ones too, for a failed test's report."""
+        files = sorted(self.folder.glob("*.log"), key=lambda file: file.stat().st_mtime)
+        return [(file.name, file.read_bytes()[-size:].decode(errors="replace")) for file in files[-4:]]
+
+    def close(self) -> None:
+        self.kill_all()
+        self.client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,93 @@
+"""Named points at which a test can kill a process with SIGKILL, to see that nothing is lost just there.
+
+Off unless ``PETIOLE_TEST_CRASHPOINT`` is set when the process starts; reaching a point then costs one comparison with
+``None``. Its form is ``name[:nth[:once-file[:group]]]``: die at the ``nth`` time (from 1) that this process gets there; with a
+``once-file`` only the process that creates that file dies, so that of a whole cluster one does; with ``group`` its whole
+process group goes with it (a pool process takes its worker along).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from petiole_stores.errors import ConfigurationError
+
+VARIABLE = "PETIOLE_TEST_CRASHPOINT"
+
+#: Every point, and what is true when it is reached.
+POINTS = {
+    "claim.before": "messages are taken, nothing is claimed",
+    "claim.after": "tasks are claimed, no node has started",
+    "node.after": "a node has returned, its output is in memory alone",
+    "finish.before": "outcomes are complete, nothing is committed",
+    "finish.after": "outcomes are committed, what comes next is not published",
+    "publish.after": "what comes next is published, the next claim has not told the ledger",
+    "beat.before": "the lease is about to be renewed",
+    "beat.after": "the lease is renewed",
+    "sweep.before": "a sweep is about to begin",
+    "sweep.after": "dead holders' tasks are ready, nothing is published",
+    "due.after": "tasks are picked for publishing and their next_publish is pushed on, no message is out",
+    "refill.after": "the picked tasks are published",
+    "release.before": "a stop or a dead child is about to be told to the ledger",
+    "release.after": "claims are given back, their tasks are not published",
+}
+
+
+@dataclass
+class Armed:
+    """One point at which this process is to die."""
+
+    point: str
+    nth: int = 1
+    once_file: str = ""
+    group: bool = False
+    _reached: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def parse(cls, text: str) -> Armed:
+        """Raises ConfigurationError for an unknown point, or a form that is none."""
+        point, _, rest = text.partition(":")
+        nth, _, rest = rest.partition(":")
+        once_file, _, group = rest.partition(":")
+        if point not in POINTS:
+            raise ConfigurationError(f"{VARIABLE} names {point!r}, which is no crash point; there are {', '.join(POINTS)}")
+        if (nth and not (nth.isdecimal() and int(nth))) or group not in ("", "group"):
+            raise ConfigurationError(f"{VARIABLE} is {text!r}: write name[:nth[:once-file[:group]]], nth from 1")
+        return cls(point, int(nth or 1), once_file, group == "group")
+
+    def reach(self, point: str) -> None:
+        if point != self.point:
+            return
+        with self._lock:
+            self._reached += 1
+            if self._reached == self.nth and self._is_first():
+                self._die()
+
+    def _is_first(self) -> bool:
+        if not self.once_file:
+            return True
+        try:
+            os.close(os.open(self.once_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            return False
+        return True
+
+    def _die(self) -> NoReturn:
+        if self.group:
+            os.killpg(0, signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("SIGKILL cannot be outlived")
+
+
+_armed: Armed | None = Armed.parse(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
+
+
+def reach(point: str) -> None:
+    """Say that this point is reached: the process ends here when it is armed for it."""
+    if _armed is not None:
+        _armed.reach(point)
