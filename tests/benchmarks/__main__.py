@@ -58,14 +58,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--only", default=",".join(WORKLOADS), metavar="W1,W2", help="workloads (default: all)")
+    parser.add_argument(
+        "--only", default=",".join(WORKLOADS), metavar="W1,W2", help="workloads (default: all)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="how often each peer is measured (default: 3)")
     parser.add_argument(
         "--stores", default="postgres+redis,postgres+rabbitmq,redis+redis,sqlite+embedded", metavar="STORE+BROKER,…",
         help="Petiole's set-ups (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--rivals", default=",".join(RIVALS), help="other peers (default: %(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of Petiole")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of Petiole"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     options = parser.parse_args(arguments)
     options.stores = [setup for setup in options.stores.split(",") if setup]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import petiole
 from tests.benchmarks.graphs import CHAINS, build
+
+import petiole
 
 GRAPHS = {kind: build(petiole, kind).compile(name=f"bench_{kind}") for kind in (*CHAINS, "fan")}
 long, short, fan = GRAPHS["long"], GRAPHS["short"], GRAPHS["fan"]

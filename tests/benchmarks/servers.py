@@ -45,7 +45,9 @@ class Servers:
 
     def rabbitmq(self) -> contextlib.AbstractContextManager[str]:
         """A new virtual host's URL."""
-        return self._databases(RABBITMQ, lambda url, found: VirtualHosts(url, control_of(found, os.environ))).fresh()
+        return self._databases(
+            RABBITMQ, lambda url, found: VirtualHosts(url, control_of(found, os.environ))
+        ).fresh()
 
     def _databases(self, kind: Kind, make):  # type: ignore[no-untyped-def]
         if kind.name not in self._found:

@@ -36,14 +36,19 @@ MEASURES = {
     for measure in (
         Measure("W1", "ms/node", f"one run of {LONG_CHAIN} no-op nodes"),
         Measure(
-            "W2", "nodes/s", f"{RUNS} runs of {SHORT_CHAIN} nodes on {PROCESSES} processes", more_is_better=True
+            "W2",
+            "nodes/s",
+            f"{RUNS} runs of {SHORT_CHAIN} nodes on {PROCESSES} processes",
+            more_is_better=True,
         ),
         Measure("W3", "s", f"1 node, {FAN} in parallel, their join"),
         Measure("W4", "ms/node", f"{BIG_CHAIN} nodes, each changes a value of 1 MB"),
         Measure("W4 stored", "KB/run", "bytes stored by such a run"),
         Measure("W5", "ms/node", f"{BIG_CHAIN} nodes beside a value of 1 MB that none changes"),
         Measure("W5 stored", "KB/run", "bytes stored by such a run"),
-        Measure("W6 stored", "KB/step", f"bytes stored by a node that changes 1 of {WIDE_KEYS} values of 1 KB"),
+        Measure(
+            "W6 stored", "KB/step", f"bytes stored by a node that changes 1 of {WIDE_KEYS} values of 1 KB"
+        ),
     )
 }
 #: Workloads that can be chosen with ``--only``.
@@ -52,7 +57,14 @@ WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6")
 
 def small() -> dict[str, Any]:
     """A state of about 200 bytes."""
-    return {"n": 0, "user": "u-123456", "note": "x" * 90, "tags": ["alpha", "beta", "gamma"], "score": 0.5, "ok": True}
+    return {
+        "n": 0,
+        "user": "u-123456",
+        "note": "x" * 90,
+        "tags": ["alpha", "beta", "gamma"],
+        "score": 0.5,
+        "ok": True,
+    }
 
 
 def big() -> dict[str, Any]:
@@ -61,7 +73,9 @@ def big() -> dict[str, Any]:
     size = 0
     while size < BIG_BYTES:
         number = len(documents)
-        documents.append({"id": number, "title": f"document {number}", "text": f"{_SENTENCE * 10}{number * 7919}"})
+        documents.append(
+            {"id": number, "title": f"document {number}", "text": f"{_SENTENCE * 10}{number * 7919}"}
+        )
         size += len(json.dumps(documents[-1])) + 2
     return {"n": 0, "docs": documents}
 
@@ -73,7 +87,9 @@ def wide() -> dict[str, Any]:
 
 def _text(seed: str) -> str:
     """1 KB that compresses about as well as base64 does."""
-    return base64.b64encode(b"".join(hashlib.sha256(f"{seed} {i}".encode()).digest() for i in range(24))).decode()[:WIDE_BYTES]
+    return base64.b64encode(
+        b"".join(hashlib.sha256(f"{seed} {i}".encode()).digest() for i in range(24))
+    ).decode()[:WIDE_BYTES]
 
 
 def step(state: dict[str, Any]) -> dict[str, Any]:

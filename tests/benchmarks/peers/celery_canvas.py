@@ -95,4 +95,6 @@ class CeleryCanvas(Peer):
 
     def _fan(self) -> Any:
         step, join = self.app.tasks["step"], self.app.tasks["join"]
-        return chain(step.s(small()), group((step.s() for _ in range(FAN)), app=self.app), join.s(), app=self.app)
+        return chain(
+            step.s(small()), group((step.s() for _ in range(FAN)), app=self.app), join.s(), app=self.app
+        )

@@ -52,14 +52,15 @@ class LangGraphPostgres(Peer):
         began = time.perf_counter()
         result = _invoke(self._graphs[kind], state)
         took = time.perf_counter() - began
-        assert (result["st"] if "st" in result else result)["n"] == (2 * FAN if kind == "fan" else CHAINS[kind][2])
+        assert (result.get("st", result))["n"] == (2 * FAN if kind == "fan" else CHAINS[kind][2])
         return took
 
     def many(self) -> float:
         context = multiprocessing.get_context("spawn")
         barrier = context.Barrier(PROCESSES + 1)
         children = [
-            context.Process(target=_many, args=(self._url, barrier, RUNS // PROCESSES)) for _ in range(PROCESSES)
+            context.Process(target=_many, args=(self._url, barrier, RUNS // PROCESSES))
+            for _ in range(PROCESSES)
         ]
         for child in children:
             child.start()

@@ -11,16 +11,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from petiole import Client, load_settings
-from petiole.defaults import ground
-from petiole_stores.opening import open_store
-from petiole_workers.settings import environment
 from tests.benchmarks.peers.peer import Peer
 from tests.benchmarks.served import GRAPHS, REFERENCES
 from tests.benchmarks.servers import Servers, stored_bytes
 from tests.benchmarks.workloads import FAN, LONG_CHAIN, PROCESSES, RUNS, SHORT_CHAIN, big, small, wide
 from tests.processes import Leashed
 from tests.waiting import wait_until
+
+from petiole import Client, load_settings
+from petiole.defaults import ground
+from petiole_stores.opening import open_store
+from petiole_workers.settings import environment
 
 ROOT = Path(__file__).parents[3]
 #: What each workload starts with, and the ``n`` it must end with.
@@ -55,7 +56,9 @@ class Petiole(Peer):
             store, broker = SETUPS[self._setup]
             urls = {
                 "store": self._store_url(stack, store),
-                "broker": None if broker == "embedded" else stack.enter_context(getattr(self._servers, broker)()),
+                "broker": None
+                if broker == "embedded"
+                else stack.enter_context(getattr(self._servers, broker)()),
             }
             flags = {"data_dir": str(self.folder), "graphs": REFERENCES} | urls | self._overrides
             place = ground(load_settings(flags, environ={}, folder=self.folder))
