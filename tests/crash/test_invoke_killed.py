@@ -70,7 +70,7 @@ def test_killed_in_mid_node(kind: str, tmp_path: Path, request: pytest.FixtureRe
     (tmp_path / "go").touch()
     began = time.monotonic()
     heir = start("again")
-    wait_until((tmp_path / "done-again").exists, 20, f"the second process's end\n{heir.tail()}")
+    wait_until((tmp_path / "done-again").exists, 20, lambda: f"the second process's end\n{heir.tail()}")
 
     heir.wait(20)
     assert executions() == ["first", "second", "second"], "the checkpointed node is not run again"
