@@ -68,6 +68,7 @@ CHAINS: dict[str, tuple[Any, Callable[[dict[str, Any]], dict[str, Any]], int]] =
     "changed": (Big, edit, BIG_CHAIN),
     "unchanged": (Big, count, BIG_CHAIN),
     "wide": (Wide, touch, BIG_CHAIN),
+    "wide_once": (Wide, touch, 1),
 }
 
 

@@ -15,8 +15,8 @@ def make_canvas_app(broker: str, backend: str) -> Celery:
     app.conf.broker_connection_retry_on_startup = True  # its default, said aloud: else each start warns
 
     for node in (workloads.step, workloads.edit, workloads.count, workloads.touch):
-        app.task(_whole(node), name=node.__name__)
-    app.task(join, name="join")
+        app.task(_whole(node), name=node.__name__, shared=False)
+    app.task(join, name="join", shared=False)
     return app
 
 

@@ -36,6 +36,7 @@ CHAINS: dict[str, tuple[str, int, Any]] = {
     "changed": ("edit", BIG_CHAIN, big),
     "unchanged": ("count", BIG_CHAIN, big),
     "wide": ("touch", BIG_CHAIN, wide),
+    "wide_once": ("touch", 1, wide),
 }
 
 

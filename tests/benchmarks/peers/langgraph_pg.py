@@ -23,6 +23,7 @@ INPUTS: dict[str, Any] = {
     "changed": big,
     "unchanged": big,
     "wide": wide,
+    "wide_once": wide,
 }
 
 

@@ -32,6 +32,7 @@ INPUTS: dict[str, Any] = {
     "changed": big,
     "unchanged": big,
     "wide": wide,
+    "wide_once": wide,
 }
 #: Store and broker of each set-up.
 SETUPS = {
