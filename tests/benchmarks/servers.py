@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import redis
@@ -69,7 +69,7 @@ def redis_pair(servers: Servers) -> Iterator[tuple[str, str]]:
 
 
 def stored_bytes(url: str) -> int:
-    """Bytes that a database takes up now: tables and indexes, the memory of a Redis database's keys, a SQLite file and its log."""
+    """Bytes that a database takes up now: tables and indexes, the memory of a Redis database's keys, the used pages of a SQLite file."""
     if url.startswith("postgresql"):
         with psycopg.connect(url, autocommit=True) as connection:
             row = connection.execute(
@@ -81,5 +81,9 @@ def stored_bytes(url: str) -> int:
         with redis.Redis.from_url(url) as client:
             # Key by key: the server's own figure is of all its users.
             return sum(client.memory_usage(key, samples=0) or 0 for key in client.scan_iter(count=1000))
-    path = Path(url.removeprefix("sqlite:///"))
-    return sum(file.stat().st_size for file in (path, Path(f"{path}-wal")) if file.exists())
+    with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        pages, free, size = (
+            connection.execute(f"pragma {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
