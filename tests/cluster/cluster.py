@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from petiole.client import Client
 from petiole_stores.opening import open_store
+from petiole_workers.celery.app import context_of, make_app
 from petiole_workers.crashpoints import VARIABLE
+from petiole_workers.publishing import Publisher
+from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings, load_settings
 from tests.cluster.backends import Backend
 from tests.cluster.doubled import SWITCH
@@ -108,6 +112,15 @@ class Cluster:
         desk.mkdir()
         return Trip.submit(self.client, graph, desk, hold=hold, parts=parts)
 
+    def messages(self) -> int:
+        """How many messages the broker's default queue holds; those that workers have fetched are not among them."""
+        return self._publisher.depth(self.settings.queue)
+
+    @cached_property
+    def _publisher(self) -> Publisher:
+        place = self.client.place
+        return context_of(make_app(place.settings, Registry(), transport_options=place.transport_options)).publisher
+
     # ---------------------------------------------------------------- end
 
     def logs(self, size: int = 6000) -> list[tuple[str, str]]:
@@ -117,6 +130,8 @@ class Cluster:
 
     def close(self) -> None:
         self.kill_all()
+        if "_publisher" in self.__dict__:
+            self._publisher.close()
         self.client.close()
 
     def __enter__(self) -> Self:

@@ -101,18 +101,20 @@ def test_all_workers_killed_at_once(cluster: Cluster, took: Took) -> None:
 
 def test_broker_flushed_in_mid_run(cluster: Cluster, took: Took) -> None:
     [worker] = cluster.ensure(1)
-    # Both slots are held, so that the other runs' messages wait in the broker.
+    # Both slots are held, so that the other runs' messages wait: a few in the worker, the rest in the broker.
     held = [cluster.submit(hold="right") for _ in range(2)]
     for trip in held:
         trip.await_node("right")
-    waiting = [cluster.submit() for _ in range(5)]
+    waiting = [cluster.submit(graph="other") for _ in range(15)]
+    wait_until(lambda: cluster.messages() > 2, 10, "messages in the broker")
     cluster.backend.flush_broker()
     flushed = time.time()
+    assert cluster.messages() == 0
     for trip in held:
         trip.open_gate()
     for trip in (*held, *waiting):
         trip.verify()
-    seconds = max(trip.executions("first")[0].at for trip in waiting) - flushed
+    seconds = max(trip.executions("alone")[0].at for trip in waiting) - flushed
     took("flushed broker", seconds)
     assert seconds < DEAD_WORKER
     assert worker.running()
