@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         StoreUnavailableError,
         ThreadBusyError,
         UnfitError,
+        UnstorableError,
     )
     from petiole_stores.opening import open_checkpoint_store, open_store
     from petiole_stores.records import Run, Task, Worker
@@ -78,6 +79,7 @@ _HOMES = {
         "StoreUnavailableError",
         "ThreadBusyError",
         "UnfitError",
+        "UnstorableError",
     ),
     "petiole_stores.opening": ("open_checkpoint_store", "open_store"),
     "petiole_stores.records": ("Run", "Task", "Worker"),
@@ -133,6 +135,7 @@ __all__ = [
     "Task",
     "ThreadBusyError",
     "UnfitError",
+    "UnstorableError",
     "Worker",
     "__version__",
     "attach",

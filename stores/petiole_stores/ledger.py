@@ -148,7 +148,10 @@ class Ledger(ABC):
         return self._release(holder, slots, crashed, final, self._now())
 
     def postpone(self, task_ids: Sequence[str], delay: float) -> None:
-        """Set ``next_publish`` of ready tasks to ``now + delay`` seconds (0: due at once)."""
+        """Set ``next_publish`` of ready tasks to ``now + delay`` seconds (0: due at once).
+
+        They count as published then, so that an empty queue does not make them due before.
+        """
         if task_ids:
             self._postpone(task_ids, delay, self._now())
 

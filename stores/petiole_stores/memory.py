@@ -410,7 +410,7 @@ class MemoryStore(Store):
             for task_id in task_ids:
                 task = self._tasks.get(task_id)
                 if task is not None and task.status == "ready":
-                    task.next_publish = at + delay
+                    task.next_publish = task.published_at = at + delay
 
     def _sweep(self, observed: float, now: float | None) -> SweepReport:
         with self._lock:

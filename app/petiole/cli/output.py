@@ -87,6 +87,8 @@ def ago(at: float | None) -> str:
 def span(seconds: float) -> str:
     """A duration, in the two largest units that it has."""
     seconds = max(seconds, 0.0)
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     for size, unit, lower, lower_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):

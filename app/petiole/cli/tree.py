@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -40,9 +41,19 @@ def petiole(
     ctx.obj = Common(store=store, broker=broker, debug=debug)
 
 
+class Voice(logging.Handler):
+    """Warnings of the client, in the words and place of the command line's own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"petiole: {record.getMessage()}", file=sys.stderr, flush=True)
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = list(sys.argv[1:] if args is None else args)
+    logger = logging.getLogger("petiole")
+    if not any(isinstance(handler, Voice) for handler in logger.handlers):
+        logger.addHandler(Voice(logging.WARNING))
     try:
         app(arguments, prog_name="petiole")
     except SystemExit as exit:

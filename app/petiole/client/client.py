@@ -135,8 +135,8 @@ class Client:
                 "input is None: a run needs one; replay() goes on from a checkpoint, resume() past an interrupt"
             )
         made = self._submission(graph)
-        if made.compiled is not None:
-            submission.check_input(made.compiled, input)
+        if not isinstance(graph, str):
+            input = graph.accept(input)
         made.input, made.thread_id, made.idempotency_key = input, thread_id, idempotency_key
         made.tags, made.metadata, made.at, made.if_busy = tags, metadata, at, if_busy
         made.version = version or made.version
@@ -308,7 +308,6 @@ class Client:
         self._learn(self.store, graph)
         return submission.Submission(
             graph=graph.name,
-            compiled=graph,
             queue=graph.queue or self.settings.queue,
             version=graph.definition.version,
             fingerprint=graph.definition.fingerprint,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -15,18 +15,14 @@ from petiole_stores.records import START_PATH, Blob, NewRun, NewTask, SubmitAnsw
 from petiole_stores.serde import Serde
 from petiole_stores.store import Store
 
-if TYPE_CHECKING:
-    from petiole_workers.compiled import CompiledGraph
-
 START_NODE = "__start__"
 
 
 class Submission(msgspec.Struct, kw_only=True):
-    """What to run. ``graph`` is a name, ``compiled`` the graph itself where the caller has it."""
+    """What to run: ``graph`` is its name, ``queue`` that of the run's first task."""
 
     graph: str
     queue: str
-    compiled: Any = None
     input: Any = None  #: ``None`` with a ``base_id`` alone: go on from that checkpoint
     thread_id: str | None = None
     idempotency_key: str | None = None
@@ -71,17 +67,13 @@ class Submission(msgspec.Struct, kw_only=True):
         )
 
     def _ids(self) -> tuple[str, str]:
-        key = self.idempotency_key
+        key, thread_id = self.idempotency_key, self.thread_id
         if key is None:
-            return new_id(), self.thread_id or new_id()
+            return new_id(), new_id() if thread_id is None else thread_id
         if not key:
             raise InputError("idempotency_key is empty: give some text that names this request, or leave it out")
-        return derived_id("run", self.graph, key), self.thread_id or derived_id("thread", self.graph, key)
-
-
-def check_input(graph: CompiledGraph, value: object) -> None:
-    """Raise what the run's start would raise for this input (InvalidUpdateError …)."""
-    graph.accept(value)
+        derived = derived_id("thread", self.graph, key)
+        return derived_id("run", self.graph, key), derived if thread_id is None else thread_id
 
 
 def config_document(recursion_limit: int | None) -> str:

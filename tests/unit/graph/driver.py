@@ -42,7 +42,9 @@ def drive(
             shuffle.shuffle(tasks)
         outputs = []
         for task in tasks:
-            returned = call_node(graph.nodes[task.node], task_input(graph, now, task), Runtime(node=task.node))
+            returned = call_node(
+                graph.nodes[task.node], task_input(graph, now, task), Runtime(node=task.node)
+            )
             outputs.append(task_output(graph, task, returned))
         history.append(advance(graph, now, outputs, stop=None))
         check_limit(history[-1], stop)

@@ -117,9 +117,11 @@ END $$;
 CREATE OR REPLACE FUNCTION petiole_postpone(p_ids text[], p_delay double precision, p_now double precision)
 RETURNS text
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    v_then double precision := coalesce(p_now, extract(epoch FROM clock_timestamp())) + p_delay;
 BEGIN
     PERFORM FROM tasks t WHERE t.task_id = ANY (p_ids) ORDER BY t.task_id FOR NO KEY UPDATE;
-    UPDATE tasks t SET next_publish = coalesce(p_now, extract(epoch FROM clock_timestamp())) + p_delay
+    UPDATE tasks t SET next_publish = v_then, published_at = v_then
     WHERE t.task_id = ANY (p_ids) AND t.status = 'ready';
     RETURN NULL;
 END $$;

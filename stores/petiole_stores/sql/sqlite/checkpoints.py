@@ -29,7 +29,12 @@ _CLEAR = tuple(f"DELETE FROM {table} WHERE thread_id = ?" for table in ("checkpo
 
 
 def save(
-    work: Work, checkpoint: NewCheckpoint, thread_id: str, run_id: str | None, at: float, blobs: Sequence[Blob]
+    work: Work,
+    checkpoint: NewCheckpoint,
+    thread_id: str,
+    run_id: str | None,
+    at: float,
+    blobs: Sequence[Blob],
 ) -> None:
     db = work.db
     db.execute(_NEW_THREAD, (thread_id, work.now))

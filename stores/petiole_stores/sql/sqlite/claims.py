@@ -41,19 +41,27 @@ WHERE run_id = ? AND checkpoint_id IS ? AND ns = ? AND kind = 'node' AND status 
 
 
 def claim(
-    work: Work, holder: str, slot: str, wants: Sequence[tuple[str, str]], holds: Sequence[str], published: Sequence[str]
+    work: Work,
+    holder: str,
+    slot: str,
+    wants: Sequence[tuple[str, str]],
+    holds: Sequence[str],
+    published: Sequence[str],
 ) -> list[ClaimAnswer]:
     found = work.db.execute(_HOLDER, (holder,)).fetchone()
     status = found[0] if found else "unknown"
     if status not in ("alive", "stopping"):
-        return [ClaimAnswer(task_id=task_id, result="refused", reason=f"holder {status}") for task_id, _ in wants]
+        return [
+            ClaimAnswer(task_id=task_id, result="refused", reason=f"holder {status}") for task_id, _ in wants
+        ]
     kept = {*holds, *(token for _, token in wants)}
     for task_id, token in work.db.execute(_SLOT_CLAIMS, (holder, slot)).fetchall():
         if token not in kept:
             work.log_attempt(task_id, "lost")
             work.db.execute(_GIVE_BACK, (work.now, task_id))
     answers = [
-        _claim_one(work, holder, slot, task_id, token, index == 0) for index, (task_id, token) in enumerate(wants)
+        _claim_one(work, holder, slot, task_id, token, index == 0)
+        for index, (task_id, token) in enumerate(wants)
     ]
     work.mark_published(published)
     return answers
@@ -86,7 +94,11 @@ def claim_record(work: Work, task_id: str) -> Claim:
     row = work.db.execute(_RECORD, (task_id,)).fetchone()
     run_from, base_from = 1 + len(TASK), 1 + len(TASK) + len(RUN)
     task = to_task(row[1:run_from])
-    base = to_checkpoint(row[base_from:]) if row[base_from + CHECKPOINT.index("checkpoint_id")] is not None else None
+    base = (
+        to_checkpoint(row[base_from:])
+        if row[base_from + CHECKPOINT.index("checkpoint_id")] is not None
+        else None
+    )
     outputs = []
     if task.kind == "advance":
         found = work.db.execute(_OUTPUTS, (task.run_id, task.checkpoint_id, task.ns))

@@ -6,8 +6,8 @@ gevent stop every greenlet of the process.
 
 Query parameters of the URL:
 
-    synchronous   FULL (default: a commit is on disk), NORMAL (a power cut may lose the newest commits, never
-                  consistency), EXTRA or OFF
+    synchronous   FULL (default: what must last is on disk when the call returns), NORMAL (a power cut may lose the
+                  newest commits, never consistency), EXTRA or OFF
     busy_timeout  for how many seconds a call waits for another's transaction (30)
 """
 
@@ -77,10 +77,14 @@ class Connections:
         self.path, self.shown = path, shown
         unknown = sorted(options.keys() - {"synchronous", "busy_timeout"})
         if unknown:
-            raise ConfigurationError(f"{shown}: unknown option {unknown[0]!r}: known are busy_timeout, synchronous")
+            raise ConfigurationError(
+                f"{shown}: unknown option {unknown[0]!r}: known are busy_timeout, synchronous"
+            )
         self.synchronous = options.get("synchronous", "FULL").upper()
         if self.synchronous not in SYNCHRONOUS:
-            raise ConfigurationError(f"{shown}: synchronous={self.synchronous!r}: take one of {', '.join(SYNCHRONOUS)}")
+            raise ConfigurationError(
+                f"{shown}: synchronous={self.synchronous!r}: take one of {', '.join(SYNCHRONOUS)}"
+            )
         try:
             self.busy_timeout = float(options.get("busy_timeout", "30"))
         except ValueError:
@@ -90,14 +94,18 @@ class Connections:
         # By process: a child must neither use nor close (nor collect) what its parent opened, so that stays in here.
         self._pools: dict[int, _Pool] = {}
 
-    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``work`` in a transaction that it has alone, and commit; whatever it raises undoes all of it."""
+    def write(self, work: Callable[[sqlite3.Connection], T], *, lasting: bool = True) -> T:
+        """Run ``work`` in a transaction that it has alone, and commit; whatever it raises undoes all of it.
+
+        One that is not ``lasting`` is not waited for until it is on disk: a power cut may undo it, with all processes
+        that knew of it, unless a lasting one came after. It never undoes part of it, or an earlier one alone.
+        """
         pool = self._pool()
         ends = time.monotonic() + self.busy_timeout
         if not pool.writing.acquire(timeout=self.busy_timeout):
             raise self._too_busy()
         try:
-            return self._use(pool, ends, lambda db: self._transact(db, work, ends))
+            return self._use(pool, ends, lambda db: self._transact(db, work, ends, lasting))
         finally:
             pool.writing.release()
 
@@ -156,7 +164,12 @@ class Connections:
             pool.idle.append(db)
         return answer
 
-    def _transact(self, db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], ends: float) -> T:
+    def _transact(
+        self, db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], ends: float, lasting: bool
+    ) -> T:
+        relaxed = not lasting and self.synchronous in ("FULL", "EXTRA")
+        if relaxed:
+            db.execute("PRAGMA synchronous = NORMAL")
         self._patient(lambda: db.execute("BEGIN IMMEDIATE"), ends)
         try:
             answer = work(db)
@@ -164,6 +177,8 @@ class Connections:
             db.execute("ROLLBACK")
             raise
         db.execute("COMMIT")
+        if relaxed:
+            db.execute(f"PRAGMA synchronous = {self.synchronous}")
         return answer
 
     def _patient(self, step: Callable[[], T], ends: float) -> T:
@@ -190,7 +205,9 @@ class Connections:
                 "and have space left"
             )
         if code in DAMAGED:
-            return CorruptionError(f"{self.shown} is damaged or no SQLite file: {text}: restore it from a backup")
+            return CorruptionError(
+                f"{self.shown} is damaged or no SQLite file: {text}: restore it from a backup"
+            )
         if text.startswith(("no such table", "no such column")):
             return SchemaError(f"{self.shown} holds no schema of Petiole ({text}): run `petiole db upgrade`")
         if isinstance(error, UnicodeEncodeError | OverflowError | sqlite3.DataError):

@@ -26,7 +26,9 @@ FROM tasks t LEFT JOIN heads h ON h.thread_id = t.thread_id AND h.ns = t.ns
 WHERE t.run_id = ? AND t.status = 'failed' AND NOT t.replaced"""
 _REPLACE = "UPDATE tasks SET replaced = 1 WHERE task_id = ?"
 _COUNT = "UPDATE heads SET open = open + ? WHERE thread_id = ? AND ns = ?"
-_REPLAY = "UPDATE runs SET status = 'queued', ended_at = NULL, error = NULL, replays = replays + 1 WHERE run_id = ?"
+_REPLAY = (
+    "UPDATE runs SET status = 'queued', ended_at = NULL, error = NULL, replays = replays + 1 WHERE run_id = ?"
+)
 _ACTIVATE = "UPDATE threads SET active_run = ? WHERE thread_id = ?"
 
 _INTERRUPTED = "SELECT ns FROM tasks WHERE run_id = ? AND status = 'interrupted'"

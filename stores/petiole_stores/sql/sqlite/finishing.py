@@ -164,7 +164,9 @@ def count_down(work: Work, task: _Judged) -> list[TaskRef]:
     endings = {status for status, _ in found}
     if "failed" in endings:
         task.run_status = "failed"
-        return end_run(work, task.owner, "failed", next(error for status, error in found if status == "failed"))
+        return end_run(
+            work, task.owner, "failed", next(error for status, error in found if status == "failed")
+        )
     if "interrupted" in endings:
         task.run_status = "interrupted"
         work.db.execute(_GO_ON, ("interrupted", None, task.owner.run_id))

@@ -58,7 +58,9 @@ def list_runs(db: sqlite3.Connection, filter: RunFilter) -> RunPage:
     chosen = [(text, value) for text, value in conditions if value is not None]
     values = [item for _, value in chosen for item in (value if isinstance(value, list) else [value])]
     where = " WHERE " + " AND ".join(text for text, _ in chosen) if chosen else ""
-    rows = db.execute(f"{_LIST_RUNS}{where} ORDER BY r.seq DESC LIMIT ?", (*values, filter.limit + 1)).fetchall()
+    rows = db.execute(
+        f"{_LIST_RUNS}{where} ORDER BY r.seq DESC LIMIT ?", (*values, filter.limit + 1)
+    ).fetchall()
     page = [to_run(row) for row in rows[: filter.limit]]
     return RunPage(runs=page, next=str(page[-1].seq) if len(rows) > filter.limit else None)
 

@@ -17,9 +17,7 @@ _attempts = msgspec.json.Decoder(list[Attempt])
 _graphs = msgspec.json.Decoder(dict[str, str])
 _stats = msgspec.json.Decoder(dict[str, float])
 
-TASK, RUN, CHECKPOINT, WORKER = (
-    record.__struct_fields__ for record in (Task, Run, Checkpointed, Worker)
-)
+TASK, RUN, CHECKPOINT, WORKER = (record.__struct_fields__ for record in (Task, Run, Checkpointed, Worker))
 REF = ("task_id", "run_id", "thread_id", "queue", "priority", "graph", "node", "version")
 
 
@@ -39,7 +37,11 @@ REF_COLUMNS = f"t.task_id, t.run_id, t.thread_id, t.queue, {PRIORITY}, r.graph, 
 
 def to_task(row: Sequence[Any]) -> Task:
     task = Task(**dict(zip(TASK, row, strict=True)))
-    task.started, task.recovered, task.replaced = bool(task.started), bool(task.recovered), bool(task.replaced)
+    task.started, task.recovered, task.replaced = (
+        bool(task.started),
+        bool(task.recovered),
+        bool(task.replaced),
+    )
     task.attempts = to_attempts(task.attempts)
     return task
 
@@ -86,9 +88,7 @@ _INSERT_CHECKPOINT = "INSERT INTO checkpoints ({}, thread_id, run_id, created_at
 _REPLACE_CHECKPOINT = "UPDATE checkpoints SET {} WHERE checkpoint_id = ?".format(
     ", ".join(f"{name} = ?" for name in (*_NEW_CHECKPOINT, "thread_id", "run_id", "created_at"))
 )
-_INSERT_BLOB = (
-    "INSERT OR IGNORE INTO blobs (thread_id, digest, codec, data, checksum, created_at) VALUES (?, ?, ?, ?, ?, ?)"
-)
+_INSERT_BLOB = "INSERT OR IGNORE INTO blobs (thread_id, digest, codec, data, checksum, created_at) VALUES (?, ?, ?, ?, ?, ?)"
 
 
 def insert_checkpoint(

@@ -110,8 +110,12 @@ class SQLiteStore(Store):
 
     # ---------------------------------------------------------------- the protocol
 
-    def _work(self, step: Callable[[Work], T], now: float | None) -> T:
-        """Run one operation in its transaction. Its time is taken once it has the file for itself."""
+    def _work(self, step: Callable[[Work], T], now: float | None, *, lasting: bool = True) -> T:
+        """Run one operation in its transaction. Its time is taken once it has the file for itself.
+
+        What tells only who works on what (claims, leases, publishing) need not outlast a power cut, which ends all
+        workers of the one machine that may use the file.
+        """
 
         def run(db: sqlite3.Connection) -> T:
             at = time.time() if now is None else now
@@ -120,7 +124,7 @@ class SQLiteStore(Store):
             )
             return step(work)
 
-        return self.connections.write(run)
+        return self.connections.write(run, lasting=lasting)
 
     def _submit(self, runs: Sequence[NewRun], now: float | None) -> list[SubmitAnswer]:
         return self._work(lambda work: submission.submit(work, runs), now)
@@ -134,24 +138,30 @@ class SQLiteStore(Store):
         published: Sequence[str],
         now: float | None,
     ) -> list[ClaimAnswer]:
-        return self._work(lambda work: claims.claim(work, holder, slot, wants, holds, published), now)
+        return self._work(
+            lambda work: claims.claim(work, holder, slot, wants, holds, published), now, lasting=False
+        )
 
-    def _finish(self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None) -> list[FinishAnswer]:
+    def _finish(
+        self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None
+    ) -> list[FinishAnswer]:
         return self._work(lambda work: finishing.finish(work, holder, slot, outcomes), now)
 
     def _beat(self, worker: Worker, published: Sequence[str], now: float | None) -> BeatAnswer:
-        return self._work(lambda work: workers.beat(work, worker, published), now)
+        return self._work(lambda work: workers.beat(work, worker, published), now, lasting=False)
 
     def _release(
         self, holder: str, slots: Sequence[str] | None, crashed: bool, final: bool, now: float | None
     ) -> list[TaskRef]:
-        return self._work(lambda work: workers.release(work, holder, slots, crashed, final), now)
+        return self._work(
+            lambda work: workers.release(work, holder, slots, crashed, final), now, lasting=False
+        )
 
     def _postpone(self, task_ids: Sequence[str], delay: float, now: float | None) -> None:
-        self._work(lambda work: sweeping.postpone(work, task_ids, delay), now)
+        self._work(lambda work: sweeping.postpone(work, task_ids, delay), now, lasting=False)
 
     def _sweep(self, observed: float, now: float | None) -> SweepReport:
-        report = self._work(lambda work: sweeping.sweep(work, observed), now)
+        report = self._work(lambda work: sweeping.sweep(work, observed), now, lasting=False)
         report.backlogs = self._backlogs(report.now)
         return report
 
@@ -160,9 +170,16 @@ class SQLiteStore(Store):
         return self.connections.read(lambda db: sweeping.backlogs(db, at))
 
     def _due(
-        self, limit: int, queue: str | None, priority: str | None, published_before: float | None, now: float | None
+        self,
+        limit: int,
+        queue: str | None,
+        priority: str | None,
+        published_before: float | None,
+        now: float | None,
     ) -> list[TaskRef]:
-        return self._work(lambda work: sweeping.due(work, limit, queue, priority, published_before), now)
+        return self._work(
+            lambda work: sweeping.due(work, limit, queue, priority, published_before), now, lasting=False
+        )
 
     def _cancel(self, run_ids: Sequence[str], reason: str, now: float | None) -> list[Answer]:
         return self._work(lambda work: deciding.cancel(work, run_ids, reason), now)

@@ -25,11 +25,15 @@ INSERT INTO heads (thread_id, ns, checkpoint_id, run_id, open, width) VALUES (?,
 ON CONFLICT (thread_id, ns) DO UPDATE SET
     checkpoint_id = coalesce(excluded.checkpoint_id, checkpoint_id), run_id = excluded.run_id, open = 1, width = 1"""
 _FIRST = "SELECT task_id FROM tasks WHERE run_id = ? ORDER BY seq LIMIT 1"
-_FROM_HEAD = "checkpoint_id = (SELECT h.checkpoint_id FROM heads h WHERE h.thread_id = tasks.thread_id AND h.ns = '')"
+_FROM_HEAD = (
+    "checkpoint_id = (SELECT h.checkpoint_id FROM heads h WHERE h.thread_id = tasks.thread_id AND h.ns = '')"
+)
 _START = f"UPDATE tasks SET {_FROM_HEAD}, {MADE_READY} WHERE task_id = ?"
 _START_LATER = f"UPDATE tasks SET {_FROM_HEAD}, run_at = ? WHERE task_id = ?"
 _WAIT = "UPDATE runs SET status = 'waiting' WHERE run_id = ?"
-_QUEUED = "SELECT run_id, base_id, run_at FROM runs WHERE thread_id = ? AND status = 'queued' ORDER BY seq LIMIT 1"
+_QUEUED = (
+    "SELECT run_id, base_id, run_at FROM runs WHERE thread_id = ? AND status = 'queued' ORDER BY seq LIMIT 1"
+)
 _RETIRE = "UPDATE threads SET active_run = NULL WHERE thread_id = ? AND active_run = ?"
 
 

@@ -12,7 +12,7 @@ from petiole_stores.sql.sqlite.work import HELD, Work
 #: For how many seconds after its end a worker is remembered.
 WORKERS_KEPT = 7 * 86400.0
 
-_POSTPONE = "UPDATE tasks SET next_publish = ? WHERE task_id = ? AND status = 'ready'"
+_POSTPONE = "UPDATE tasks SET next_publish = ?1, published_at = ?1 WHERE task_id = ?2 AND status = 'ready'"
 _FORGET = "DELETE FROM workers WHERE status IN ('dead', 'stopped') AND expires_at < ?"
 _DIED = """
 SELECT worker_id FROM workers
@@ -22,7 +22,9 @@ _FREE = f"""
 UPDATE tasks AS t SET status = 'ready', next_publish = ?, recovered = 1
 WHERE {HELD} AND t.status = 'claimed' AND NOT EXISTS (
     SELECT 1 FROM workers w WHERE w.worker_id = t.holder AND w.status IN ('alive', 'stopping'))"""
-_FALLEN_DUE = "SELECT task_id, run_id FROM tasks WHERE status = 'parked' AND run_at IS NOT NULL AND run_at <= ?"
+_FALLEN_DUE = (
+    "SELECT task_id, run_id FROM tasks WHERE status = 'parked' AND run_at IS NOT NULL AND run_at <= ?"
+)
 _WAKE = "UPDATE tasks SET status = 'ready', run_at = NULL, next_publish = ?, published_at = ?, publishes = 0 WHERE task_id = ?"
 _START = "UPDATE runs SET status = 'queued' WHERE run_id = ? AND status = 'waiting'"
 _BACKLOGS = f"""

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from petiole_stores.errors import CorruptionError, SchemaError, StoreError
+from petiole_stores.folder import sync_folder
 from petiole_stores.sql.revision import HEAD, VERSION_TABLE, fits, is_newer
 from petiole_stores.sql.sqlite.connection import Connections
 
@@ -127,24 +128,20 @@ def _fitting(db: sqlite3.Connection, source: Path) -> None:
 
 def _merge(db: sqlite3.Connection) -> None:
     names = {
-        table: [row[1] for row in db.execute(f"PRAGMA main.table_info({table})") if row[1] != "seq"] for table in _TABLES
+        table: [row[1] for row in db.execute(f"PRAGMA main.table_info({table})") if row[1] != "seq"]
+        for table in _TABLES
     }
     db.execute("CREATE TEMP TABLE known AS SELECT thread_id FROM main.threads")
     for table in _TABLES:
         listed = ", ".join(names[table])
         numbered = table in ("runs", "checkpoints", "tasks")
-        unknown = "" if table in ("heads", "checkpoints", "blobs") else "WHERE thread_id NOT IN (SELECT thread_id FROM known)"
+        unknown = (
+            ""
+            if table in ("heads", "checkpoints", "blobs")
+            else "WHERE thread_id NOT IN (SELECT thread_id FROM known)"
+        )
         # A new seq for each row, in the order of the old ones.
         db.execute(
             f"INSERT OR IGNORE INTO main.{table} ({listed}) SELECT {listed} FROM copy.{table} {unknown}"
             + (" ORDER BY seq" if numbered else "")
         )
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

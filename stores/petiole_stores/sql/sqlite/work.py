@@ -60,7 +60,12 @@ class Work:
     # ---------------------------------------------------------------- tasks
 
     def insert_tasks(
-        self, tasks: Iterable[NewTask], owner: Owner, checkpoint_id: str | None, holder: str = "", slot: str = ""
+        self,
+        tasks: Iterable[NewTask],
+        owner: Owner,
+        checkpoint_id: str | None,
+        holder: str = "",
+        slot: str = "",
     ) -> None:
         """Insert tasks: ready and in the outbox, or interrupted, or claimed by ``holder`` where they bring a token."""
         run_id, thread_id = owner

@@ -43,10 +43,14 @@ def beat(work: Work, worker: Worker, published: Sequence[str]) -> BeatAnswer:
     if revived:
         db.execute(_REVIVE, (holder,))
     work.mark_published(published)
-    return BeatAnswer(now=now, revived=revived, claims=[task_id for (task_id,) in db.execute(_CLAIMED, (holder,))])
+    return BeatAnswer(
+        now=now, revived=revived, claims=[task_id for (task_id,) in db.execute(_CLAIMED, (holder,))]
+    )
 
 
-def release(work: Work, holder: str, slots: Sequence[str] | None, crashed: bool, final: bool) -> list[TaskRef]:
+def release(
+    work: Work, holder: str, slots: Sequence[str] | None, crashed: bool, final: bool
+) -> list[TaskRef]:
     db = work.db
     publish: list[TaskRef] = []
     for task_id, slot, started, crashes, node, attempt in db.execute(_CLAIMS, (holder,)).fetchall():
