@@ -75,7 +75,8 @@ class _DieWithParent:
         worker_process_init.connect(self._ask, weak=False, dispatch_uid="petiole-die-with-parent")
 
     def _ask(self, **_: object) -> None:
-        die_with(self._main)
+        if os.getpid() != self._main:  # the solo pool sends this signal in the main process itself
+            die_with(self._main)
 
 
 die_with_parent = _DieWithParent()
