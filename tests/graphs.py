@@ -101,8 +101,9 @@ def first(state: Tour, runtime: Runtime) -> dict[str, Any]:
 
 async def left(state: Tour, runtime: Runtime) -> dict[str, Any]:
     note(state["desk"], "left", runtime)
-    while held(state, "left"):
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE):
+        while held(state, "left"):  # noqa: ASYNC110 - the gate is a file that another process makes
+            await asyncio.sleep(0.01)
     return {"trail": ["left"]}
 
 
