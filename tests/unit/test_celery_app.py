@@ -1,0 +1,30 @@
+"""The Celery apps that Petiole makes keep to themselves."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from petiole_workers.celery.app import context_of, make_app
+from petiole_workers.publishing import TASK_NAME
+from petiole_workers.registry import Registry
+from petiole_workers.settings import Settings
+
+
+def make(folder: str) -> Celery:
+    return make_app(Settings(store=f"sqlite:////{folder}/store.db", broker="memory://"), Registry())
+
+
+def test_each_app_has_its_own_task_and_others_have_none() -> None:
+    first, second, foreign = make("a"), make("b"), Celery("foreign", set_as_current=False)
+    for app in (first, second, foreign):
+        app.finalize()
+    assert first.tasks[TASK_NAME].app is first
+    assert second.tasks[TASK_NAME].app is second
+    assert context_of(first) is not context_of(second)
+    assert TASK_NAME not in foreign.tasks
+
+
+def test_quorum_queues_get_no_limit_for_a_whole_connection() -> None:
+    app = make_app(Settings(store="sqlite:////a/b.db", broker="amqp://", queue_type="quorum"), Registry())
+    assert app.conf.worker_detect_quorum_queues
+    assert {queue.queue_arguments["x-queue-type"] for queue in app.amqp.queues.values()} == {"quorum"}
