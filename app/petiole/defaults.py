@@ -61,7 +61,11 @@ class Ground:
 
     def is_broker_up(self) -> bool:
         """Whether a message could be taken now; a configured broker is taken to be up."""
-        return self.embedded is None or not self.embedded.is_server or self.embedded.server_pid() is not None
+        if self.embedded is None:
+            return True
+        if self.embedded.is_server:
+            return self.embedded.server_pid() is not None
+        return (self.embedded.folder / "messages").is_dir()
 
 
 def ground(settings: Settings) -> Ground:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 from petiole_stores.contract import CheckpointStore
-from petiole_stores.errors import ConfigurationError
+from petiole_stores.errors import ConfigurationError, PetioleError, SchemaError
 from petiole_stores.serde import Serde
 from petiole_stores.store import Store, StoreUrl
 
@@ -39,14 +39,43 @@ def open_store(url: str, *, serde: Serde | None = None, migrate: bool = True) ->
 
 def open_checkpoint_store(url: str, *, serde: Serde | None = None, migrate: bool = True) -> CheckpointStore:
     """As :func:`open_store`, for stores too that keep checkpoints alone (custom adapters)."""
-    parsed = StoreUrl.parse(url)
-    factory = _factory(parsed.scheme)
-    store: CheckpointStore = factory(parsed)
+    store = _unconnected(url)
     if serde is not None and isinstance(store, Store):
         store.serde = serde
     store.connect()
     if migrate:
         store.migrate_schema()
+    return store
+
+
+def upgrade_store(url: str) -> list[str]:
+    """Bring the schema of the store that ``url`` names to this version and return the steps taken.
+
+    An older schema, which :func:`open_store` refuses, is what this is for. Raises SchemaError for one that no step leads
+    on from, such as a newer one.
+    """
+    store = _unconnected(url)
+    refusal: SchemaError | None = None
+    try:
+        store.connect()
+    except SchemaError as error:
+        refusal = error
+    try:
+        steps = store.migrate_schema()
+        store.validate()
+        return steps
+    except PetioleError:
+        raise
+    except Exception as error:
+        shown = StoreUrl.parse(url).shown
+        raise refusal or SchemaError(f"the schema of {shown} cannot be brought to this version: {error}") from error
+    finally:
+        store.close()
+
+
+def _unconnected(url: str) -> CheckpointStore:
+    parsed = StoreUrl.parse(url)
+    store: CheckpointStore = _factory(parsed.scheme)(parsed)
     return store
 
 

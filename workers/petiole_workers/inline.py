@@ -38,12 +38,15 @@ from petiole_workers.compiled import CompiledGraph
 from petiole_workers.documents import Documents
 from petiole_workers.failure import parse_failure
 from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, START, result
+from petiole_workers.processes import process_birth
 from petiole_workers.queues import INLINE_PREFIX
 from petiole_workers.registry import Registry
 from petiole_workers.runner import Hint, RunConfig, Runner
 from petiole_workers.settings import Settings
 
 LEASE = 15.0
+#: In a holder's stats: when its process was started, so that a pid that is used again is not taken for it.
+BIRTH = "process_birth"
 #: How many nodes of a superstep run side by side when ``max_concurrency`` is not given.
 CONCURRENCY = min(32, (os.cpu_count() or 1) + 4)
 
@@ -211,7 +214,7 @@ class InlineEngine:
         if worker.status not in ("alive", "stopping"):
             return False
         if worker.host == socket.gethostname():
-            return _process_exists(worker.pid)
+            return process_birth(worker.pid) == worker.stats.get(BIRTH)
         return worker.expires_at > time.time()
 
     def _start_task(self) -> NewTask:
@@ -366,7 +369,10 @@ class _Presence:
         lease = LEASE if self._store.shared else 10 * 365 * 86400.0
         name = f"invoke@{socket.gethostname()}"
         self._store.beat(
-            Worker(worker_id=self.holder, name=name, host=socket.gethostname(), pid=os.getpid(), lease=lease, pool="inline")
+            Worker(
+                worker_id=self.holder, name=name, host=socket.gethostname(), pid=os.getpid(), lease=lease, pool="inline",
+                stats={BIRTH: process_birth(os.getpid()) or 0.0},
+            )  # fmt: skip
         )
         self._beaten = time.monotonic()
 
@@ -401,13 +407,3 @@ def _refused(reason: str, options: InvokeOptions, active: str | None) -> Petiole
     if reason == "no base":
         return InputError(f"checkpoint {options.checkpoint_id!r} is not one of thread {options.thread_id!r}")
     return PetioleError(f"the run was refused: {reason}")
-
-
-def _process_exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

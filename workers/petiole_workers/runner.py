@@ -39,6 +39,7 @@ from petiole_workers.failure import describe
 from petiole_workers.graph import (
     DEFAULT_RECURSION_LIMIT,
     MISSING,
+    START,
     Runtime,
     Snapshot,
     TaskOutput,
@@ -407,15 +408,23 @@ class _Attempt:
         if self.run.input is None:
             if loaded is None or base is None:
                 raise PetioleError(f"run {self.run.run_id} has neither an input nor a checkpoint to go on from")
-            control = {**base.control, FIRST_STEP: base.step}
-            fork = dataclasses.replace(base, step=base.step + 1, source="fork", control=control, writers=())
-            self._rows(work, [(fork, loaded.parts)], loaded.record)
+            self._rows(work, [self._forked(base, loaded.parts)], loaded.record)
             return
         given = self.documents.value(self.task.thread_id, self.run.input)
         taken, first = begin(self.definition, base, given, runtime=self._runtime())
         first = dataclasses.replace(first, control={**first.control, FIRST_STEP: taken.step})
         kept = loaded.parts if loaded else {}
         self._rows(work, [(taken, kept), (first, {})], loaded.record if loaded else None)
+
+    def _forked(self, base: Snapshot, parts: dict[str, bytes]) -> tuple[Snapshot, dict[str, bytes]]:
+        """The snapshot that a run begins with which goes on from a checkpoint: the same state, the same tasks to come."""
+        control: dict[str, object] = {**base.control, FIRST_STEP: base.step}
+        starts = [task for task in base.next if task.node == START]
+        if starts:  # the checkpoint is an input's: what comes next is to apply it
+            outputs = [task_output(self.definition, task, task.arg) for task in starts]
+            first = advance(self.definition, base, outputs, stop=None, runtime=self._runtime())
+            return dataclasses.replace(first, control={**first.control, FIRST_STEP: base.step}), {}
+        return dataclasses.replace(base, step=base.step + 1, source="fork", control=control, writers=()), parts
 
     def _settle(self, work: Work, loaded: Loaded, base: Snapshot, outputs: Sequence[TaskOutput]) -> None:
         snapshot = advance(self.definition, base, outputs, stop=self._stop(base), runtime=self._runtime())
@@ -508,9 +517,12 @@ class _Attempt:
         return self.graph.queue or self.runner.settings.queue
 
     def _interrupts(self, snapshot: Snapshot) -> bool:
-        """Whether the run stops here: after a node in ``interrupt_after``, or before one in ``interrupt_before``."""
+        """Whether the run stops here: after a node in ``interrupt_after``, or before one in ``interrupt_before``.
+
+        Not at a fork: whoever goes on from an interrupted checkpoint means to pass it.
+        """
         graph = self.definition
-        return bool(snapshot.next) and (
+        return bool(snapshot.next) and snapshot.source != "fork" and (
             any(name in graph.interrupt_after for name in snapshot.writers)
             or any(task.node in graph.interrupt_before for task in snapshot.next)
         )

@@ -28,10 +28,11 @@ class Dialect(StrEnum):
 def upgrade(ctx: typer.Context, output: Output = Format.text, store: Store = None) -> None:
     """Bring the store's schema to this version; an empty store is set up."""
     from petiole.cli import output as out
+    from petiole.defaults import ground, without_password
+    from petiole_stores.opening import upgrade_store
 
-    with _opened(ctx, store) as opened:
-        steps = opened.migrate_schema()
-        where = opened.url.shown
+    url = ground(settings_of(ctx, store=store)).store_url
+    steps, where = upgrade_store(url), without_password(url)
     if output is not Format.text:
         out.write_json({"store": where, "steps": steps}, output)
         return

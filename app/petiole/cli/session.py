@@ -12,7 +12,7 @@ import typer
 from petiole.cli.options import Common
 
 if TYPE_CHECKING:
-    from petiole.client import Client
+    from petiole.client import Client, RunHandle
     from petiole_workers.settings import Settings
 
 
@@ -47,6 +47,16 @@ def connected(
         if notes:
             tell(client.place.notes)
         yield client
+
+
+def handle_of(client: Client, thread: str, run: str | None) -> RunHandle:
+    """The run that a command means. Raises NotFoundError, also for a run of another thread."""
+    from petiole_stores.errors import NotFoundError
+
+    handle = client.handle(run or thread)
+    if run is not None and thread not in (handle.thread_id, handle.run_id):
+        raise NotFoundError(f"run {run!r} is of thread {handle.thread_id!r}, not of {thread!r}")
+    return handle
 
 
 def tell(lines: Sequence[str]) -> None:

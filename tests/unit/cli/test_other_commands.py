@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.unit.cli.conftest import Cli
+from tests.unit.driving import counting, drive
 
 from petiole import __version__
 from petiole.cli import checks, db
 from petiole.cli.variadic import spread
 from petiole_stores import opening
+from petiole_stores.errors import SchemaError
 from petiole_stores.memory import MemoryStore
-from tests.unit.cli.conftest import Cli
-from tests.unit.driving import counting, drive
 
 
 @pytest.fixture(autouse=True)
@@ -65,10 +68,43 @@ def test_a_worker_refuses_wrong_options(cli: Cli) -> None:
     assert "lease" in said.err
 
 
+def test_db_upgrade(cli: Cli) -> None:
+    url = f"sqlite:///{Path.cwd() / 'shop.db'}"
+    assert cli("db", "verify", "--store", url).code == 5
+    first = cli("db", "upgrade", "--store", url, "-o", "json").json
+    assert first["store"] == url
+    assert len(first["steps"]) >= 1
+    assert cli("db", "upgrade", "--store", url, "-o", "json").json["steps"] == []
+    assert "up to date" in cli("db", "upgrade", "--store", url).out
+    assert cli("db", "verify", "--store", url).code == 0
+
+
+@pytest.mark.parametrize("revision", ["9999", "0000"])
+def test_db_upgrade_refuses_a_schema_it_knows_no_step_from(cli: Cli, revision: str) -> None:
+    url = f"sqlite:///{Path.cwd() / 'shop.db'}"
+    cli("db", "upgrade", "--store", url)
+    with closing(sqlite3.connect("shop.db")) as file:
+        file.execute("UPDATE petiole_alembic_version SET version_num = ?", (revision,))
+        file.commit()
+    said = cli("db", "upgrade", "--store", url)
+    assert said.code == 5
+    assert revision in said.err
+
+
+def test_db_upgrade_goes_past_the_refusal_of_an_older_schema(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Old(MemoryStore):
+        def connect(self) -> None:
+            raise SchemaError("older: run `petiole db upgrade`")
+
+        def migrate_schema(self) -> list[str]:
+            return ["0002: what was missing"]
+
+    monkeypatch.setattr(opening, "_factory", lambda scheme: Old)
+    assert "0002: what was missing" in cli("db", "upgrade").out
+
+
 def test_db_commands(cli: Cli, store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "open_store", lambda url, migrate: store)
-    assert cli("db", "upgrade", "-o", "json").json == {"store": "memory://", "steps": []}
-    assert "up to date" in cli("db", "upgrade").out
     assert cli("db", "verify", "-o", "json").json["ok"] is True
     assert cli("run", "start", "counting", "--input", '{"n": 1}', "--thread", "t").code == 0
     drive(store, counting())

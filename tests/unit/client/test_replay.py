@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.driving import Switch, counting, drive
 
 from petiole import Client, ConflictError, NotFoundError, ThreadBusyError
 from petiole_stores.memory import MemoryStore
-from tests.unit.driving import Switch, counting, drive
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_what_cannot_be_replayed_says_why(client: Client, store: MemoryStore) ->
         client.replay("t")
     with pytest.raises(ConflictError, match="no node comes next"):
         client.replay("t", checkpoint=end.id)
-    with pytest.raises(NotFoundError, match="its nodes are: .*double"):
+    with pytest.raises(NotFoundError, match=r"its nodes are: .*double"):
         client.replay("t", from_node="nowhere")
     with pytest.raises(NotFoundError, match="not one of thread"):
         client.replay("t", checkpoint="nothing")

@@ -75,7 +75,7 @@ class _DieWithParent:
         worker_process_init.connect(self._ask, weak=False, dispatch_uid="petiole-die-with-parent")
 
     def _ask(self, **_: object) -> None:
-        if os.getpid() != self._main:  # the solo pool sends this signal in the main process itself
+        if os.getpid() != self._main:  # the solo pool is the main process itself
             die_with(self._main)
 
 

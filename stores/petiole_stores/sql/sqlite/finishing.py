@@ -33,6 +33,7 @@ WHERE task_id = ?"""
 _PARK = "UPDATE tasks SET status = 'parked', run_at = ?, next_publish = NULL WHERE task_id = ?"
 _MAKE_READY = f"UPDATE tasks SET {MADE_READY} WHERE task_id = ?"
 _COUNT = "UPDATE heads SET open = ? WHERE thread_id = ? AND ns = ?"
+_OPEN = "SELECT open FROM heads WHERE thread_id = ? AND ns = ?"
 _MOVE = "UPDATE heads SET checkpoint_id = ?, open = ?, width = ? WHERE thread_id = ? AND ns = ?"
 _GO_ON = "UPDATE runs SET status = ?, checkpoint_id = coalesce(?, checkpoint_id) WHERE run_id = ?"
 _END_RUN = "UPDATE runs SET status = ?, ended_at = ?, error = ? WHERE run_id = ?"
@@ -109,6 +110,9 @@ def _finish_one(work: Work, holder: str, slot: str, outcome: Outcome) -> FinishA
             db.execute(_COUNT, (1, task.owner.thread_id, task.ns))
             work.insert_tasks([_advance(task, outcome)], task.owner, task.checkpoint_id, holder, slot)
             answer.advance = claim_record(work, outcome.advance_id)
+    if task.run_status in SETTLED:
+        # The thread's next run may have opened the head anew.
+        (task.open,) = db.execute(_OPEN, (task.owner.thread_id, task.ns)).fetchone() or (task.open,)
     answer.open, answer.run_status = task.open, task.run_status
     return answer
 

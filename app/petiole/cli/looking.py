@@ -1,0 +1,237 @@
+"""The verbs of ``petiole run`` that look: list, get, watch, tasks, state, history."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from petiole.cli import parsing
+from petiole.cli.options import Broker, Format, Graphs, Output, RunId, Store, Thread, Timeout
+from petiole.cli.session import connected, handle_of, tell
+
+if TYPE_CHECKING:
+    from petiole.client import Client
+
+
+def list_(
+    ctx: typer.Context,
+    graph: Annotated[str | None, typer.Option("--graph", metavar="NAME", help="Of this graph.")] = None,
+    status: Annotated[list[str] | None, typer.Option("--status", metavar="STATUS", help="In it; may be repeated.")] = None,
+    thread: Annotated[str | None, typer.Option("--thread", metavar="ID", help="On this thread.")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="With this tag.")] = None,
+    since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="Submitted since: ISO 8601, or 2h ago.")] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Submitted before.")] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 20,
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """List runs, newest first."""
+    from itertools import islice
+
+    from petiole.cli import documents
+    from petiole.cli import output as out
+
+    _check_statuses(status or [])
+    with connected(ctx, store, broker) as client:
+        found = client.list_runs(
+            graph=graph,
+            status=status or (),
+            thread_id=thread,
+            tag=tag,
+            since=parsing.past("--since", since),
+            until=parsing.past("--until", until),
+        )
+        runs = [*islice(found, limit)]
+    if output is not Format.text:
+        out.write_json([documents.run_document(run) for run in runs], output)
+        return
+    out.write_table(
+        ("THREAD", "RUN", "GRAPH", "STATUS", "SUBMITTED", "TOOK", "TAGS"),
+        (
+            (r.thread_id, r.run_id, r.graph, r.status, out.ago(r.created_at), _took(r.started_at, r.ended_at), r.tags)
+            for r in runs
+        ),
+        empty="no run matches",
+    )
+
+
+def get(
+    ctx: typer.Context,
+    thread: Thread,
+    run: RunId = None,
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """Show one run: status, error, how many of its tasks are where."""
+    from petiole.cli import documents
+    from petiole.cli import output as out
+    from petiole.cli.progress import counts
+
+    with connected(ctx, store, broker) as client:
+        found = handle_of(client, thread, run).run
+        tasks = client.store.list_tasks(found.run_id)
+    document = documents.run_document(found) | {"tasks": counts(tasks)}
+    if output is not Format.text:
+        out.write_json(document, output)
+        return
+    error = document["error"] or {}
+    trace = error.pop("traceback", "")
+    document["tasks"] = ", ".join(f"{number} {status}" for status, number in document["tasks"].items())
+    document["error"] = f"{error.get('type')} in {error.get('node')}: {error.get('message')}" if error else None
+    out.write_fields(document.items())
+    if trace:
+        print(f"\n{trace.rstrip()}")
+    if found.status == "failed":
+        tell([f"mended? `petiole run replay {found.thread_id}` goes on from the failed nodes"])
+
+
+def watch(
+    ctx: typer.Context,
+    thread: Thread,
+    run: RunId = None,
+    timeout: Timeout = None,
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """Follow a run until it has ended; the exit code is 0 only if it succeeded."""
+    from petiole.cli.progress import follow
+    from petiole.client.handle import check_succeeded
+
+    with connected(ctx, store, broker) as client:
+        check_succeeded(follow(client, handle_of(client, thread, run), timeout=timeout, format=output))
+
+
+def tasks(
+    ctx: typer.Context,
+    thread: Thread,
+    run: RunId = None,
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """List a run's tasks with their attempts."""
+    from petiole.cli import documents
+    from petiole.cli import output as out
+
+    with connected(ctx, store, broker) as client:
+        found = client.store.list_tasks(handle_of(client, thread, run).run_id)
+        names = {worker.worker_id: worker.name for worker in client.workers()}
+    if output is not Format.text:
+        out.write_json([documents.task_document(task) for task in found], output)
+        return
+    out.write_table(
+        ("NODE", "STATUS", "ATTEMPT", "WORKER", "TOOK", "TASK", "ERROR"),
+        (
+            (
+                t.node,
+                t.status,
+                t.attempt,
+                names.get(t.holder or "", t.holder),
+                _took(t.claimed_at, t.ended_at),
+                t.task_id,
+                _error_line(t.error),
+            )
+            for t in found
+        ),
+        empty="the run has no task yet",
+    )
+
+
+def state(
+    ctx: typer.Context,
+    thread: Thread,
+    checkpoint: Annotated[str | None, typer.Option("--checkpoint", metavar="ID", help="At this checkpoint.")] = None,
+    run: RunId = None,
+    graphs: Graphs = None,
+    output: Output = Format.json,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """Print the values of a thread's state: now, at a checkpoint, or as a run left it."""
+    from petiole.cli import documents
+    from petiole.cli import output as out
+
+    with connected(ctx, store, broker, graphs=graphs) as client:
+        if run is not None and checkpoint is None:
+            checkpoint = handle_of(client, thread, run).run.checkpoint_id
+        values = client.state(_thread(client, thread), checkpoint=checkpoint)
+    plain = documents.plain(values)
+    if output is Format.text:
+        out.write_fields((key, value if isinstance(value, str) else _short(value)) for key, value in plain.items())
+    else:
+        out.write_json(plain, output)
+
+
+def history(
+    ctx: typer.Context,
+    thread: Thread,
+    run: RunId = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many, the newest.")] = None,
+    graphs: Graphs = None,
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """List a thread's checkpoints, newest first, and the tasks that ran after each."""
+    from petiole.cli import documents
+    from petiole.cli import output as out
+
+    with connected(ctx, store, broker, graphs=graphs) as client:
+        entries = client.history(_thread(client, thread), run=run, limit=limit)
+    if output is not Format.text:
+        out.write_json([documents.entry_document(entry) for entry in entries], output)
+        return
+    out.write_table(
+        ("CHECKPOINT", "STEP", "AFTER", "MADE", "NEXT"),
+        (
+            (
+                e.checkpoint.id if e.checkpoint else "-",
+                e.checkpoint.step if e.checkpoint else "",
+                (e.checkpoint.node_names or (e.checkpoint.source,)) if e.checkpoint else "",
+                out.ago(e.checkpoint.timestamp.timestamp()) if e.checkpoint else "",
+                [f"{t.node} {t.status}" + (f" (attempt {t.attempt})" if t.attempt > 1 else "") for t in e.tasks],
+            )
+            for e in entries
+        ),
+        empty="no checkpoint yet",
+    )
+
+
+def _thread(client: Client, thread: str) -> str:
+    """The thread's id, also where a run's was given or the thread has checkpoints alone."""
+    return thread if client.store.head(thread) is not None else client.handle(thread).thread_id
+
+
+def _check_statuses(statuses: list[str]) -> None:
+    from typing import get_args
+
+    from petiole_stores.errors import InputError
+    from petiole_stores.records import RunStatus
+
+    for status in statuses:
+        if status not in get_args(RunStatus):
+            raise InputError(f"--status is {status!r}: take one of {', '.join(get_args(RunStatus))}")
+
+
+def _took(began: float | None, ended: float | None) -> str:
+    from petiole.cli.output import span
+
+    return span(ended - began) if began is not None and ended is not None else ""
+
+
+def _error_line(document: str | None) -> str:
+    from petiole_workers.failure import parse_failure
+
+    failure = parse_failure(document)
+    return f"{failure.type}: {failure.message}".splitlines()[0] if failure else ""
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 400 or not sys.stdout.isatty() else text[:400] + "…"

@@ -1,0 +1,142 @@
+"""The verbs of ``petiole run`` that change something: start, replay, resume, cancel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from petiole.cli import parsing
+from petiole.cli.options import Broker, Busy, Format, Output, RunId, Store, Thread, Timeout, Wait
+from petiole.cli.session import connected, handle_of, tell
+
+if TYPE_CHECKING:
+    from petiole.client import Client, RunHandle
+
+
+def start(
+    ctx: typer.Context,
+    graph: Annotated[str, typer.Argument(metavar="GRAPH", help="A graph's name, or module:attribute (input is checked).")],
+    input: Annotated[str, typer.Option("--input", metavar="JSON|@FILE|-", help="JSON, a file of it, or standard input.")],
+    thread: Annotated[str | None, typer.Option("--thread", metavar="ID", help="An existing or new thread.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option("--idempotency-key", metavar="KEY", help="The same key gives the same run.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="To find it by; may be repeated.")] = None,
+    metadata: Annotated[str | None, typer.Option("--metadata", metavar="JSON", help="An object kept with the run.")] = None,
+    if_busy: Annotated[Busy, typer.Option("--if-busy", help="On a thread with an active run.")] = Busy.reject,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Not before this ISO 8601 time.")] = None,
+    after: Annotated[str | None, typer.Option("--in", metavar="DURATION", help="Not before 30s, 5m, 2h … from now.")] = None,
+    recursion_limit: Annotated[
+        int | None, typer.Option("--recursion-limit", metavar="N", help="Supersteps that the run may take.")
+    ] = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """Submit a run. Once this returns, the run is stored and a worker will take it up."""
+    value = parsing.json_value("--input", input)
+    extra = parsing.json_object("--metadata", metadata)
+    when = parsing.start_time(at, after)
+    with connected(ctx, store, broker, notes=True) as client:
+        handle = client.submit(
+            _graph(graph),
+            value,
+            thread_id=thread,
+            idempotency_key=idempotency_key,
+            tags=tag or (),
+            metadata=extra,
+            at=when,
+            if_busy=if_busy.value,
+            recursion_limit=recursion_limit,
+        )
+        _warn_unserved(client, handle)
+        _settle(client, handle, wait, timeout, output)
+
+
+def replay(
+    ctx: typer.Context,
+    thread: Thread,
+    run: RunId = None,
+    checkpoint: Annotated[str | None, typer.Option("--checkpoint", metavar="ID", help="A new run from here.")] = None,
+    from_node: Annotated[
+        str | None, typer.Option("--from", metavar="NODE", help="A new run from the newest checkpoint before NODE.")
+    ] = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """Let a failed run go on from its failed nodes, or start anew from an earlier checkpoint."""
+    with connected(ctx, store, broker) as client:
+        handle = client.replay(thread, run=run, checkpoint=checkpoint, from_node=from_node)
+        _warn_unserved(client, handle)
+        _settle(client, handle, wait, timeout, output)
+
+
+def resume(
+    ctx: typer.Context,
+    thread: Thread,
+    run: RunId = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """Let an interrupted run go on (see interrupt_before and interrupt_after of compile)."""
+    with connected(ctx, store, broker) as client:
+        _settle(client, client.resume(thread, run=run), wait, timeout, output)
+
+
+def cancel(
+    ctx: typer.Context,
+    thread: Thread,
+    run: RunId = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the run.")] = "",
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """Cancel a run; the outputs of nodes that still run are dropped."""
+    with connected(ctx, store, broker) as client:
+        client.cancel(thread, run=run, reason=reason)
+        _settle(client, handle_of(client, thread, run), False, None, output)
+
+
+def _settle(client: Client, handle: RunHandle, wait: bool, timeout: float | None, format: Format) -> None:
+    """Print what a command did to a run; with ``wait`` its final state, once it has one."""
+    from petiole.cli import documents
+    from petiole.cli import output as out
+
+    if not wait:
+        run = handle.run
+        if format is Format.text:
+            out.write_fields((("thread", run.thread_id), ("run", run.run_id), ("status", run.status)))
+        else:
+            out.write_json(documents.run_document(run), format)
+        return
+    if format is Format.text:
+        tell([f"run {handle.run_id} of thread {handle.thread_id}"])
+    result = documents.plain(handle.result(timeout))
+    if format is Format.text:
+        out.write_json(result, Format.json)
+    else:
+        out.write_json(documents.run_document(handle.run) | {"result": result}, format)
+
+
+def _warn_unserved(client: Client, handle: RunHandle) -> None:
+    graph = handle.run.graph
+    if not any(worker.status == "alive" and graph in worker.graphs for worker in client.workers()):
+        tell([f"no worker that is alive serves graph {graph!r}: the run waits for one (petiole worker --graphs module:attribute)"])
+
+
+def _graph(text: str) -> Any:
+    if ":" not in text:
+        return text
+    from petiole_workers.registry import load_graph
+
+    return load_graph(text)

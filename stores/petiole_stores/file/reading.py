@@ -1,0 +1,149 @@
+"""The reading half of the file store: rows of the ledger, with what their files hold."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+from msgspec.structs import replace
+
+from petiole_stores.errors import ConfigurationError, CorruptionError, StoreUnavailableError
+from petiole_stores.file.paper import markers, read_state
+from petiole_stores.folder import Folder
+from petiole_stores.records import Blob, Checkpointed, Claim, ClaimAnswer
+from petiole_stores.serde import Serde
+from petiole_stores.sql.sqlite import SQLiteStore
+from petiole_stores.store import StoreUrl
+
+LEDGER = "ledger.db"
+
+_OF_THREADS = " WHERE thread_id IN (SELECT value FROM json_each(?))"
+_NAMED = "SELECT thread_id, state FROM checkpoints"
+_NAMED_BLOBS = "SELECT thread_id, digest, checksum FROM blobs"
+_PLACE = "SELECT thread_id, state FROM checkpoints WHERE checkpoint_id = ?"
+
+
+class FileReads(SQLiteStore):
+    """A ledger in SQLite whose checkpoints and blobs are files of ``folder``."""
+
+    def __init__(self, url: StoreUrl | str, *, serde: Serde | None = None) -> None:
+        super().__init__(url, serde=serde)
+        self.folder = Folder(self.connections.path.parent)
+
+    def _file(self) -> Path:
+        parts = urlsplit(self.url.text)
+        name = unquote(parts.netloc + parts.path)
+        if not name.strip("/"):
+            raise ConfigurationError(f"store URL {self.url.text!r} names no folder: write file:///folder")
+        return Path(name).absolute() / LEDGER
+
+    # ---------------------------------------------------------------- what the ledger names
+
+    def _discard(self, paths: Iterable[Path], thread_ids: Sequence[str] | None) -> int:
+        """Remove those of these files, of these threads (``None``: of any), that the ledger does not name."""
+        chosen = list(paths)
+
+        def remove(db: sqlite3.Connection) -> int:
+            named = self._named(db, thread_ids)
+            gone = [path for path in chosen if path not in named]
+            for path in gone:
+                self.folder.remove(path)
+            return len(gone)
+
+        return self.connections.write(remove, lasting=False) if chosen else 0
+
+    def _named(self, db: sqlite3.Connection, thread_ids: Sequence[str] | None = None) -> set[Path]:
+        """The files that the ledger names, of some threads or of all."""
+        where = "" if thread_ids is None else _OF_THREADS
+        values = () if thread_ids is None else (msgspec.json.encode([*thread_ids]).decode(),)
+        states = {self._path(thread_id, state) for thread_id, state in db.execute(_NAMED + where, values)}
+        return states | {self.folder.blob(*row) for row in db.execute(_NAMED_BLOBS + where, values)}
+
+    def _place(self, db: sqlite3.Connection, checkpoint_id: str) -> tuple[str, Path] | None:
+        """A checkpoint's thread and file."""
+        row = db.execute(_PLACE, (checkpoint_id,)).fetchone()
+        return None if row is None else (row[0], self._path(*row))
+
+    def _path(self, thread_id: str, marker: str) -> Path:
+        return self.folder.checkpoint(thread_id, markers.decode(marker).file)
+
+    # ---------------------------------------------------------------- reading
+
+    def _claim(
+        self,
+        holder: str,
+        slot: str,
+        wants: Sequence[tuple[str, str]],
+        holds: Sequence[str],
+        published: Sequence[str],
+        now: float | None,
+    ) -> list[ClaimAnswer]:
+        answers = super()._claim(holder, slot, wants, holds, published, now)
+        for answer in answers:
+            self._fill(answer.claim)
+        return answers
+
+    def _head(self, thread_id: str, ns: str) -> Checkpointed | None:
+        found = super()._head(thread_id, ns)
+        # One that was deleted meanwhile is the head no more.
+        return None if found is None else self._filled(found) or self._head(thread_id, ns)
+
+    def _get_checkpoint(self, checkpoint_id: str) -> Checkpointed | None:
+        found = super()._get_checkpoint(checkpoint_id)
+        return None if found is None else self._filled(found)
+
+    def _list_checkpoints(
+        self, thread_id: str, ns: str | None, before: int | None, limit: int | None
+    ) -> list[Checkpointed]:
+        found = map(self._filled, super()._list_checkpoints(thread_id, ns, before, limit))
+        return [checkpoint for checkpoint in found if checkpoint is not None]
+
+    def _get_blobs(self, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]:
+        found = {}
+        for digest, blob in super()._get_blobs(thread_id, digests).items():
+            try:
+                data = self._read(self.folder.blob(thread_id, digest, blob.checksum))
+            except FileNotFoundError:
+                continue
+            found[digest] = Blob(digest=digest, codec=blob.codec, data=data, checksum=blob.checksum)
+        return found
+
+    def _fill(self, claim: Claim | None) -> None:
+        if claim is not None and claim.base is not None:
+            claim.base = self._filled(claim.base)
+
+    def _filled(self, record: Checkpointed) -> Checkpointed | None:
+        """The record with the state of its file; ``None``: it was deleted meanwhile."""
+        path = self._path(record.thread_id, record.state)
+        try:
+            data = self._read(path)
+        except FileNotFoundError as error:
+            row = self.connections.read(lambda db: db.execute(_PLACE, (record.checkpoint_id,)).fetchone())
+            if row is None:
+                return None
+            if row == (record.thread_id, record.state):
+                raise CorruptionError(
+                    f"checkpoint {record.checkpoint_id!r} of thread {record.thread_id!r}: its file {path} is missing: "
+                    "restore it from a backup or replay from its parent"
+                ) from error
+            return self._get_checkpoint(record.checkpoint_id)
+        try:
+            return replace(record, state=read_state(data))
+        except ValueError as error:
+            raise CorruptionError(
+                f"checkpoint {record.checkpoint_id!r} of thread {record.thread_id!r}: its file {path} is damaged "
+                f"({error}): restore it from a backup or replay from its parent"
+            ) from error
+
+    def _read(self, path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"{self.url.shown} cannot be read: {error}: check the folder"
+            ) from error

@@ -1,0 +1,230 @@
+"""The file store: checkpoints and blobs are files, a SQLite file beside them is the ledger.
+
+A file is on disk before the ledger names it, and is removed after the ledger has forgotten it: a crash in between leaves
+a file that nobody names, which ``collect`` removes. In the ledger, a checkpoint's ``state`` is the name of its file,
+and a blob has no bytes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from petiole_stores.errors import CorruptionError, StoreError, StoreUnavailableError
+from petiole_stores.file.archive import pack, unpack
+from petiole_stores.file.paper import bare_blob, marker, write_paper
+from petiole_stores.file.reading import FileReads
+from petiole_stores.folder import is_older, safe_name
+from petiole_stores.records import Blob, FinishAnswer, NewCheckpoint, NewRun, Outcome, SubmitAnswer
+from petiole_stores.sql.sqlite import checkpoints, finishing, submission
+from petiole_stores.sql.sqlite.work import Work
+
+T = TypeVar("T")
+
+COLLECTED = ".collected"
+#: A file that nobody names may belong to a call under way; after so many seconds it does not.
+ORPHAN_AGE = 3600.0
+#: How often ``migrate_schema`` looks for orphans.
+COLLECT_EVERY = 86400.0
+MOST_TRIES = 10
+
+_THREADS_OF = "SELECT task_id, thread_id FROM tasks WHERE task_id IN (SELECT value FROM json_each(?))"
+
+
+class FileStore(FileReads):
+    """``file:///folder``: for the processes of one machine. Options are those of SQLite's URL."""
+
+    # ---------------------------------------------------------------- the folder
+
+    def connect(self) -> None:
+        """Open the folder, made anew where there is none, and check the ledger's schema."""
+        try:
+            self.folder.make()
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"{self.url.shown} cannot be used: {error}: name a folder that may be written"
+            ) from error
+        super().connect()
+
+    def migrate_schema(self) -> list[str]:
+        """Bring the ledger up to date; once a day, remove the files that crashes left behind."""
+        steps = super().migrate_schema()
+        mark = self.folder.path / COLLECTED
+        if not mark.exists() or is_older(mark, COLLECT_EVERY):
+            self.collect()
+            mark.touch()
+        return steps
+
+    def collect(self, *, older_than: float = ORPHAN_AGE) -> int:
+        """Remove files older than so many seconds that the ledger does not name; returns how many."""
+        found = (path for thread_dir in self.folder.thread_dirs() for path in self.folder.files(thread_dir))
+        return self._discard([path for path in found if is_older(path, older_than)], None)
+
+    def validate(self) -> None:
+        """As SQLite's, and every file that the ledger names must be there."""
+        super().validate()
+        missing = sorted(path for path in self.connections.read(self._named) if not path.exists())
+        if missing:
+            raise CorruptionError(
+                f"{self.url.shown}: {len(missing)} files are missing, the first is {missing[0]}: restore a backup"
+            )
+
+    def backup(self, path: str | Path) -> int:
+        """Write ledger and files, as of one moment, to a new zip file; returns how many checkpoints it has."""
+        path = Path(path)
+        if path.exists():
+            raise FileExistsError(f"{path} exists: name a new file for the backup")
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+            for attempt in range(MOST_TRIES):
+                ledger, archive = Path(scratch) / f"{attempt}.db", Path(scratch) / f"{attempt}.zip"
+                count = super().backup(ledger)
+                try:
+                    pack(archive, ledger, self.folder, self._named_by(ledger))
+                except FileNotFoundError as error:
+                    lost = error.filename  # deleted since: take a later moment
+                    continue
+                archive.rename(path)
+                return count
+        raise CorruptionError(f"{self.url.shown}: {lost} is missing: restore it, or delete its checkpoint")
+
+    def restore(self, path: str | Path) -> int:
+        """Take in what a backup has and this store lacks; returns how many checkpoints the backup has."""
+        with tempfile.TemporaryDirectory() as scratch:
+            return super().restore(unpack(path, Path(scratch), self.folder))
+
+    def _named_by(self, ledger: Path) -> set[Path]:
+        db = sqlite3.connect(ledger)
+        try:
+            return self._named(db)
+        finally:
+            db.close()
+
+    # ---------------------------------------------------------------- writing
+
+    def _submit(self, runs: Sequence[NewRun], now: float | None) -> list[SubmitAnswer]:
+        bare = [replace(run, blobs=[*map(bare_blob, run.blobs)]) if run.blobs else run for run in runs]
+
+        def write() -> list[Path]:
+            return [path for run in runs for path in self._write_blobs(run.thread_id, run.blobs)]
+
+        return self._behind(write, lambda work, _: submission.submit(work, bare), now)
+
+    def _finish(
+        self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None
+    ) -> list[FinishAnswer]:
+        ids = msgspec.json.encode([outcome.task_id for outcome in outcomes]).decode()
+        owners: dict[str, str] = self.connections.read(
+            lambda db: dict(db.execute(_THREADS_OF, (ids,)).fetchall())
+        )
+        known = [outcome for outcome in outcomes if outcome.task_id in owners]
+        settled = {
+            id(checkpoint): owners[outcome.task_id]
+            for outcome in known if outcome.settle is not None for checkpoint in outcome.settle.checkpoints
+        }  # fmt: skip
+        places: dict[int, Path] = {}
+
+        def write() -> list[Path]:
+            blobs = [path for o in known for path in self._write_blobs(owners[o.task_id], o.blobs)]
+            for outcome in known:
+                for checkpoint in outcome.settle.checkpoints if outcome.settle else ():
+                    places[id(checkpoint)] = self._write_checkpoint(checkpoint, settled[id(checkpoint)])
+            return [*blobs, *places.values()]
+
+        def bare(outcome: Outcome) -> Outcome:
+            settle = outcome.settle
+            if settle is not None and outcome.task_id in owners:
+                short = [replace(c, state=marker(places[id(c)].name)) for c in settle.checkpoints]
+                settle = replace(settle, checkpoints=short)
+            return replace(outcome, settle=settle, blobs=[*map(bare_blob, outcome.blobs)])
+
+        answers = self._behind(
+            write, lambda work, _: finishing.finish(work, holder, slot, [bare(o) for o in outcomes]), now
+        )
+        if any(answer.result != "committed" for answer in answers):
+            self._discard(places.values(), [*owners.values()])
+        for answer in answers:
+            self._fill(answer.advance)
+        return answers
+
+    def _save(
+        self, checkpoint: NewCheckpoint, thread_id: str, run_id: str | None, at: float, blobs: Sequence[Blob]
+    ) -> None:
+        def write() -> list[Path]:
+            return [*self._write_blobs(thread_id, blobs), self._write_checkpoint(checkpoint, thread_id)]
+
+        def save(work: Work, written: list[Path]) -> tuple[str, Path] | None:
+            old = self._place(work.db, checkpoint.checkpoint_id)
+            short = replace(checkpoint, state=marker(written[-1].name))
+            checkpoints.save(work, short, thread_id, run_id, at, [*map(bare_blob, blobs)])
+            return old
+
+        replaced = self._behind(write, save, None)
+        if replaced is not None:
+            self._discard([replaced[1]], [replaced[0], thread_id])
+
+    def _delete(self, checkpoint_id: str) -> bool:
+        def delete(work: Work) -> tuple[bool, tuple[str, Path] | None]:
+            old = self._place(work.db, checkpoint_id)
+            return checkpoints.delete(work, checkpoint_id), old
+
+        done, old = self._work(delete, None)
+        if done and old is not None:
+            self._discard([old[1]], [old[0]])
+        return done
+
+    def _clear(self, thread_id: str) -> bool:
+        done = super()._clear(thread_id)
+        if done:
+            # Temporary files stay: their writers are at work, or collect() finds them.
+            files = self.folder.files(safe_name(thread_id))
+            self._discard([path for path in files if not path.name.startswith(".")], [thread_id])
+        return done
+
+    def _behind(
+        self, write: Callable[[], list[Path]], step: Callable[[Work, list[Path]], T], now: float | None
+    ) -> T:
+        """Write files, then run ``step`` in its transaction.
+
+        Files that were there already might be removed as nobody's before the ledger names them; since that happens in
+        a transaction too, they are looked for within this one.
+        """
+
+        def run(work: Work) -> T:
+            if not all(path.exists() for path in written):
+                raise _GoneError
+            return step(work, written)
+
+        for _ in range(MOST_TRIES):
+            try:
+                written = write()
+            except FileNotFoundError:
+                continue  # removed under our hands
+            except OSError as error:
+                raise StoreUnavailableError(
+                    f"{self.url.shown} cannot be written: {error}: check the folder and its space"
+                ) from error
+            try:
+                return self._work(run, now)
+            except _GoneError:
+                continue
+        raise StoreError(f"{self.url.shown}: somebody removes its files: leave that to the store")
+
+    def _write_blobs(self, thread_id: str, blobs: Iterable[Blob]) -> list[Path]:
+        found = []
+        for blob in blobs:
+            found.append(self.folder.blob(thread_id, blob.digest, blob.checksum))
+            self.folder.put(found[-1], blob.data)
+        return found
+
+    def _write_checkpoint(self, new: NewCheckpoint, thread_id: str) -> Path:
+        return self.folder.write_checkpoint(thread_id, new.checkpoint_id, write_paper(new, thread_id))
+
+
+class _GoneError(StoreError):
+    """A file was removed between its writing and the transaction that names it."""
