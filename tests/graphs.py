@@ -118,7 +118,10 @@ def plan(state: Tour, runtime: Runtime) -> dict[str, Any]:
 
 
 def spread(state: Tour) -> list[Send]:
-    return [Send("part", {"desk": state["desk"], "hold": state["hold"], "number": n}) for n in range(state["parts"])]
+    return [
+        Send("part", {"desk": state["desk"], "hold": state["hold"], "number": n})
+        for n in range(state["parts"])
+    ]
 
 
 def part(state: Part, runtime: Runtime) -> dict[str, Any]:
@@ -150,7 +153,9 @@ def build() -> Any:
     graph.add_node("right", right)
     graph.add_node("plan", plan)
     graph.add_node("part", part)
-    graph.add_node("total", total, retry_policy=RetryPolicy(initial_interval=0.05, jitter=False, retry_on=Trouble))
+    graph.add_node(
+        "total", total, retry_policy=RetryPolicy(initial_interval=0.05, jitter=False, retry_on=Trouble)
+    )
     graph.add_node("turn", turn)
     graph.add_edge(START, "first")
     graph.add_conditional_edges("first", lambda state: ["left", "right"], ["left", "right"])

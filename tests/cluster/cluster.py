@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import msgspec
 
 from tests.cluster.backends import Backend
 from tests.cluster.doubled import SWITCH
@@ -38,7 +41,12 @@ class Cluster:
     """
 
     def __init__(
-        self, backend: Backend, folder: Path, *, graphs: tuple[str, ...] = GRAPHS, options: Mapping[str, object] | None = None
+        self,
+        backend: Backend,
+        folder: Path,
+        *,
+        graphs: tuple[str, ...] = GRAPHS,
+        options: Mapping[str, object] | None = None,
     ) -> None:
         self.backend, self.folder = backend, folder
         given: dict[str, object] = {
@@ -67,7 +75,9 @@ class Cluster:
         more = {SWITCH: str(self._doubling), **self.backend.environment}
         if crashpoint:
             more[VARIABLE] = crashpoint
-        made = [WorkerProcess(f"{name}{next(self._numbers)}", settings, self.folder, more) for _ in range(count)]
+        made = [
+            WorkerProcess(f"{name}{next(self._numbers)}", settings, self.folder, more) for _ in range(count)
+        ]
         self.workers += made
         if wait:
             for worker in made:
@@ -107,11 +117,21 @@ class Cluster:
 
     # ---------------------------------------------------------------- runs
 
-    def submit(self, *, graph: str = "tour", hold: str = "", parts: int = 4) -> Trip:
-        """Submit a run on a desk of its own. ``hold`` names a node that waits for the desk's gate."""
+    def submit(
+        self, *, graph: str = "tour", hold: str = "", parts: int = 4, queue: str | None = None
+    ) -> Trip:
+        """Submit a run on a desk of its own.
+
+        ``hold`` names a node that waits for the desk's gate; ``queue`` is where the run's start waits.
+        """
         desk = self.folder / f"desk{next(self._numbers)}"
         desk.mkdir()
-        return Trip.submit(self.client, graph, desk, hold=hold, parts=parts)
+        if queue is None:
+            return Trip.submit(self.client, graph, desk, hold=hold, parts=parts)
+        settings = msgspec.structs.replace(self.settings, queue=queue)
+        with Client(self.store, settings=settings) as client:
+            trip = Trip.submit(client, graph, desk, hold=hold, parts=parts)
+        return dataclasses.replace(trip, client=self.client, handle=self.client.handle(trip.handle.run_id))
 
     def messages(self) -> int:
         """How many messages the broker's default queue holds; those that workers have fetched are not among them."""
@@ -120,7 +140,9 @@ class Cluster:
     @cached_property
     def _publisher(self) -> Publisher:
         place = self.client.place
-        return context_of(make_app(place.settings, Registry(), transport_options=place.transport_options)).publisher
+        return context_of(
+            make_app(place.settings, Registry(), transport_options=place.transport_options)
+        ).publisher
 
     # ---------------------------------------------------------------- end
 

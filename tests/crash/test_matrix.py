@@ -91,7 +91,9 @@ def test_all_workers_killed_at_once(cluster: Cluster, took: Took) -> None:
     cluster.kill_all()
     cluster.start(count=2)
     restarted = time.time()
-    seconds = max(takeover(trip, node, restarted) for trip, node in zip(trips, (BRANCH, "left", "turn:2"), strict=True))
+    seconds = max(
+        takeover(trip, node, restarted) for trip, node in zip(trips, (BRANCH, "left", "turn:2"), strict=True)
+    )
     took("all workers", seconds)
     assert seconds < DEAD_WORKER
     for trip in trips:
@@ -134,7 +136,11 @@ def test_warm_stop_waits_for_a_node_within_its_grace(cluster: Cluster) -> None:
     trip = cluster.submit(hold=BRANCH)
     owner = cluster.owner(trip.await_node(BRANCH).pid)
     owner.warm_stop()
-    wait_until(lambda: (record := owner.record(cluster.store)) and record.status == "stopping", 10, "a stopping worker")
+    wait_until(
+        lambda: (record := owner.record(cluster.store)) and record.status == "stopping",
+        10,
+        "a stopping worker",
+    )
     trip.open_gate()
     trip.verify()
     assert owner.process.wait(15) == 0

@@ -84,7 +84,9 @@ def test_a_hung_worker_is_fenced_when_it_comes_back(cluster: Cluster) -> None:
     finally:
         hung.process.unpause()
     # Its node goes on, and its output is refused.
-    wait_until(lambda: "was refused" in hung.process.tail(20_000), 20, lambda: f"a refusal in {hung.process.tail()}")
+    wait_until(
+        lambda: "was refused" in hung.process.tail(20_000), 20, lambda: f"a refusal in {hung.process.tail()}"
+    )
     trip.verify(again={line.node for line in trip.executions()})
     after = cluster.submit()
     after.verify()
@@ -92,7 +94,11 @@ def test_a_hung_worker_is_fenced_when_it_comes_back(cluster: Cluster) -> None:
 
 def alive(cluster: Cluster, name: str) -> list[Worker]:
     """The living workers whose name begins so."""
-    return [worker for worker in cluster.store.list_workers() if worker.name.startswith(name) and worker.status == "alive"]
+    return [
+        worker
+        for worker in cluster.store.list_workers()
+        if worker.name.startswith(name) and worker.status == "alive"
+    ]
 
 
 def test_a_supervised_worker_is_started_again_and_its_tasks_are_given_back_at_once(cluster: Cluster) -> None:

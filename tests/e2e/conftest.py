@@ -42,9 +42,12 @@ class PetioleWorkerContainer(CeleryWorkerContainer):  # type: ignore[misc]
     """``petiole worker`` in pytest-celery's hands."""
 
     @classmethod
-    def initial_env(cls, celery_worker_cluster_config: dict[str, Any], initial: dict[str, str] | None = None) -> dict[str, str]:
+    def initial_env(
+        cls, celery_worker_cluster_config: dict[str, Any], initial: dict[str, str] | None = None
+    ) -> dict[str, str]:
         broker, store = (
-            celery_worker_cluster_config[f"celery_{part}_cluster_config"]["urls"][0] for part in ("broker", "backend")
+            celery_worker_cluster_config[f"celery_{part}_cluster_config"]["urls"][0]
+            for part in ("broker", "backend")
         )
         return {
             **(initial or {}),
@@ -113,7 +116,9 @@ def default_worker_initial_content() -> dict[str, bytes]:
 
 
 @pytest.fixture(params=list(BROKERS))
-def celery_broker_cluster(request: pytest.FixtureRequest, docker_client: Any) -> Iterator[CeleryBrokerCluster]:
+def celery_broker_cluster(
+    request: pytest.FixtureRequest, docker_client: Any
+) -> Iterator[CeleryBrokerCluster]:
     if isinstance(docker_client, LocalEngine) and (reason := SERVERS[request.param].missing()):
         unavailable(f"no private {request.param}: {reason}")
     cluster = CeleryBrokerCluster(request.getfixturevalue(BROKERS[request.param]))
@@ -131,9 +136,13 @@ def celery_backend_cluster(celery_redis_backend: Any) -> Iterator[CeleryBackendC
 
 @pytest.fixture
 def celery_worker_cluster(
-    first_container: PetioleWorkerContainer, second_container: PetioleWorkerContainer, celery_setup_app: Celery
+    first_container: PetioleWorkerContainer,
+    second_container: PetioleWorkerContainer,
+    celery_setup_app: Celery,
 ) -> Iterator[CeleryWorkerCluster]:
-    cluster = CeleryWorkerCluster(*(CeleryTestWorker(one, celery_setup_app) for one in (first_container, second_container)))
+    cluster = CeleryWorkerCluster(
+        *(CeleryTestWorker(one, celery_setup_app) for one in (first_container, second_container))
+    )
     yield cluster
     cluster.teardown()
 
@@ -141,6 +150,8 @@ def celery_worker_cluster(
 @pytest.fixture
 def client(celery_setup: CeleryTestSetup) -> Iterator[Client]:
     """A client outside the containers."""
-    store, broker = (node.container.celeryconfig["host_url"] for node in (celery_setup.backend, celery_setup.broker))
+    store, broker = (
+        node.container.celeryconfig["host_url"] for node in (celery_setup.backend, celery_setup.broker)
+    )
     with Client(settings=Settings(store=store, broker=broker, lease=3.0, sweep=0.5)) as made:
         yield made

@@ -23,6 +23,8 @@ flow = (
     StateGraph(State)
     .add_node("step", step)
     .add_edge(START, "step")
-    .add_conditional_edges("step", lambda state: "step" if len(state["trail"]) < STEPS else END, ["step", END])
+    .add_conditional_edges(
+        "step", lambda state: "step" if len(state["trail"]) < STEPS else END, ["step", END]
+    )
     .compile(name="flow")
 )

@@ -54,7 +54,9 @@ class Container:
         self._volumes, self._folder = volumes, folder
         self._image = str(options["image"]).partition(":")[0]
         self._command = [str(part) for part in options.get("command") or ()]
-        self._environment = {key: self._mapped(str(text)) for key, text in (options.get("environment") or {}).items()}
+        self._environment = {
+            key: self._mapped(str(text)) for key, text in (options.get("environment") or {}).items()
+        }
         self._server: OwnServer | None = None
         self._process: Leashed | None = None
         self._exposed = next(iter(options.get("ports") or {}), "")
@@ -83,7 +85,9 @@ class Container:
 
     @property
     def status(self) -> str:
-        running = self._server.running() if self._server else self._process is not None and self._process.running()
+        running = (
+            self._server.running() if self._server else self._process is not None and self._process.running()
+        )
         return "running" if running else "exited"
 
     def kill(self, signal: str | int | None = None) -> None:
@@ -141,7 +145,9 @@ class Container:
 
     def exec_run(self, command: str, **_: object) -> tuple[int, bytes]:
         """Answers the one question that is asked of servers: which ports they listen on, as the kernel lists them."""
-        assert command.startswith("cat /proc/net/tcp"), f"no command can be run in a local container: {command}"
+        assert command.startswith("cat /proc/net/tcp"), (
+            f"no command can be run in a local container: {command}"
+        )
         port = self._server.port if self._server else 0
         if not port or not answers(HOST, port):
             return 0, b""
@@ -158,7 +164,10 @@ class Containers:
         self._engine = engine
 
     def create(self, **options: Any) -> Container:
-        volumes = {bind["bind"]: self._engine.volumes.folder(name) for name, bind in (options.get("volumes") or {}).items()}
+        volumes = {
+            bind["bind"]: self._engine.volumes.folder(name)
+            for name, bind in (options.get("volumes") or {}).items()
+        }
         return Container(volumes, options, self._engine.folder)
 
     def run(self, **options: Any) -> Container:
