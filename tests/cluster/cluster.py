@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-
 from tests.cluster.backends import Backend
 from tests.cluster.doubled import SWITCH
 from tests.cluster.trip import Trip

@@ -84,22 +84,21 @@ def test_worker_killed_in_mid_node(cluster: Cluster, took: Took) -> None:
 
 def test_all_workers_killed_at_once(cluster: Cluster, took: Took) -> None:
     cluster.ensure(2)
-    trips = [cluster.submit(hold=hold) for hold in (BRANCH, "left", "turn:2")]
-    for trip, node in zip(trips, (BRANCH, "left", "turn:2"), strict=True):
-        trip.await_node(node)
-    done = [{line.node for line in trip.executions()} for trip in trips]
+    trips = {}
+    for node in ("turn:2", BRANCH):
+        trips[node] = cluster.submit(hold=node)
+        trips[node].await_node(node)
+    done = {node: {line.node for line in trip.executions()} for node, trip in trips.items()}
     cluster.kill_all()
     cluster.start(count=2)
     restarted = time.time()
-    seconds = max(
-        takeover(trip, node, restarted) for trip, node in zip(trips, (BRANCH, "left", "turn:2"), strict=True)
-    )
+    seconds = max(takeover(trip, node, restarted) for node, trip in trips.items())
     took("all workers", seconds)
     assert seconds < DEAD_WORKER
-    for trip in trips:
+    for trip in trips.values():
         trip.open_gate()
-    for trip, before in zip(trips, done, strict=True):
-        trip.verify(again=before)
+    for node, trip in trips.items():
+        trip.verify(again=done[node])
 
 
 def test_broker_flushed_in_mid_run(cluster: Cluster, took: Took) -> None:
