@@ -131,7 +131,8 @@ def theirs(spec: dict[str, Any]) -> tuple[list[Any], str | None]:
     failure = None
     for value in spec["inputs"]:
         try:
-            compiled.invoke(value, config)
+            # Saved synchronously: written behind, its history shares the joins' sets with the run that goes on.
+            compiled.invoke(value, config, durability="sync")
         except langgraph_errors.GraphRecursionError:
             failure = "recursion"
         except langgraph_errors.InvalidUpdateError:
