@@ -101,8 +101,9 @@ def first(state: Tour, runtime: Runtime) -> dict[str, Any]:
 
 async def left(state: Tour, runtime: Runtime) -> dict[str, Any]:
     note(state["desk"], "left", runtime)
-    while held(state, "left"):
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE):
+        while held(state, "left"):  # noqa: ASYNC110 - the gate is a file that another process makes
+            await asyncio.sleep(0.01)
     return {"trail": ["left"]}
 
 
@@ -117,7 +118,10 @@ def plan(state: Tour, runtime: Runtime) -> dict[str, Any]:
 
 
 def spread(state: Tour) -> list[Send]:
-    return [Send("part", {"desk": state["desk"], "hold": state["hold"], "number": n}) for n in range(state["parts"])]
+    return [
+        Send("part", {"desk": state["desk"], "hold": state["hold"], "number": n})
+        for n in range(state["parts"])
+    ]
 
 
 def part(state: Part, runtime: Runtime) -> dict[str, Any]:
@@ -149,7 +153,9 @@ def build() -> Any:
     graph.add_node("right", right)
     graph.add_node("plan", plan)
     graph.add_node("part", part)
-    graph.add_node("total", total, retry_policy=RetryPolicy(initial_interval=0.05, jitter=False, retry_on=Trouble))
+    graph.add_node(
+        "total", total, retry_policy=RetryPolicy(initial_interval=0.05, jitter=False, retry_on=Trouble)
+    )
     graph.add_node("turn", turn)
     graph.add_edge(START, "first")
     graph.add_conditional_edges("first", lambda state: ["left", "right"], ["left", "right"])

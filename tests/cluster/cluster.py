@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from petiole.client import Client
-from petiole_stores.opening import open_store
-from petiole_workers.crashpoints import VARIABLE
-from petiole_workers.settings import Settings, load_settings
+import msgspec
 from tests.cluster.backends import Backend
 from tests.cluster.doubled import SWITCH
 from tests.cluster.trip import Trip
 from tests.cluster.worker import WorkerProcess
+
+from petiole.client import Client
+from petiole_stores.opening import open_store
+from petiole_workers.celery.app import context_of, make_app
+from petiole_workers.crashpoints import VARIABLE
+from petiole_workers.publishing import Publisher
+from petiole_workers.registry import Registry
+from petiole_workers.settings import Settings, load_settings
 
 #: Short enough for tests; everything that is derived from them shrinks along.
 LEASE, SWEEP, GRACE = 3.0, 0.5, 2.0
@@ -33,7 +40,12 @@ class Cluster:
     """
 
     def __init__(
-        self, backend: Backend, folder: Path, *, graphs: tuple[str, ...] = GRAPHS, options: Mapping[str, object] | None = None
+        self,
+        backend: Backend,
+        folder: Path,
+        *,
+        graphs: tuple[str, ...] = GRAPHS,
+        options: Mapping[str, object] | None = None,
     ) -> None:
         self.backend, self.folder = backend, folder
         given: dict[str, object] = {
@@ -62,7 +74,9 @@ class Cluster:
         more = {SWITCH: str(self._doubling), **self.backend.environment}
         if crashpoint:
             more[VARIABLE] = crashpoint
-        made = [WorkerProcess(f"{name}{next(self._numbers)}", settings, self.folder, more) for _ in range(count)]
+        made = [
+            WorkerProcess(f"{name}{next(self._numbers)}", settings, self.folder, more) for _ in range(count)
+        ]
         self.workers += made
         if wait:
             for worker in made:
@@ -102,11 +116,32 @@ class Cluster:
 
     # ---------------------------------------------------------------- runs
 
-    def submit(self, *, graph: str = "tour", hold: str = "", parts: int = 4) -> Trip:
-        """Submit a run on a desk of its own. ``hold`` names a node that waits for the desk's gate."""
+    def submit(
+        self, *, graph: str = "tour", hold: str = "", parts: int = 4, queue: str | None = None
+    ) -> Trip:
+        """Submit a run on a desk of its own.
+
+        ``hold`` names a node that waits for the desk's gate; ``queue`` is where the run's start waits.
+        """
         desk = self.folder / f"desk{next(self._numbers)}"
         desk.mkdir()
-        return Trip.submit(self.client, graph, desk, hold=hold, parts=parts)
+        if queue is None:
+            return Trip.submit(self.client, graph, desk, hold=hold, parts=parts)
+        settings = msgspec.structs.replace(self.settings, queue=queue)
+        with Client(self.store, settings=settings) as client:
+            trip = Trip.submit(client, graph, desk, hold=hold, parts=parts)
+        return dataclasses.replace(trip, client=self.client, handle=self.client.handle(trip.handle.run_id))
+
+    def messages(self) -> int:
+        """How many messages the broker's default queue holds; those that workers have fetched are not among them."""
+        return self._publisher.depth(self.settings.queue)
+
+    @cached_property
+    def _publisher(self) -> Publisher:
+        place = self.client.place
+        return context_of(
+            make_app(place.settings, Registry(), transport_options=place.transport_options)
+        ).publisher
 
     # ---------------------------------------------------------------- end
 
@@ -117,6 +152,8 @@ class Cluster:
 
     def close(self) -> None:
         self.kill_all()
+        if "_publisher" in self.__dict__:
+            self._publisher.close()
         self.client.close()
 
     def __enter__(self) -> Self:

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from petiole_workers.publishing import Publisher
 from tests.graphs import tour
+
+from petiole_workers.publishing import Publisher
 
 __all__ = ["SWITCH", "tour"]
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from petiole.client import Client, RunHandle
-from petiole_stores.records import Checkpointed, Task
 from tests import graphs
 from tests.graphs import Execution, journal
 from tests.waiting import wait_until
+
+from petiole.client import Client, RunHandle
+from petiole_stores.records import Checkpointed, Task
 
 #: Attempts that a node makes in an undisturbed run, where that is not one.
 TRIES = {"total": 2}
@@ -81,7 +82,9 @@ class Trip:
         ``again`` names the nodes that may have been executed more than once, because they were disturbed.
         """
         run = wait_until(
-            lambda: (run := self.handle.run).ended_at and run, timeout, lambda: f"the run's end; its tasks: {self._shown()}"
+            lambda: (run := self.handle.run).ended_at and run,
+            timeout,
+            lambda: f"the run's end; its tasks: {self._shown()}",
         )
         assert run.status == "succeeded", run.error
         final = {key: value for key, value in self.handle.outcome(run).items() if key not in ("desk", "hold")}
@@ -98,7 +101,9 @@ class Trip:
         nodes = [(task.checkpoint_id, task.ns, task.path) for task in tasks if task.kind == "node"]
         assert len(nodes) == len(set(nodes)), f"committed more than once: {Counter(nodes).most_common(3)}"
         checkpoints = self._checkpoints()
-        assert {task.checkpoint_id for task in tasks if task.kind == "node"} <= {c.checkpoint_id for c in checkpoints}
+        assert {task.checkpoint_id for task in tasks if task.kind == "node"} <= {
+            c.checkpoint_id for c in checkpoints
+        }
 
     def _verify_chain(self) -> None:
         store = self.client.store
@@ -108,7 +113,9 @@ class Trip:
         while record is not None:
             seen.append(record)
             record = checkpoints.get(record.parent_id or "")
-        assert {record.checkpoint_id for record in seen} == set(checkpoints), "a checkpoint is beside the line to the head"
+        assert {record.checkpoint_id for record in seen} == set(checkpoints), (
+            "a checkpoint is beside the line to the head"
+        )
         steps = [record.step for record in seen]
         assert steps == sorted(set(steps), reverse=True), steps
 

@@ -7,12 +7,13 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.processes import Leashed, alive
+from tests.waiting import wait_until
+
 from petiole.supervisor import command
 from petiole_stores.records import Worker
 from petiole_stores.store import Store
 from petiole_workers.settings import Settings, environment
-from tests.processes import Leashed, alive
-from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 #: Where workers find Petiole and the tests' graphs.

@@ -12,7 +12,9 @@ from tests.cluster.backends import MATRIX
 
 
 @pytest.fixture(scope="module", params=MATRIX)
-def shared_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def shared_cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
     """One cluster for the tests of a module on each backend."""
     folder: Path = tmp_path_factory.mktemp("cluster")
     with open_backend(request.param, folder, request) as backend, Cluster(backend, folder) as cluster:

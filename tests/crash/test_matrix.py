@@ -84,35 +84,39 @@ def test_worker_killed_in_mid_node(cluster: Cluster, took: Took) -> None:
 
 def test_all_workers_killed_at_once(cluster: Cluster, took: Took) -> None:
     cluster.ensure(2)
-    trips = [cluster.submit(hold=hold) for hold in (BRANCH, "left", "turn:2")]
-    for trip, node in zip(trips, (BRANCH, "left", "turn:2"), strict=True):
-        trip.await_node(node)
-    done = [{line.node for line in trip.executions()} for trip in trips]
+    trips = {}
+    for node in ("turn:2", BRANCH):
+        trips[node] = cluster.submit(hold=node)
+        trips[node].await_node(node)
+    done = {node: {line.node for line in trip.executions()} for node, trip in trips.items()}
     cluster.kill_all()
     cluster.start(count=2)
     restarted = time.time()
-    seconds = max(takeover(trip, node, restarted) for trip, node in zip(trips, (BRANCH, "left", "turn:2"), strict=True))
+    seconds = max(takeover(trip, node, restarted) for node, trip in trips.items())
     took("all workers", seconds)
     assert seconds < DEAD_WORKER
-    for trip, before in zip(trips, done, strict=True):
+    for trip in trips.values():
         trip.open_gate()
-        trip.verify(again=before)
+    for node, trip in trips.items():
+        trip.verify(again=done[node])
 
 
 def test_broker_flushed_in_mid_run(cluster: Cluster, took: Took) -> None:
     [worker] = cluster.ensure(1)
-    # Both slots are held, so that the other runs' messages wait in the broker.
+    # Both slots are held, so that the other runs' messages wait: a few in the worker, the rest in the broker.
     held = [cluster.submit(hold="right") for _ in range(2)]
     for trip in held:
         trip.await_node("right")
-    waiting = [cluster.submit() for _ in range(5)]
+    waiting = [cluster.submit(graph="other") for _ in range(15)]
+    wait_until(lambda: cluster.messages() > 2, 10, "messages in the broker")
     cluster.backend.flush_broker()
     flushed = time.time()
+    assert cluster.messages() == 0
     for trip in held:
         trip.open_gate()
     for trip in (*held, *waiting):
         trip.verify()
-    seconds = max(trip.executions("first")[0].at for trip in waiting) - flushed
+    seconds = max(trip.executions("alone")[0].at for trip in waiting) - flushed
     took("flushed broker", seconds)
     assert seconds < DEAD_WORKER
     assert worker.running()
@@ -131,7 +135,11 @@ def test_warm_stop_waits_for_a_node_within_its_grace(cluster: Cluster) -> None:
     trip = cluster.submit(hold=BRANCH)
     owner = cluster.owner(trip.await_node(BRANCH).pid)
     owner.warm_stop()
-    wait_until(lambda: (record := owner.record(cluster.store)) and record.status == "stopping", 10, "a stopping worker")
+    wait_until(
+        lambda: (record := owner.record(cluster.store)) and record.status == "stopping",
+        10,
+        "a stopping worker",
+    )
     trip.open_gate()
     trip.verify()
     assert owner.process.wait(15) == 0

@@ -1,22 +1,30 @@
-"""Petiole's Celery app keeps to itself: several in one process, beside apps of others."""
+"""The Celery apps that Petiole makes keep to themselves."""
 
 from __future__ import annotations
 
 from celery import Celery
 
-from petiole_workers.celery.app import make_app
+from petiole_workers.celery.app import context_of, make_app
 from petiole_workers.publishing import TASK_NAME
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings
 
 
-def test_apps_in_one_process_share_no_task() -> None:
-    settings = Settings(store="memory://", broker="memory://")
-    apps = [make_app(settings, Registry()) for _ in range(2)]
-    other = Celery("other", set_as_current=False)
+def make(folder: str) -> Celery:
+    return make_app(Settings(store=f"sqlite:////{folder}/store.db", broker="memory://"), Registry())
 
-    for app in (*apps, other):
-        app.finalize()  # a task registered twice would warn here, which is an error in tests
 
-    assert all(TASK_NAME in app.tasks for app in apps)
-    assert TASK_NAME not in other.tasks
+def test_each_app_has_its_own_task_and_others_have_none() -> None:
+    first, second, foreign = make("a"), make("b"), Celery("foreign", set_as_current=False)
+    for app in (first, second, foreign):
+        app.finalize()
+    assert first.tasks[TASK_NAME].app is first
+    assert second.tasks[TASK_NAME].app is second
+    assert context_of(first) is not context_of(second)
+    assert TASK_NAME not in foreign.tasks
+
+
+def test_quorum_queues_get_no_limit_for_a_whole_connection() -> None:
+    app = make_app(Settings(store="sqlite:////a/b.db", broker="amqp://", queue_type="quorum"), Registry())
+    assert app.conf.worker_detect_quorum_queues
+    assert {queue.queue_arguments["x-queue-type"] for queue in app.amqp.queues.values()} == {"quorum"}

@@ -29,7 +29,12 @@ for turn in range(3):
 def run(spec: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, crashpoints.VARIABLE: spec, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(
-        [sys.executable, "-c", LOOP], env=environment, capture_output=True, text=True, check=False, start_new_session=True
+        [sys.executable, "-c", LOOP],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
     )
 
 

@@ -41,7 +41,9 @@ def make_app(settings: Settings, registry: Registry | None = None, *, transport_
         worker_redirect_stdouts=False,
         worker_prefetch_multiplier=4,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        worker_detect_quorum_queues=False,
+        # Quorum queues know no prefetch limit for a whole connection; asking them for one ends the connection.
+        worker_detect_quorum_queues=settings.queue_type == "quorum",
+        worker_consumer="petiole_workers.celery.consumer:Consumer",
         task_create_missing_queues=False,
         event_queue_exclusive=False,
         control_queue_exclusive=False,
