@@ -43,13 +43,28 @@ class NodeCaller:
         self._loop = loop
         self._kept: asyncio.Runner | None = None
         self._error: BaseException | None = None
+        #: How often the last :meth:`call` has called its node.
+        self.tries = 0
 
-    def call(self, spec: NodeSpec, input: object, runtime: Runtime, *, failures: int = 0) -> Any:
-        """What the node returned. ``failures`` is how many earlier tries of this task failed.
+    def call(
+        self,
+        spec: NodeSpec,
+        input: object,
+        runtime: Runtime,
+        *,
+        failures: int = 0,
+        again: Callable[[], object] | None = None,
+    ) -> Any:
+        """What the node returned.
+
+        Parameters
+            failures  how many earlier tries of this task failed
+            again     makes the input anew for a further try (the one that failed may have changed it in place)
 
         Raises whatever the last try raised, or RetryLaterError.
         """
         policies = spec.retry_policies
+        self.tries = 1
         if not policies:
             return self._once(spec, input, runtime)
         retrying = tenacity.Retrying(
@@ -62,8 +77,9 @@ class NodeCaller:
         )
         for attempt in retrying:
             with attempt:
-                tries = attempt.retry_state.attempt_number
-                return self._once(spec, input, _again(runtime, tries - 1))
+                self.tries = attempt.retry_state.attempt_number
+                given = again() if again is not None and self.tries > 1 else input
+                return self._once(spec, given, _again(runtime, self.tries - 1))
         raise AssertionError("tenacity ends by returning or raising")
 
     def _note(self, state: tenacity.RetryCallState) -> None:
