@@ -185,15 +185,46 @@ def _deadline(timeout: float | None, node: str) -> Iterator[None]:
             raise NodeTimeoutError(f"node {node!r} took {took:.1f} s, longer than its timeout of {timeout} s")
 
 
+class _Shield:
+    """Whether the main thread is where no alarm may interrupt it, and the error of one that rang meanwhile."""
+
+    depth = 0
+    error: Exception | None = None
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let a node's alarm wait until this block is over: the client of a store would take it for a time-out of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _Shield.depth += 1
+    try:
+        yield
+    finally:
+        _Shield.depth -= 1
+        if not _Shield.depth and _Shield.error is not None:
+            error, _Shield.error = _Shield.error, None
+            raise error
+
+
 @contextmanager
 def _alarm(seconds: float, error: Exception) -> Iterator[None]:
-    def ring(*_: object) -> None:
-        raise error
+    """Raise ``error`` in the main thread after ``seconds``. An alarm that was set before goes on afterwards."""
 
+    def ring(*_: object) -> None:
+        if _Shield.depth:
+            _Shield.error = error
+        else:
+            raise error
+
+    began = time.monotonic()
     before: Callable[..., Any] | int | None = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    outer, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if outer:
+            signal.setitimer(signal.ITIMER_REAL, max(outer - (time.monotonic() - began), 1e-6))

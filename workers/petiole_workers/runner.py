@@ -31,7 +31,7 @@ from petiole_stores.records import (
     TaskRef,
 )
 from petiole_stores.store import Store
-from petiole_workers.caller import NodeCaller, RetryLaterError
+from petiole_workers.caller import NodeCaller, RetryLaterError, undisturbed
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.crashpoints import reach
 from petiole_workers.documents import Documents, Loaded, Rows
@@ -592,7 +592,8 @@ class _Watch:
         if not self._lost and time.monotonic() >= self._next:
             self._next = time.monotonic() + self._runner.settings.beat_every
             try:
-                self._lost = not self._runner.store.holds(self._task.task_id, self._task.token or "")
+                with undisturbed():
+                    self._lost = not self._runner.store.holds(self._task.task_id, self._task.token or "")
             except StoreUnavailableError:
                 pass  # not knowing is no reason to stop: the fence will judge the output
         return self._lost
