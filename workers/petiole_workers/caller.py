@@ -43,13 +43,28 @@ class NodeCaller:
         self._loop = loop
         self._kept: asyncio.Runner | None = None
         self._error: BaseException | None = None
+        #: How often the last :meth:`call` has called its node.
+        self.tries = 0
 
-    def call(self, spec: NodeSpec, input: object, runtime: Runtime, *, failures: int = 0) -> Any:
-        """What the node returned. ``failures`` is how many earlier tries of this task failed.
+    def call(
+        self,
+        spec: NodeSpec,
+        input: object,
+        runtime: Runtime,
+        *,
+        failures: int = 0,
+        again: Callable[[], object] | None = None,
+    ) -> Any:
+        """What the node returned.
+
+        Parameters
+            failures  how many earlier tries of this task failed
+            again     makes the input anew for a further try (the one that failed may have changed it in place)
 
         Raises whatever the last try raised, or RetryLaterError.
         """
         policies = spec.retry_policies
+        self.tries = 1
         if not policies:
             return self._once(spec, input, runtime)
         retrying = tenacity.Retrying(
@@ -62,8 +77,9 @@ class NodeCaller:
         )
         for attempt in retrying:
             with attempt:
-                tries = attempt.retry_state.attempt_number
-                return self._once(spec, input, _again(runtime, tries - 1))
+                self.tries = attempt.retry_state.attempt_number
+                given = again() if again is not None and self.tries > 1 else input
+                return self._once(spec, given, _again(runtime, self.tries - 1))
         raise AssertionError("tenacity ends by returning or raising")
 
     def _note(self, state: tenacity.RetryCallState) -> None:
@@ -169,15 +185,46 @@ def _deadline(timeout: float | None, node: str) -> Iterator[None]:
             raise NodeTimeoutError(f"node {node!r} took {took:.1f} s, longer than its timeout of {timeout} s")
 
 
+class _Shield:
+    """Whether the main thread is where no alarm may interrupt it, and the error of one that rang meanwhile."""
+
+    depth = 0
+    error: Exception | None = None
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let a node's alarm wait until this block is over: the client of a store would take it for a time-out of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _Shield.depth += 1
+    try:
+        yield
+    finally:
+        _Shield.depth -= 1
+        if not _Shield.depth and _Shield.error is not None:
+            error, _Shield.error = _Shield.error, None
+            raise error
+
+
 @contextmanager
 def _alarm(seconds: float, error: Exception) -> Iterator[None]:
-    def ring(*_: object) -> None:
-        raise error
+    """Raise ``error`` in the main thread after ``seconds``. An alarm that was set before goes on afterwards."""
 
+    def ring(*_: object) -> None:
+        if _Shield.depth:
+            _Shield.error = error
+        else:
+            raise error
+
+    began = time.monotonic()
     before: Callable[..., Any] | int | None = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    outer, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if outer:
+            signal.setitimer(signal.ITIMER_REAL, max(outer - (time.monotonic() - began), 1e-6))

@@ -87,7 +87,7 @@ class WorkerContext:
         """Run what a message names; tasks of graphs that are not served here are left for other workers."""
         mine = [hint for hint in hints if self.registry.get(hint.graph) is not None]
         if len(mine) < len(hints):
-            self._misfits([hint for hint in hints if hint not in mine])
+            self._misfits([hint for hint in hints if self.registry.get(hint.graph) is None])
         if not mine:
             return 0
         with self.runner() as runner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 
 import msgspec
@@ -17,6 +18,7 @@ class Failure(msgspec.Struct, kw_only=True):
     message: str
     node: str = ""
     attempt: int = 0
+    tries: int = 0  #: how many tries of the task had failed with this one; several may be made in one attempt
     traceback: str = ""
 
     def __str__(self) -> str:
@@ -25,7 +27,18 @@ class Failure(msgspec.Struct, kw_only=True):
         return f"{self.type}{where}{tries}: {self.message}"
 
 
-def describe(error: BaseException, *, node: str, attempt: int) -> str:
+def ends_the_process(error: BaseException) -> bool:
+    """Whether this is an order to stop (Ctrl-C, Celery's own, a greenlet that is killed) and no failure of users' code.
+
+    Other exceptions outside ``Exception`` are failures: cancellations and time-outs of some libraries, ``sys.exit()``.
+    """
+    if isinstance(error, SystemExit):
+        return type(error) is not SystemExit
+    killed = getattr(sys.modules.get("greenlet"), "GreenletExit", GeneratorExit)
+    return isinstance(error, (KeyboardInterrupt, GeneratorExit, killed))
+
+
+def describe(error: BaseException, *, node: str, attempt: int, tries: int = 0) -> str:
     """The JSON document of an exception, with a traceback that is cut in the middle when it is long."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
@@ -37,8 +50,9 @@ def describe(error: BaseException, *, node: str, attempt: int) -> str:
     except Exception as broken:  # noqa: BLE001 - a user's exception may fail at this too
         message = f"<{type(broken).__name__} in its __str__>"
     failure = Failure(
-        type=_plain(name), message=_plain(message[:MAX_MESSAGE]), node=node, attempt=attempt, traceback=_plain(trace)
-    )
+        type=_plain(name), message=_plain(message[:MAX_MESSAGE]), node=node, attempt=attempt, tries=tries,
+        traceback=_plain(trace),
+    )  # fmt: skip
     return msgspec.json.encode(failure).decode()
 
 

@@ -31,7 +31,7 @@ from petiole_stores.errors import (
 )
 from petiole_stores.ids import new_id
 from petiole_stores.memory import MemoryStore
-from petiole_stores.records import SETTLED, START_PATH, Claim, NewRun, NewTask, Run, TaskRef, Worker
+from petiole_stores.records import RUNNABLE, SETTLED, START_PATH, Claim, NewRun, NewTask, Run, TaskRef, Worker
 from petiole_stores.store import Store
 from petiole_workers.caller import NodeCaller
 from petiole_workers.compiled import CompiledGraph
@@ -205,7 +205,11 @@ class InlineEngine:
         for holder in sorted(h for h in holders if h in workers):
             if self._lives(workers[holder], run_id):
                 raise ThreadBusyError(f"thread {run.thread_id!r} is being run by process {workers[holder].pid} just now")
-            if holder != self._presence.holder:
+            if holder == self._presence.holder:  # left by an invocation that could not give it back
+                slots = {task.slot for task in tasks if task.token and task.holder == holder and task.slot}
+                if slots:
+                    self.store.release(holder, slots=sorted(slots))
+            else:
                 self.store.release(holder, crashed=True, final=True)
 
     def _lives(self, worker: Worker, run_id: str) -> bool:
@@ -243,11 +247,18 @@ class InlineEngine:
         crew.add(ready)
         try:
             crew.work()
-        finally:
-            crew.close()
+        except BaseException:
+            crew.close(failed=True)
+            raise
+        crew.close()
         self._archive(options.thread_id)
         run = self.store.get_run(run_id)
         assert run is not None
+        if run.status in RUNNABLE:
+            raise PetioleError(
+                f"run {run_id} on thread {run.thread_id!r} has stopped half-way: this process lost the right to its tasks. "
+                "invoke(None, config) takes it up again"
+            )
         if run.status == "failed":
             raise crew.error_of(run)
         if run.status == "cancelled":
@@ -325,15 +336,18 @@ class _Crew:
                 return self._errors[task.task_id]
         return RunFailedError(f"run {run.run_id} failed: {parse_failure(run.error)}")
 
-    def close(self) -> None:
-        """Wait for the threads; what they still held (an interrupt from the keyboard) is ready again."""
+    def close(self, *, failed: bool = False) -> None:
+        """Wait for the threads. ``failed`` (by Ctrl-C, or a store that is away): what they still held is ready again."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
         for runner in self._runners:
             runner.caller.close()
-        slots = [runner.slot for runner in self._runners]
-        if slots and self._ready:
-            self._engine.store.release(self._engine._presence.holder, slots=slots)
+        if failed:
+            try:
+                slots = [runner.slot for runner in self._runners]
+                self._engine.store.release(self._engine._presence.holder, slots=slots)
+            except StoreError:
+                pass  # the next invocation on the thread gives it back
 
 
 class _Presence:
@@ -352,12 +366,13 @@ class _Presence:
         with self._lock:
             if self._pid != os.getpid():
                 self.holder, self._pid, self._running, self._thread = new_id(), os.getpid(), 0, None
+                self._beaten = float("-inf")
                 if self._store.shared:
                     atexit.register(self._leave, self._pid)
             self._running += 1
             if time.monotonic() - self._beaten > LEASE / 3:
                 self._beat()
-            if self._store.shared and (self._thread is None or not self._thread.is_alive()):
+            if self._store.shared and self._thread is None:
                 self._thread = threading.Thread(target=self._keep_beating, name="petiole-presence", daemon=True)
                 self._thread.start()
 
@@ -377,13 +392,16 @@ class _Presence:
         self._beaten = time.monotonic()
 
     def _keep_beating(self) -> None:
-        while self._running:
+        while True:
             time.sleep(LEASE / 3)
-            try:
-                if self._running:
+            with self._lock:  # so that no invocation begins between this look and this thread's end
+                if not self._running:
+                    self._thread = None
+                    return
+                try:
                     self._beat()
-            except StoreError:
-                pass  # the invocation itself will say so; until then the next beat may succeed
+                except StoreError:
+                    pass  # the invocation itself will say so; until then the next beat may succeed
 
     def _leave(self, pid: int) -> None:
         if pid == os.getpid():

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 
+from petiole_stores.errors import StoreError
 from petiole_stores.store import Store
 from petiole_workers.runner import Hint
 
@@ -23,7 +24,10 @@ def note_misfits(store: Store, hints: Sequence[Hint]) -> None:
     """Leave the tasks for a worker that serves their graphs."""
     for hint in hints:
         store.hint(hint.thread_id, (hint.task_id, hint.run_id))
-    store.postpone([hint.task_id for hint in hints], DELAY)
+    try:
+        store.postpone([hint.task_id for hint in hints], DELAY)
+    except StoreError as error:  # they are published again a little sooner then
+        logger.debug("tasks of other workers' graphs could not be postponed: %s", error)
     for graph in {hint.graph for hint in hints}:
         if time.monotonic() - _said.get(graph, float("-inf")) > EVERY:
             _said[graph] = time.monotonic()

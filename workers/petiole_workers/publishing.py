@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from celery import Celery
-from kombu.exceptions import OperationalError
 
 from petiole_stores.ids import new_id
 from petiole_stores.records import TaskRef
@@ -54,18 +53,17 @@ class Publisher:
         self._idle: list[_Line] = []
         self._pid = os.getpid()
         self._down_until = 0.0
-        self._error_types: tuple[type[BaseException], ...] | None = None
 
     def publish(self, refs: Sequence[TaskRef]) -> list[str]:
         """Publish a message for each task; returns the ids of those that went out (a broken broker is logged)."""
         if not refs or time.monotonic() < self._down_until:
             return []
-        problem: BaseException | None = None
+        problem: Exception | None = None
         for _ in range(2):  # an idle connection may have been cut: a second, new one tells whether the broker is there
             try:
                 with self._line() as line:
                     return self._send_all(line, refs)
-            except self._errors as error:
+            except Exception as error:  # noqa: BLE001 - brokers' clients raise anything; the commit stands whatever it is
                 problem = error
         self._down_until = time.monotonic() + PAUSE
         logger.warning(
@@ -101,13 +99,6 @@ class Publisher:
             self.close()
             raise
         self._idle.append(line)
-
-    @property
-    def _errors(self) -> tuple[type[BaseException], ...]:
-        if self._error_types is None:
-            connection = self._app.connection_for_write()
-            self._error_types = (*connection.connection_errors, *connection.channel_errors, OperationalError, OSError)
-        return self._error_types
 
     def _send_all(self, line: _Line, refs: Sequence[TaskRef]) -> list[str]:
         if len(refs) == 1:

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -31,11 +31,11 @@ from petiole_stores.records import (
     TaskRef,
 )
 from petiole_stores.store import Store
-from petiole_workers.caller import NodeCaller, RetryLaterError
+from petiole_workers.caller import NodeCaller, RetryLaterError, undisturbed
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.crashpoints import reach
 from petiole_workers.documents import Documents, Loaded, Rows
-from petiole_workers.failure import describe
+from petiole_workers.failure import describe, ends_the_process, parse_failure
 from petiole_workers.graph import (
     DEFAULT_RECURSION_LIMIT,
     MISSING,
@@ -171,7 +171,10 @@ class Runner:
         return done
 
     def _claim(self, hints: Sequence[Hint]) -> list[ClaimAnswer]:
-        """The ledger's answers, one a hint. A holder that was declared dead waits for its heartbeat to revive it."""
+        """The ledger's answers, one a hint.
+
+        A holder that was declared dead waits for its heartbeat to revive it; one that was stopped never is.
+        """
         published, self._published = self._published, []
         wants = [(hint.task_id, new_id()) for hint in hints]
         until = time.monotonic() + self.settings.lease
@@ -179,8 +182,7 @@ class Runner:
             reach("claim.before")
             answers = patiently(lambda: self.store.claim(self.holder, self.slot, wants, published=published))
             reach("claim.after")
-            fenced = answers[0].reason.startswith("holder ")
-            if not fenced or time.monotonic() > until:
+            if answers[0].reason not in ("holder dead", "holder unknown") or time.monotonic() > until:
                 return answers
             time.sleep(min(0.2, self.settings.beat_every))
 
@@ -277,6 +279,9 @@ class Runner:
             if work.outcome.ending == "failed":
                 raise
             task = work.claim.task
+            logger.error("the output of %s (task %s) cannot be stored: %s", task.node, task.task_id, error)
+            if self.on_failure is not None:
+                self.on_failure(work.claim, error)
             work.outcome = Outcome(
                 task_id=task.task_id, token=work.outcome.token, ending="failed",
                 error=describe(error, node=task.node, attempt=task.attempt),
@@ -316,6 +321,10 @@ class _Attempt:
         self.definition = graph.definition
         self.task, self.run = claim.task, claim.run
         self.documents = runner.documents
+        known = parse_failure(self.task.error) if self.task.failures else None
+        #: Earlier tries that failed: the ledger counts those that left the worker, the error has those made in it too.
+        self._failures = max(self.task.failures, known.tries if known else 0)
+        self._tries = 0
 
     def outcome(self) -> Outcome:
         return Outcome(
@@ -340,9 +349,7 @@ class _Attempt:
             loaded = self._base()
             spec = TaskSpec(path=self.task.path, node=self.task.node, arg=self._arg())
             input = task_input(self.definition, loaded.snapshot, spec)
-            returned = self.runner.caller.call(
-                self.definition.nodes[self.task.node], input, self._runtime(), failures=self.task.failures
-            )
+            returned = self._call(input, spec)
             output = task_output(self.definition, spec, returned)
             document, blobs = self.documents.output(self.task.thread_id, output)
         except StoreUnavailableError:
@@ -351,11 +358,8 @@ class _Attempt:
             self._end(work, "retry", later.error)
             work.outcome.delay = later.delay
             return
-        except Exception as error:  # noqa: BLE001 - what users' code raises is its task's outcome
-            self._end(work, "failed", error)
-            return
-        except SystemExit as error:  # sys.exit() in a node ends the node, not the worker
-            if type(error) is not SystemExit:
+        except BaseException as error:  # what users' code raises is its task's outcome
+            if ends_the_process(error):
                 raise
             self._end(work, "failed", error)
             return
@@ -363,6 +367,16 @@ class _Attempt:
         work.outcome.blobs = list(blobs.values())
         if self.claim.width == 1:
             self._settle_alone(work, loaded, output)
+
+    def _call(self, input: object, spec: TaskSpec) -> Any:
+        def again() -> object:
+            return task_input(self.definition, self._base().snapshot, dataclasses.replace(spec, arg=self._arg()))
+
+        caller, node = self.runner.caller, self.definition.nodes[self.task.node]
+        try:
+            return caller.call(node, input, self._runtime(), failures=self._failures, again=again)
+        finally:
+            self._tries = caller.tries
 
     def _settle_alone(self, work: Work, loaded: Loaded, output: TaskOutput) -> None:
         """A lone task brings its settle along; where that fails, an ``advance`` will fail in its stead, output kept."""
@@ -374,7 +388,9 @@ class _Attempt:
             self._settle(work, loaded, base, [output])
         except StoreUnavailableError:
             raise
-        except Exception:
+        except BaseException as error:
+            if ends_the_process(error):
+                raise
             logger.debug("settling after %s failed; an advance task will say why", self.task.node, exc_info=True)
             work.outcome.settle, work.rows, work.follow = None, None, None
 
@@ -397,7 +413,9 @@ class _Attempt:
                 self._settle(work, loaded, loaded.snapshot, outputs)
         except StoreUnavailableError:
             raise
-        except Exception as error:  # noqa: BLE001 - reducers and routers are users' code too
+        except BaseException as error:  # reducers and routers are users' code too
+            if ends_the_process(error):
+                raise
             work.outcome.settle, work.rows, work.follow = None, None, None
             self._end(work, "failed", error)
 
@@ -527,6 +545,11 @@ class _Attempt:
             or any(task.node in graph.interrupt_before for task in snapshot.next)
         )
 
+    @property
+    def _attempt(self) -> int:
+        """The number of the first try that is made here."""
+        return self.task.attempt + self._failures - self.task.failures
+
     def _runtime(self) -> Runtime:
         task, base = self.task, self.claim.base
         digest = hashlib.sha256(f"{base.digest if base else ''}\n{task.arg or ''}".encode()).hexdigest()[:16]
@@ -535,7 +558,7 @@ class _Attempt:
             run_id=task.run_id,
             task_id=task.task_id,
             node=task.node,
-            attempt=task.attempt,
+            attempt=self._attempt,
             idempotency_key=f"{task.thread_id}:{task.run_id}:{task.task_id}:{digest}",
             logger=logging.getLogger(f"petiole.node.{self.run.graph}.{task.node}"),
             is_cancelled=_Watch(self.runner, task),
@@ -544,14 +567,15 @@ class _Attempt:
     def _end(self, work: Work, ending: str, error: BaseException) -> None:
         node = self.task.node
         work.outcome.ending = ending  # type: ignore[assignment]
-        work.outcome.error = describe(error, node=node, attempt=self.task.attempt)
+        attempt = self._attempt + max(self._tries - 1, 0)
+        work.outcome.error = describe(error, node=node, attempt=attempt, tries=self._failures + self._tries)
         work.outcome.output, work.outcome.blobs = None, []
         if ending == "failed" and self.runner.on_failure is not None:
             self.runner.on_failure(self.claim, error)
         level = logging.INFO if ending == "retry" else logging.ERROR
         logger.log(
             level, "node %s of thread %s (run %s, attempt %d) %s: %s: %s",
-            node, self.task.thread_id, self.run.run_id, self.task.attempt,
+            node, self.task.thread_id, self.run.run_id, attempt,
             "will be tried again" if ending == "retry" else "failed", type(error).__name__, error,
         )  # fmt: skip
 
@@ -568,7 +592,8 @@ class _Watch:
         if not self._lost and time.monotonic() >= self._next:
             self._next = time.monotonic() + self._runner.settings.beat_every
             try:
-                self._lost = not self._runner.store.holds(self._task.task_id, self._task.token or "")
+                with undisturbed():
+                    self._lost = not self._runner.store.holds(self._task.task_id, self._task.token or "")
             except StoreUnavailableError:
                 pass  # not knowing is no reason to stop: the fence will judge the output
         return self._lost

@@ -176,9 +176,13 @@ def _check_ranges(settings: Settings) -> None:
         raise ConfigurationError(
             f"beat is {settings.beat_every} s with a lease of {settings.lease} s: beat at least twice in a lease"
         )
-    for name in ("max_crashes", "batch"):
-        if getattr(settings, name) < 1:
-            raise ConfigurationError(f"{name} is {getattr(settings, name)}: take at least 1")
+    for name in ("max_crashes", "batch", "concurrency", "max_tasks_per_child"):
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise ConfigurationError(f"{name} is {value}: take at least 1")
+    for queue in (settings.queue, *settings.queues):
+        if not queue or queue.startswith("@"):
+            raise ConfigurationError(f"queue {queue!r}: a queue's name is not empty and does not begin with '@'")
 
 
 _HINTS: dict[str, Any] = {k: v for k, v in get_type_hints(Settings).items() if k in Settings.__struct_fields__}

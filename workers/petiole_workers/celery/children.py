@@ -12,6 +12,7 @@ from petiole_workers.celery.parent import die_with
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
 from petiole_workers.crashpoints import reach
+from petiole_workers.processes import process_birth
 
 logger = logging.getLogger("petiole.worker")
 
@@ -20,14 +21,18 @@ LOOK = 0.25
 
 
 class ChildWatch(Periodic):
-    """Waits on the children's sentinels; when one fires, the claims of that child are released as crashed."""
+    """Waits on the children's sentinels; when one fires, the claims of that child are released as crashed.
+
+    Children also say when they begin: one that dies at once is dropped from Celery's list before anybody looks there.
+    """
 
     name = "petiole-children"
 
-    def __init__(self, context: WorkerContext, pool: Any) -> None:
+    def __init__(self, context: WorkerContext, pool: Any, births: Births) -> None:
         super().__init__(0.0)
-        self._context, self._pool = context, pool
+        self._context, self._pool, self._births = context, pool, births
         self._known: dict[int, int] = {}  # sentinel -> pid
+        self._born: set[int] = set()  # have said that they begin, not yet seen in Celery's list
         self._lost: set[int] = set()  # dead, not yet released
         self._told: set[int] = set()  # dead and released
 
@@ -36,12 +41,15 @@ class ChildWatch(Periodic):
         self._told &= set(processes.values())  # Celery takes up to some seconds to drop a dead child from its list
         alive = {sentinel: pid for sentinel, pid in processes.items() if pid not in self._told}
         self._lost |= {pid for sentinel, pid in self._known.items() if alive.get(sentinel) != pid}
-        if not self._lost and alive:
+        self._born = (self._born | self._births.read()) - set(processes.values()) - self._lost
+        self._lost |= {pid for pid in self._born if process_birth(pid) is None}
+        self._born -= self._lost
+        if not self._lost:
             try:
-                fired = multiprocessing.connection.wait(list(alive), LOOK)
+                fired = set(multiprocessing.connection.wait([*alive, self._births.reader], LOOK))
             except (OSError, ValueError):  # a sentinel was closed under our eyes: the next look tells whose
-                fired = []
-            self._lost |= {alive.pop(sentinel) for sentinel in fired}
+                fired = set()
+            self._lost |= {alive.pop(sentinel) for sentinel in fired & alive.keys()}  # type: ignore[misc]
         self._known = alive
         for pid in sorted(self._lost):
             reach("release.before")
@@ -57,26 +65,53 @@ class ChildWatch(Periodic):
             if refs:
                 logger.warning("pool process %d died: %d tasks are ready for others", pid, len(refs))
                 self._context.publisher.publish(refs)
-        if not alive:
-            self._stopping.wait(LOOK)
 
 
-class _DieWithParent:
-    """Asks the kernel to end each pool process with its main process."""
+class Births:
+    """Pool processes say through a pipe that they begin, before they claim anything."""
+
+    SIZE = 8
+
+    def __init__(self) -> None:
+        self.reader, self._writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        os.set_blocking(self._writer, False)
+
+    def say(self) -> None:
+        """Called in the child."""
+        try:
+            os.write(self._writer, os.getpid().to_bytes(self.SIZE, "big"))
+        except OSError:  # nobody has read for thousands of births: Celery's list must do
+            pass
+
+    def read(self) -> set[int]:
+        """The pids of those that have begun since the last look."""
+        try:
+            data = os.read(self.reader, 4096)
+        except BlockingIOError:
+            return set()
+        return {int.from_bytes(data[i : i + self.SIZE], "big") for i in range(0, len(data), self.SIZE)}
+
+
+class _Children:
+    """What each pool process does first: ask the kernel to end it with its main process, and say that it begins."""
 
     def __init__(self) -> None:
         self._main = 0
+        self._births: Births | None = None
 
-    def install(self) -> None:
+    def install(self) -> Births:
         """Called in the main process, before it forks."""
         from celery.signals import worker_process_init
 
-        self._main = os.getpid()
-        worker_process_init.connect(self._ask, weak=False, dispatch_uid="petiole-die-with-parent")
+        self._main, self._births = os.getpid(), Births()
+        worker_process_init.connect(self._begin, weak=False, dispatch_uid="petiole-children")
+        return self._births
 
-    def _ask(self, **_: object) -> None:
-        if os.getpid() != self._main:  # the solo pool is the main process itself
+    def _begin(self, **_: object) -> None:
+        if os.getpid() != self._main and self._births is not None:  # the solo pool is the main process itself
             die_with(self._main)
+            self._births.say()
 
 
-die_with_parent = _DieWithParent()
+children = _Children()

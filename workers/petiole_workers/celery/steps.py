@@ -11,7 +11,7 @@ from celery import bootsteps
 
 from petiole_stores.errors import PetioleError
 from petiole_stores.ids import new_id
-from petiole_workers.celery.children import ChildWatch, die_with_parent
+from petiole_workers.celery.children import ChildWatch, children
 from petiole_workers.celery.heartbeat import Heartbeat
 from petiole_workers.celery.sweeper import Sweeper
 from petiole_workers.crashpoints import reach
@@ -32,7 +32,7 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self.context.holder = os.environ.pop(HOLDER_VARIABLE, "") or new_id()
         self.context.pool = _pool_name(worker)
         self.context.queues = _queues(worker.app)
-        die_with_parent.install()
+        self._births = children.install()
         self.heartbeat: Heartbeat | None = None
         self.sweeper: Sweeper | None = None
         self.children: ChildWatch | None = None
@@ -46,7 +46,7 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self.heartbeat.start()
         self.sweeper.start()
         if context.pool == "prefork":
-            self.children = ChildWatch(context, worker.pool)
+            self.children = ChildWatch(context, worker.pool, self._births)
             self.children.start()
         logger.info(
             "petiole worker %s serves %s on %s (lease %g s)",

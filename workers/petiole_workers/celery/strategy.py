@@ -43,11 +43,17 @@ class Gatherer:
         self._slots, self._most = slots, most
         self._waiting: deque[_Delivery] = deque()
         self._live: set[Any] = set()
-        eventer = consumer.event_dispatcher
-        base = create_request_cls(Request, task, consumer.pool, consumer.hostname, eventer, app=app)
-        self._request = _noticing(base, self._ended)
+        self.connected()
         if consumer.hub is not None:
             consumer.hub.call_repeatedly(LOOK, self._refill)
+
+    def connected(self) -> None:
+        """The consumer has a new connection. What waits came over the old one; it is run all the same."""
+        consumer = self._consumer
+        base = create_request_cls(
+            Request, self._task, consumer.pool, consumer.hostname, consumer.event_dispatcher, app=self._app
+        )
+        self._request = _noticing(base, self._ended)
 
     def handle(self, message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **_: Any) -> None:
         """Take one message from the broker."""
@@ -128,4 +134,10 @@ def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., None]:
     slots = getattr(consumer.pool, "num_processes", 1) or 1
     if app.petiole.pool != "prefork" or settings.batch <= 1:
         return default(task, app, consumer)  # type: ignore[no-any-return]
-    return Gatherer(task, app, consumer, slots=slots, most=settings.batch).handle
+    # One a consumer, whatever becomes of the connection: it knows which slots are busy, and its timer is never cancelled.
+    gatherer: Gatherer | None = getattr(consumer, "petiole_gatherer", None)
+    if gatherer is None:
+        gatherer = consumer.petiole_gatherer = Gatherer(task, app, consumer, slots=slots, most=settings.batch)
+    else:
+        gatherer.connected()
+    return gatherer.handle

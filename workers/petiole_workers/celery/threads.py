@@ -34,9 +34,6 @@ class Periodic:
         self._stopping.set()
         self._stopped.wait(timeout)
 
-    def wake(self) -> None:
-        """End the current pause early."""
-
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():

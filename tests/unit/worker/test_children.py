@@ -1,0 +1,112 @@
+"""Dead pool processes, also those that live too shortly to be seen in Celery's list."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.unit.engine.bench import HOLDER, Bench, chain, says
+
+from petiole_stores.errors import StoreUnavailableError
+from petiole_workers.celery import children
+from petiole_workers.celery.children import Births, ChildWatch
+
+
+class Watched:
+    """A watch over a pool that the test fills, for a worker that holds one task in the process ``pid``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(children, "LOOK", 0.02)
+        self.bench = Bench(chain(a=says("a")))
+        self.pool: list[Any] = []
+        self.births = Births()
+        context: Any = SimpleNamespace(store=self.bench.store, holder=HOLDER, publisher=self.bench)
+        self.watch = ChildWatch(context, SimpleNamespace(_pool=SimpleNamespace(_pool=self.pool)), self.births)
+
+    def claim(self, pid: int) -> str:
+        self.run_id = self.bench.submit()
+        hint = self.bench.hint()
+        self.bench.store.claim(HOLDER, str(pid), [(hint.task_id, "token")])
+        return hint.task_id
+
+    def crashes(self) -> int:
+        [task] = self.bench.store.list_tasks(self.run_id)
+        return task.crashes
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    return Watched(monkeypatch)
+
+
+def sleeper() -> multiprocessing.process.BaseProcess:
+    process = multiprocessing.get_context("spawn").Process(target=signal.pause, daemon=True)
+    process.start()
+    return process
+
+
+def test_a_child_s_death_gives_its_task_back_and_publishes_it(watched: Watched) -> None:
+    process = sleeper()
+    assert process.pid is not None
+    watched.pool.append(process)
+    watched.claim(process.pid)
+    watched.watch.tick()
+    assert watched.crashes() == 0
+    process.kill()
+    process.join()
+    watched.watch.tick()
+    watched.watch.tick()
+    assert watched.crashes() == 1
+    assert [ref.priority for ref in watched.bench.messages] == ["high"]
+
+
+def test_a_child_that_nobody_has_seen_is_found_by_its_own_word(watched: Watched) -> None:
+    pid = os.posix_spawnp("true", ["true"], os.environ)
+    os.waitpid(pid, 0)
+    os.write(watched.births._writer, pid.to_bytes(Births.SIZE, "big"))
+    watched.claim(pid)
+    watched.watch.tick()
+    assert watched.crashes() == 1
+
+
+def test_a_child_that_speaks_before_celery_lists_it_is_waited_for(watched: Watched) -> None:
+    process = sleeper()
+    assert process.pid is not None
+    os.write(watched.births._writer, process.pid.to_bytes(Births.SIZE, "big"))
+    watched.claim(process.pid)
+    watched.watch.tick()
+    assert watched.crashes() == 0
+    watched.pool.append(process)
+    watched.watch.tick()
+    assert not watched.watch._born
+    process.kill()
+    process.join()
+    watched.pool.clear()  # Celery was faster
+    watched.watch.tick()
+    assert watched.crashes() == 1
+
+
+def test_it_tells_the_store_when_it_is_back(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = os.posix_spawnp("true", ["true"], os.environ)
+    os.waitpid(pid, 0)
+    watched.births.say()
+    os.write(watched.births._writer, pid.to_bytes(Births.SIZE, "big"))
+    watched.claim(pid)
+    store = watched.bench.store
+    real = store._release
+
+    def away(*args: Any) -> Any:
+        raise StoreUnavailableError("cut")
+
+    monkeypatch.setattr(store, "_release", away)
+    monkeypatch.setattr(watched.watch._stopping, "wait", lambda seconds: False)
+    watched.watch.tick()
+    monkeypatch.setattr(store, "_release", real)
+    watched.watch.tick()
+    assert watched.crashes() == 1
+    watched.watch.tick()
+    assert watched.crashes() == 1, "it is told once"
