@@ -372,7 +372,7 @@ class _Presence:
             Worker(
                 worker_id=self.holder, name=name, host=socket.gethostname(), pid=os.getpid(), lease=lease, pool="inline",
                 stats={BIRTH: process_birth(os.getpid()) or 0.0},
-            )  # fmt: skip
+            )
         )
         self._beaten = time.monotonic()
 

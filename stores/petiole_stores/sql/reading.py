@@ -20,17 +20,16 @@ _checkpoints = msgspec.json.Decoder(list[Checkpointed])
 _workers = msgspec.json.Decoder(list[Worker])
 
 _GET_RUN = "SELECT petiole_run_json(r)::text FROM runs r WHERE r.run_id = %s"
-_HOLDS = """
-SELECT EXISTS (
-    SELECT FROM tasks t JOIN runs r USING (run_id)
-    WHERE t.task_id = %s AND t.token = %s AND t.status IN ('claimed', 'ready')
-        AND r.status NOT IN ('succeeded', 'failed', 'cancelled'))"""
 _LIST_TASKS = """
 SELECT coalesce(json_agg(petiole_task_json(t) ORDER BY t.seq), '[]'::json)::text FROM tasks t WHERE t.run_id = %s"""
 _HEAD = """
 SELECT petiole_checkpoint_json(c)::text FROM heads h JOIN checkpoints c ON c.checkpoint_id = h.checkpoint_id
 WHERE h.thread_id = %s AND h.ns = %s"""
 _GET_CHECKPOINT = "SELECT petiole_checkpoint_json(c)::text FROM checkpoints c WHERE c.checkpoint_id = %s"
+_HOLDS = """
+SELECT 'true' FROM tasks t JOIN runs r ON r.run_id = t.run_id
+WHERE t.task_id = %s AND t.token = %s AND t.status || '' IN ('claimed', 'ready')
+    AND r.status || '' NOT IN ('succeeded', 'failed', 'cancelled')"""
 _LIST_WORKERS = "SELECT coalesce(json_agg(w ORDER BY w.started_at DESC), '[]'::json)::text FROM workers w"
 _GET_BLOBS = (
     "SELECT digest, codec, data, checksum FROM blobs WHERE thread_id = %s AND digest = ANY (%s::text[])"
@@ -49,7 +48,7 @@ class PostgresReads(Store):
         self.connections = PostgresEngine(self.url)
 
     def _holds(self, task_id: str, token: str) -> bool:
-        return bool(self.connections.call(_HOLDS, (task_id, token)))
+        return self.connections.call(_HOLDS, (task_id, token)) is not None
 
     def _get_run(self, run_id: str) -> Run | None:
         text = self.connections.call(_GET_RUN, (run_id,))

@@ -101,11 +101,11 @@ runs = Table(
     Index("ix_runs_graph_seq", "graph", "seq"),
     # The thread's next run, however many it had before.
     Index(
-        "ix_runs_queued",
+        "ix_runs_unstarted",
         "thread_id",
         "seq",
-        postgresql_where=text("status = 'queued'"),
-        sqlite_where=text("status = 'queued'"),
+        postgresql_where=text("started_at IS NULL AND ended_at IS NULL"),
+        sqlite_where=text("started_at IS NULL AND ended_at IS NULL"),
     ),
     postgresql_with={"fillfactor": 80},  # room for the update of checkpoint_id that every hop makes
 )
@@ -177,8 +177,9 @@ tasks = Table(
     Index(
         "ix_tasks_ready",
         "next_publish",
-        postgresql_where=text("status = 'ready'"),
-        sqlite_where=text("status = 'ready'"),
+        "seq",
+        postgresql_where=text("status = 'ready' AND next_publish IS NOT NULL"),
+        sqlite_where=text("status = 'ready' AND next_publish IS NOT NULL"),
     ),
     Index(
         "ix_tasks_parked",

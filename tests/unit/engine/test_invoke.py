@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
+from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.contract import CheckpointStore
 from petiole_stores.errors import (
     GraphRecursionError,
@@ -22,7 +23,6 @@ from petiole_stores.errors import (
     SerializationError,
     ThreadBusyError,
 )
-from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.memory import MemoryStore
 from petiole_stores.opening import open_store
 from petiole_stores.store import Store

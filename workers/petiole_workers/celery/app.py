@@ -73,7 +73,7 @@ def install(app: Celery, settings: Settings, registry: Registry) -> WorkerContex
 
     @app.task(  # type: ignore[untyped-decorator]
         name=TASK_NAME,
-        shared=False,  # else every other Celery app of the process would get this one's task too
+        shared=False,  # else every other Celery app of this process would get it too
         ignore_result=True,
         acks_late=False,
         store_errors_even_if_ignored=False,

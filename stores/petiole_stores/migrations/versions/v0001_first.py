@@ -74,7 +74,9 @@ def upgrade() -> None:
     op.create_index("ix_runs_thread_id_seq", "runs", ["thread_id", "seq"])
     op.create_index("ix_runs_status_seq", "runs", ["status", "seq"])
     op.create_index("ix_runs_graph_seq", "runs", ["graph", "seq"])
-    partial_index("ix_runs_queued", "runs", ["thread_id", "seq"], "status = 'queued'")
+    partial_index(
+        "ix_runs_unstarted", "runs", ["thread_id", "seq"], "started_at IS NULL AND ended_at IS NULL"
+    )
     op.create_table(
         "checkpoints",
         sa.Column("checkpoint_id", Id, nullable=False),
@@ -136,7 +138,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name="fk_tasks_run_id", ondelete="CASCADE"),
     )
     op.create_index("ix_tasks_run_id_checkpoint_id", "tasks", ["run_id", "checkpoint_id"])
-    partial_index("ix_tasks_ready", "tasks", ["next_publish"], "status = 'ready'")
+    partial_index(
+        "ix_tasks_ready", "tasks", ["next_publish", "seq"], "status = 'ready' AND next_publish IS NOT NULL"
+    )
     partial_index("ix_tasks_parked", "tasks", ["run_at"], "status = 'parked' AND run_at IS NOT NULL")
     partial_index(
         "ix_tasks_held", "tasks", ["holder", "slot"], "token IS NOT NULL AND status IN ('claimed', 'ready')"

@@ -5,7 +5,8 @@ CREATE OR REPLACE FUNCTION petiole_save(
     p_checkpoint jsonb, p_thread_id text, p_run_id text, p_at double precision, p_blob_digest text[],
     p_blob_codec text[], p_blob_data bytea[], p_blob_checksum text[]
 ) RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     v_known boolean;
     c jsonb := p_checkpoint;
@@ -42,7 +43,8 @@ END $$;
 -- Remove one checkpoint and mend the head (its parent, else the newest left); false: a run is active, nothing is done.
 -- Locks: the thread's root head, then what it removes.
 CREATE OR REPLACE FUNCTION petiole_delete(p_checkpoint_id text) RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     c record;
 BEGIN
@@ -69,7 +71,8 @@ END $$;
 -- Remove a thread's checkpoints, heads and blobs; false: a run is active, nothing is done.
 -- Locks: the thread's root head (it is emptied, not removed: it is the lock that others may be waiting for).
 CREATE OR REPLACE FUNCTION petiole_clear(p_thread_id text) RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 BEGIN
     PERFORM FROM heads h WHERE h.thread_id = p_thread_id AND h.ns = '' FOR NO KEY UPDATE;
     IF EXISTS (SELECT FROM threads th WHERE th.thread_id = p_thread_id AND th.active_run IS NOT NULL) THEN

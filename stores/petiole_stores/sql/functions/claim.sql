@@ -34,12 +34,15 @@ CREATE OR REPLACE FUNCTION petiole_claim(
     p_holder text, p_slot text, p_ids text[], p_tokens text[], p_holds text[], p_published text[],
     p_now double precision, p_grace double precision, p_max_backoff double precision
 ) RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_status text;
     v_stale text[];
-    v_claimed text[];
+    v_ords bigint[];
+    v_ord bigint;
+    v_claimed boolean[] := '{}';
     v_queued text[];
     v_answers text[] := '{}';
     v record;
@@ -67,30 +70,35 @@ BEGIN
             AND t.token <> ALL (p_holds) AND t.token <> ALL (p_tokens);
     END IF;
 
+    -- The first want of a task counts, should it be asked for twice.
     WITH claimed AS (
         UPDATE tasks t
         SET attempts = CASE WHEN t.token IS NULL THEN t.attempts ELSE petiole_attempts(t, v_now, 'lost', NULL) END,
             status = 'claimed', token = w.token, holder = p_holder, slot = p_slot, attempt = t.attempt + 1,
             started = w.ord = 1, claimed_at = v_now, next_publish = NULL
-        FROM unnest(p_ids, p_tokens) WITH ORDINALITY AS w(id, token, ord), runs r
-        WHERE t.task_id = w.id AND t.status = 'ready' AND r.run_id = t.run_id AND r.status IN ('queued', 'running')
-            AND array_position(p_ids, w.id) = w.ord
-        RETURNING t.task_id, r.run_id, r.status
+        FROM (
+            SELECT DISTINCT ON (u.id) u.id, u.token, u.ord
+            FROM unnest(p_ids, p_tokens) WITH ORDINALITY AS u(id, token, ord) ORDER BY u.id, u.ord
+        ) w, runs r
+        WHERE t.task_id = w.id AND t.status = 'ready' AND r.run_id = t.run_id AND r.status || '' IN ('queued', 'running')
+        RETURNING w.ord, r.run_id, r.status
     )
-    SELECT array_agg(c.task_id), array_agg(c.run_id) FILTER (WHERE c.status = 'queued')
-    INTO v_claimed, v_queued FROM claimed c;
+    SELECT array_agg(c.ord), array_agg(c.run_id) FILTER (WHERE c.status = 'queued')
+    INTO v_ords, v_queued FROM claimed c;
+    FOREACH v_ord IN ARRAY coalesce(v_ords, '{}') LOOP
+        v_claimed[v_ord] := true;
+    END LOOP;
     IF v_queued IS NOT NULL THEN
-        PERFORM FROM runs r WHERE r.run_id = ANY (v_queued) AND r.status = 'queued'
+        PERFORM FROM runs r WHERE r.run_id = ANY (v_queued) AND r.status || '' = 'queued'
         ORDER BY r.thread_id, r.run_id FOR NO KEY UPDATE;
         UPDATE runs r SET status = 'running', started_at = coalesce(r.started_at, v_now)
-        WHERE r.run_id = ANY (v_queued) AND r.status = 'queued';
+        WHERE r.run_id = ANY (v_queued) AND r.status || '' = 'queued';
     END IF;
 
     FOR v IN
         SELECT w.id, w.ord,
             CASE
                 WHEN t.task_id IS NULL THEN 'missing'
-                WHEN w.id = ANY (v_claimed) AND array_position(p_ids, w.id) = w.ord THEN NULL
                 WHEN r.status NOT IN ('queued', 'running') THEN 'run ' || r.status
                 WHEN t.status = 'claimed' AND t.token = w.token THEN NULL
                 ELSE t.status
@@ -98,14 +106,14 @@ BEGIN
         FROM unnest(p_ids, p_tokens) WITH ORDINALITY AS w(id, token, ord)
             LEFT JOIN tasks t ON t.task_id = w.id LEFT JOIN runs r ON r.run_id = t.run_id
     LOOP
-        IF v.reason IS NOT NULL THEN
+        IF v_claimed[v.ord] THEN
+            v_answers[v.ord] := json_build_object(
+                'task_id', v.id, 'result', 'committed', 'claim', petiole_claim_record(v.id));
+        ELSIF v.reason IS NOT NULL THEN
             v_answers[v.ord] := json_build_object('task_id', v.id, 'result', 'refused', 'reason', v.reason);
         ELSE
             v_answers[v.ord] := json_build_object(
-                'task_id', v.id,
-                'result', CASE WHEN v.id = ANY (v_claimed) AND array_position(p_ids, v.id) = v.ord
-                    THEN 'committed' ELSE 'already' END,
-                'claim', petiole_claim_record(v.id));
+                'task_id', v.id, 'result', 'already', 'claim', petiole_claim_record(v.id));
         END IF;
     END LOOP;
     IF cardinality(p_published) > 0 THEN

@@ -3,17 +3,19 @@
 CREATE OR REPLACE FUNCTION petiole_cancel(
     p_ids text[], p_reason text, p_now double precision, p_grace double precision
 ) RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_answers text[] := '{}';
     v_order integer[];
+    v_threads text[];
     v_id text;
     i integer;
     r record;
 BEGIN
-    PERFORM FROM heads h
-    WHERE h.ns = '' AND h.thread_id IN (SELECT s.thread_id FROM runs s WHERE s.run_id = ANY (p_ids))
+    v_threads := ARRAY(SELECT s.thread_id FROM runs s WHERE s.run_id = ANY (p_ids));
+    PERFORM FROM heads h WHERE h.thread_id = ANY (v_threads) AND h.ns = ''
     ORDER BY h.thread_id FOR NO KEY UPDATE;
     PERFORM FROM tasks t
     WHERE t.run_id = ANY (p_ids) AND t.status IN ('ready', 'claimed', 'parked', 'interrupted')
@@ -49,7 +51,8 @@ END $$;
 CREATE OR REPLACE FUNCTION petiole_replay(
     p_run_id text, p_old text[], p_new text[], p_now double precision, p_grace double precision
 ) RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_failed text[];
@@ -103,7 +106,8 @@ END $$;
 -- Locks: the thread's root head, its tasks in order of task_id, then the run.
 CREATE OR REPLACE FUNCTION petiole_resume(p_run_id text, p_now double precision, p_grace double precision)
 RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     r record;

@@ -6,12 +6,14 @@ CREATE OR REPLACE FUNCTION petiole_finish(
     p_holder text, p_slot text, p_outcomes jsonb, p_blob_owner integer[], p_blob_digest text[], p_blob_codec text[],
     p_blob_data bytea[], p_blob_checksum text[], p_now double precision, p_grace double precision
 ) RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_count integer := jsonb_array_length(p_outcomes);
     v_answers text[] := '{}';
     v_ids text[];
+    v_threads text[];
     v_order integer[];
     i integer;
     o jsonb;
@@ -35,12 +37,12 @@ BEGIN
         PERFORM FROM tasks s JOIN heads h ON h.thread_id = s.thread_id AND h.ns = ''
         WHERE s.task_id = v_id FOR NO KEY UPDATE OF h;
     ELSE
-        SELECT array_agg(e.value ->> 'task_id'), array_agg(e.ordinality::integer ORDER BY s.thread_id, e.ordinality)
-        INTO v_ids, v_order
+        SELECT array_agg(e.value ->> 'task_id'), array_agg(e.ordinality::integer ORDER BY s.thread_id, e.ordinality),
+            array_agg(DISTINCT s.thread_id)
+        INTO v_ids, v_order, v_threads
         FROM jsonb_array_elements(p_outcomes) WITH ORDINALITY AS e
             LEFT JOIN tasks s ON s.task_id = e.value ->> 'task_id';
-        PERFORM FROM heads h
-        WHERE h.thread_id IN (SELECT s.thread_id FROM tasks s WHERE s.task_id = ANY (v_ids)) AND h.ns = ''
+        PERFORM FROM heads h WHERE h.thread_id = ANY (v_threads) AND h.ns = ''
         ORDER BY h.thread_id FOR NO KEY UPDATE;
         PERFORM FROM tasks s WHERE s.task_id = ANY (v_ids) ORDER BY s.task_id FOR NO KEY UPDATE;
     END IF;

@@ -1,5 +1,11 @@
 -- What the operations share about a thread's runs. The caller holds the thread's root head, which is the lock for
 -- everything that starts, ends or settles a run of the thread.
+--
+-- Plans, here and in the other files: every entry point has its settings in its head. Plans are made once, perhaps while
+-- the tables are empty, so each must stay good whatever the tables grow to: rows named by id are looked up by id, one by
+-- one. For the same reason a status is compared as r.status || '' where the row is known already: an index of all runs
+-- in that status may hold one row today and a million tomorrow. (The partial indexes of tasks ask for next_publish or
+-- run_at as well, and so are never chosen by the status alone.)
 
 -- The ready tasks of a run as TaskRefs, in the order they were made. Locks nothing.
 CREATE OR REPLACE FUNCTION petiole_ready_refs(p_run_id text) RETURNS json
@@ -53,7 +59,8 @@ BEGIN
         RETURN '[]';
     END IF;
     SELECT r.run_id INTO v_next FROM runs r
-    WHERE r.thread_id = p_thread_id AND r.status = 'queued' ORDER BY r.seq LIMIT 1;
+    WHERE r.thread_id = p_thread_id AND r.started_at IS NULL AND r.ended_at IS NULL AND r.status || '' = 'queued'
+    ORDER BY r.seq LIMIT 1;
     IF v_next IS NULL THEN
         RETURN '[]';
     END IF;

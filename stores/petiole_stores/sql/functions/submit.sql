@@ -5,10 +5,13 @@ CREATE OR REPLACE FUNCTION petiole_submit(
     p_runs jsonb, p_blob_owner integer[], p_blob_digest text[], p_blob_codec text[], p_blob_data bytea[],
     p_blob_checksum text[], p_now double precision, p_grace double precision
 ) RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_answers text[] := '{}';
+    v_threads text[];
+    v_runs text[];
     v_new jsonb;
     v_task jsonb;
     v_run_id text;
@@ -20,20 +23,19 @@ DECLARE
     v_later boolean;
     v_ready boolean;
 BEGIN
+    SELECT array_agg(DISTINCT n.thread_id), array_agg(n.run_id) INTO v_threads, v_runs
+    FROM jsonb_to_recordset(p_runs) AS n(run_id text, thread_id text);
+    v_runs := ARRAY(SELECT r.run_id FROM runs r WHERE r.run_id = ANY (v_runs));
     INSERT INTO threads (thread_id, created_at)
     SELECT DISTINCT n.thread_id, v_now
     FROM jsonb_to_recordset(p_runs) AS n(run_id text, thread_id text, base_id text)
-    WHERE n.base_id IS NULL AND NOT EXISTS (SELECT FROM runs r WHERE r.run_id = n.run_id)
+    WHERE n.base_id IS NULL AND n.run_id <> ALL (v_runs)
     ORDER BY n.thread_id
     ON CONFLICT DO NOTHING;
     INSERT INTO heads (thread_id, ns)
-    SELECT th.thread_id, '' FROM threads th
-    WHERE th.thread_id IN (SELECT n.thread_id FROM jsonb_to_recordset(p_runs) AS n(thread_id text))
-        AND NOT EXISTS (SELECT FROM heads h WHERE h.thread_id = th.thread_id AND h.ns = '')
-    ORDER BY th.thread_id
+    SELECT th.thread_id, '' FROM threads th WHERE th.thread_id = ANY (v_threads) ORDER BY th.thread_id
     ON CONFLICT DO NOTHING;
-    PERFORM FROM heads h
-    WHERE h.thread_id IN (SELECT n.thread_id FROM jsonb_to_recordset(p_runs) AS n(thread_id text)) AND h.ns = ''
+    PERFORM FROM heads h WHERE h.thread_id = ANY (v_threads) AND h.ns = ''
     ORDER BY h.thread_id FOR NO KEY UPDATE;
     FOR i IN 1 .. jsonb_array_length(p_runs) LOOP
         v_new := p_runs -> (i - 1);

@@ -1,6 +1,7 @@
 -- Ready tasks of runs that may go on, by queue and effective priority. Locks nothing.
 CREATE OR REPLACE FUNCTION petiole_backlogs(p_now double precision) RETURNS text
-LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = on AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
 BEGIN
@@ -10,7 +11,7 @@ BEGIN
             SELECT t.queue, CASE WHEN t.recovered THEN 'high' ELSE t.priority END COLLATE "C" AS priority,
                 count(*) AS ready, count(*) FILTER (WHERE t.next_publish <= v_now) AS due, min(t.created_at) AS oldest
             FROM tasks t JOIN runs r ON r.run_id = t.run_id
-            WHERE t.status = 'ready' AND r.status IN ('queued', 'running')
+            WHERE t.status = 'ready' AND t.next_publish IS NOT NULL AND r.status || '' IN ('queued', 'running')
             GROUP BY 1, 2
         ) b
     );
@@ -22,12 +23,14 @@ END $$;
 CREATE OR REPLACE FUNCTION petiole_sweep(
     p_observed double precision, p_now double precision, p_grace double precision, p_kept double precision
 ) RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_died text[];
     v_orphans text[];
     v_timers text[];
+    v_runs text[];
     v_woken integer := 0;
 BEGIN
     WITH died AS (
@@ -67,11 +70,12 @@ BEGIN
         SET status = 'ready', run_at = NULL, next_publish = v_now, published_at = v_now, publishes = 0
         WHERE t.task_id = ANY (v_timers);
         v_woken := cardinality(v_timers);
+        v_runs := ARRAY(SELECT t.run_id FROM tasks t WHERE t.task_id = ANY (v_timers));
         PERFORM FROM runs r
-        WHERE r.run_id IN (SELECT t.run_id FROM tasks t WHERE t.task_id = ANY (v_timers)) AND r.status = 'waiting'
+        WHERE r.run_id = ANY (v_runs) AND r.status || '' = 'waiting'
         ORDER BY r.thread_id, r.run_id FOR NO KEY UPDATE;
         UPDATE runs r SET status = 'queued'
-        WHERE r.run_id IN (SELECT t.run_id FROM tasks t WHERE t.task_id = ANY (v_timers)) AND r.status = 'waiting';
+        WHERE r.run_id = ANY (v_runs) AND r.status || '' = 'waiting';
     END IF;
     RETURN json_build_object(
         'now', v_now, 'died', to_json(coalesce(v_died, '{}')), 'woken', v_woken,
@@ -84,7 +88,8 @@ CREATE OR REPLACE FUNCTION petiole_due(
     p_limit integer, p_queue text, p_priority text, p_published_before double precision, p_now double precision,
     p_grace double precision, p_max_backoff double precision
 ) RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_ids text[];
@@ -92,7 +97,7 @@ DECLARE
 BEGIN
     SELECT array_agg(d.task_id) INTO v_ids FROM (
         SELECT t.task_id FROM tasks t JOIN runs r ON r.run_id = t.run_id
-        WHERE t.status = 'ready' AND t.next_publish <= v_until AND r.status IN ('queued', 'running')
+        WHERE t.status = 'ready' AND t.next_publish <= v_until AND r.status || '' IN ('queued', 'running')
             AND (t.next_publish <= v_now OR coalesce(t.published_at, 0) < p_published_before)
             AND (p_queue IS NULL OR t.queue = p_queue)
             AND (p_priority IS NULL OR CASE WHEN t.recovered THEN 'high' ELSE t.priority END = p_priority)
@@ -116,7 +121,8 @@ END $$;
 -- Set the next publishing of ready tasks to p_delay seconds from now. Locks tasks in order of task_id.
 CREATE OR REPLACE FUNCTION petiole_postpone(p_ids text[], p_delay double precision, p_now double precision)
 RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     v_then double precision := coalesce(p_now, extract(epoch FROM clock_timestamp())) + p_delay;
 BEGIN

@@ -4,7 +4,8 @@
 CREATE OR REPLACE FUNCTION petiole_beat(
     p_worker jsonb, p_published text[], p_now double precision, p_grace double precision, p_max_backoff double precision
 ) RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_id text := p_worker ->> 'worker_id';
@@ -46,7 +47,8 @@ CREATE OR REPLACE FUNCTION petiole_release(
     p_holder text, p_slots text[], p_crashed boolean, p_final boolean, p_now double precision,
     p_grace double precision, p_max_crashes integer
 ) RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_refs jsonb := '[]';
@@ -54,14 +56,15 @@ DECLARE
     v_crashes integer;
     v_open integer;
     v_ids text[];
+    v_threads text[];
     v_id text;
     t tasks;
 BEGIN
     IF p_crashed THEN
-        PERFORM FROM heads h
-        WHERE h.ns = '' AND h.thread_id IN (
+        v_threads := ARRAY(
             SELECT s.thread_id FROM tasks s
-            WHERE s.holder = p_holder AND s.token IS NOT NULL AND s.status IN ('claimed', 'ready'))
+            WHERE s.holder = p_holder AND s.token IS NOT NULL AND s.status IN ('claimed', 'ready'));
+        PERFORM FROM heads h WHERE h.thread_id = ANY (v_threads) AND h.ns = ''
         ORDER BY h.thread_id FOR NO KEY UPDATE;
     END IF;
     -- All of them before anything else is touched.

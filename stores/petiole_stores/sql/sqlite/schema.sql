@@ -44,7 +44,7 @@ CREATE TABLE runs (
 CREATE INDEX ix_runs_thread_id_seq ON runs (thread_id, seq);
 CREATE INDEX ix_runs_status_seq ON runs (status, seq);
 CREATE INDEX ix_runs_graph_seq ON runs (graph, seq);
-CREATE INDEX ix_runs_queued ON runs (thread_id, seq) WHERE status = 'queued';
+CREATE INDEX ix_runs_unstarted ON runs (thread_id, seq) WHERE started_at IS NULL AND ended_at IS NULL;
 
 CREATE TABLE checkpoints (
     seq INTEGER NOT NULL PRIMARY KEY,
@@ -102,7 +102,7 @@ CREATE TABLE tasks (
     attempts TEXT NOT NULL DEFAULT '[]'
 );
 CREATE INDEX ix_tasks_run_id_checkpoint_id ON tasks (run_id, checkpoint_id);
-CREATE INDEX ix_tasks_ready ON tasks (next_publish) WHERE status = 'ready';
+CREATE INDEX ix_tasks_ready ON tasks (next_publish, seq) WHERE status = 'ready' AND next_publish IS NOT NULL;
 CREATE INDEX ix_tasks_parked ON tasks (run_at) WHERE status = 'parked' AND run_at IS NOT NULL;
 CREATE INDEX ix_tasks_held ON tasks (holder, slot) WHERE token IS NOT NULL AND status IN ('claimed', 'ready');
 

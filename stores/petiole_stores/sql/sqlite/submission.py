@@ -32,7 +32,8 @@ _START = f"UPDATE tasks SET {_FROM_HEAD}, {MADE_READY} WHERE task_id = ?"
 _START_LATER = f"UPDATE tasks SET {_FROM_HEAD}, run_at = ? WHERE task_id = ?"
 _WAIT = "UPDATE runs SET status = 'waiting' WHERE run_id = ?"
 _QUEUED = (
-    "SELECT run_id, base_id, run_at FROM runs WHERE thread_id = ? AND status = 'queued' ORDER BY seq LIMIT 1"
+    "SELECT run_id, base_id, run_at FROM runs WHERE thread_id = ? AND status = 'queued' AND started_at IS NULL "
+    "AND ended_at IS NULL ORDER BY seq LIMIT 1"
 )
 _RETIRE = "UPDATE threads SET active_run = NULL WHERE thread_id = ? AND active_run = ?"
 

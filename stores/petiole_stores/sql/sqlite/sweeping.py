@@ -30,12 +30,13 @@ _START = "UPDATE runs SET status = 'queued' WHERE run_id = ? AND status = 'waiti
 _BACKLOGS = f"""
 SELECT t.queue, {PRIORITY} AS lane, count(*), count(*) FILTER (WHERE t.next_publish <= ?), min(t.created_at)
 FROM tasks t JOIN runs r ON r.run_id = t.run_id
-WHERE t.status = 'ready' AND r.status IN ('queued', 'running') GROUP BY t.queue, lane ORDER BY t.queue, lane"""
+WHERE t.status = 'ready' AND t.next_publish IS NOT NULL AND r.status IN ('queued', 'running')
+GROUP BY t.queue, lane ORDER BY t.queue, lane"""
 _DUE = f"""
 SELECT t.publishes, {REF_COLUMNS} FROM tasks t JOIN runs r ON r.run_id = t.run_id
 WHERE t.status = 'ready' AND {{when}} AND r.status IN ('queued', 'running')
     AND (:queue IS NULL OR t.queue = :queue) AND (:priority IS NULL OR {PRIORITY} = :priority)
-ORDER BY t.next_publish LIMIT :limit"""
+ORDER BY t.next_publish, t.seq LIMIT :limit"""
 _DUE_NOW = _DUE.format(when="t.next_publish <= :now")
 _DUE_EARLY = _DUE.format(
     when="t.next_publish IS NOT NULL AND (t.next_publish <= :now OR coalesce(t.published_at, 0.0) < :before)"

@@ -1,0 +1,1 @@
+"""Who takes part: each peer runs the same workloads and gives figures by the keys of ``workloads.MEASURES``."""

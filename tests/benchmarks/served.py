@@ -1,0 +1,15 @@
+"""The compiled graphs that Petiole's workers serve in a benchmark."""
+
+from __future__ import annotations
+
+from tests.benchmarks.graphs import CHAINS, build
+
+import petiole
+
+GRAPHS = {kind: build(petiole, kind).compile(name=f"bench_{kind}") for kind in (*CHAINS, "fan")}
+long, short, fan = GRAPHS["long"], GRAPHS["short"], GRAPHS["fan"]
+changed, unchanged, wide = GRAPHS["changed"], GRAPHS["unchanged"], GRAPHS["wide"]
+wide_once = GRAPHS["wide_once"]
+
+#: For ``PETIOLE_GRAPHS``.
+REFERENCES = [f"tests.benchmarks.served:{kind}" for kind in GRAPHS]
