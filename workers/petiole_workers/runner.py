@@ -171,7 +171,8 @@ class Runner:
         return done
 
     def _claim(self, hints: Sequence[Hint]) -> list[ClaimAnswer]:
-        """The ledger's answers, one a hint. A holder that was declared dead waits for its heartbeat to revive it."""
+        """The ledger's answers, one a hint. A holder that was declared dead waits for its heartbeat to revive it; one that
+        has stopped for good does not, or a warm stop would last a lease for every message that still waits."""
         published, self._published = self._published, []
         wants = [(hint.task_id, new_id()) for hint in hints]
         until = time.monotonic() + self.settings.lease
@@ -179,7 +180,7 @@ class Runner:
             reach("claim.before")
             answers = patiently(lambda: self.store.claim(self.holder, self.slot, wants, published=published))
             reach("claim.after")
-            fenced = answers[0].reason.startswith("holder ")
+            fenced = answers[0].reason.startswith("holder ") and answers[0].reason != "holder stopped"
             if not fenced or time.monotonic() > until:
                 return answers
             time.sleep(min(0.2, self.settings.beat_every))
