@@ -45,7 +45,11 @@ class Ground:
     @property
     def broker_shown(self) -> str:
         """The broker's URL without its password, or what the embedded one is."""
-        return without_password(self.settings.broker or "") if self.embedded is None else self.embedded.describe()
+        return (
+            without_password(self.settings.broker or "")
+            if self.embedded is None
+            else self.embedded.describe()
+        )
 
     def __enter__(self) -> Self:
         """Raises BrokerError when the embedded broker does not come up."""
@@ -76,7 +80,9 @@ def ground(settings: Settings) -> Ground:
     options: dict[str, Any] = json.loads(os.environ.get(TRANSPORT_VARIABLE) or "{}") if broker else {}
     if not store:
         store = default_store_url(settings.data_dir)
-        notes.append(f"embedded store: {store}; for one machine only (name another with --store or PETIOLE_STORE)")
+        notes.append(
+            f"embedded store: {store}; for one machine only (name another with --store or PETIOLE_STORE)"
+        )
     if not broker:
         embedded = EmbeddedBroker(settings.data_dir)
         broker, options = embedded.url, embedded.transport_options

@@ -268,7 +268,9 @@ class Estates:
             except Exception as error:  # noqa: BLE001 - whatever it is, the workers must go on
                 if time.monotonic() < until:
                     return
-                self._say(f"petiole: the store could not be told of worker {holder}'s end ({error}); its lease has run out")
+                self._say(
+                    f"petiole: the store could not be told of worker {holder}'s end ({error}); its lease has run out"
+                )
             else:
                 if count:
                     self._say(f"petiole: {count} tasks of the dead worker are ready for others")

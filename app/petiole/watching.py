@@ -53,7 +53,11 @@ class FileWatch:
         found: dict[str, int] = {}
         for folder in self.folders:
             for place, below, files in os.walk(folder):
-                below[:] = [name for name in below if not name.startswith(".") and name not in ("__pycache__", "node_modules")]
+                below[:] = [
+                    name
+                    for name in below
+                    if not name.startswith(".") and name not in ("__pycache__", "node_modules")
+                ]
                 for name in files:
                     if name.endswith(".py"):
                         path = os.path.join(place, name)

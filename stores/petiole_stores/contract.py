@@ -67,7 +67,9 @@ class CheckpointStore(ABC):
 
     def threads(self) -> Iterator[str]:
         """Every thread id that has checkpoints; ``backup`` needs it."""
-        raise StoreError(f"{type(self).__name__} does not list its threads: write threads() to make backup() work")
+        raise StoreError(
+            f"{type(self).__name__} does not list its threads: write threads() to make backup() work"
+        )
 
     def backup(self, path: str | Path) -> int:
         """Write every checkpoint to a new file and return how many there were."""
@@ -87,7 +89,9 @@ class CheckpointStore(ABC):
             while head := file.read(8):
                 data = file.read(int.from_bytes(head, "big"))
                 if len(head) < 8 or len(data) < int.from_bytes(head, "big"):
-                    raise StoreError(f"{path} is cut short after {count} checkpoints: take another copy of the backup")
+                    raise StoreError(
+                        f"{path} is cut short after {count} checkpoints: take another copy of the backup"
+                    )
                 self.save(Checkpoint.unmarshal(data, serde=self.serde))
                 count += 1
         return count

@@ -167,7 +167,12 @@ class Ledger(ABC):
         return self._sweep(observed, self._now())
 
     def due(
-        self, *, limit: int = 100, queue: str | None = None, priority: str | None = None, published_before: float | None = None
+        self,
+        *,
+        limit: int = 100,
+        queue: str | None = None,
+        priority: str | None = None,
+        published_before: float | None = None,
     ) -> list[TaskRef]:
         """Pick ready tasks to publish, oldest ``next_publish`` first, and push each one's ``next_publish`` on.
 
@@ -221,7 +226,9 @@ class Ledger(ABC):
     def list_runs(self, filter: RunFilter = RunFilter()) -> RunPage:  # noqa: B008 - frozen
         """Runs that match, newest first, ``limit`` (1 to 1000) at a time."""
         if not 1 <= filter.limit <= 1000:
-            raise InputError(f"limit is {filter.limit}: take a number from 1 to 1000 and page with the cursor")
+            raise InputError(
+                f"limit is {filter.limit}: take a number from 1 to 1000 and page with the cursor"
+            )
         return self._list_runs(filter)
 
     def list_tasks(self, run_id: str) -> list[Task]:
@@ -259,11 +266,18 @@ class Ledger(ABC):
     def _submit(self, runs: Sequence[NewRun], now: float | None) -> list[SubmitAnswer]: ...
     @abstractmethod
     def _claim(
-        self, holder: str, slot: str, wants: Sequence[tuple[str, str]], holds: Sequence[str], published: Sequence[str],
+        self,
+        holder: str,
+        slot: str,
+        wants: Sequence[tuple[str, str]],
+        holds: Sequence[str],
+        published: Sequence[str],
         now: float | None,
     ) -> list[ClaimAnswer]: ...
     @abstractmethod
-    def _finish(self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None) -> list[FinishAnswer]: ...
+    def _finish(
+        self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None
+    ) -> list[FinishAnswer]: ...
     @abstractmethod
     def _beat(self, worker: Worker, published: Sequence[str], now: float | None) -> BeatAnswer: ...
     @abstractmethod
@@ -276,7 +290,12 @@ class Ledger(ABC):
     def _sweep(self, observed: float, now: float | None) -> SweepReport: ...
     @abstractmethod
     def _due(
-        self, limit: int, queue: str | None, priority: str | None, published_before: float | None, now: float | None
+        self,
+        limit: int,
+        queue: str | None,
+        priority: str | None,
+        published_before: float | None,
+        now: float | None,
     ) -> list[TaskRef]: ...
     @abstractmethod
     def _backlogs(self, now: float | None) -> list[QueueBacklog]: ...
@@ -312,18 +331,26 @@ def check_outcome(outcome: Outcome) -> None:
     """Raise InputError for an outcome that no ledger could judge."""
     settle = outcome.settle
     if outcome.ending != "done" and settle is not None:
-        raise InputError(f"task {outcome.task_id}: an outcome that is {outcome.ending!r} cannot bring a settle")
+        raise InputError(
+            f"task {outcome.task_id}: an outcome that is {outcome.ending!r} cannot bring a settle"
+        )
     if settle is not None:
         if not settle.checkpoints:
             raise InputError(f"task {outcome.task_id}: its settle has no checkpoint")
         waiting = {task.status for task in settle.tasks}
-        fits = {"running": waiting == {"ready"}, "interrupted": waiting == {"interrupted"}, "succeeded": not waiting}
+        fits = {
+            "running": waiting == {"ready"},
+            "interrupted": waiting == {"interrupted"},
+            "succeeded": not waiting,
+        }
         if not fits[settle.run_status]:
             raise InputError(
                 f"task {outcome.task_id}: a settle to {settle.run_status!r} does not fit tasks that are {sorted(waiting)}"
             )
     elif outcome.ending != "retry" and not (outcome.advance_id and outcome.advance_token):
-        raise InputError(f"task {outcome.task_id}: an outcome without a settle needs advance_id and advance_token")
+        raise InputError(
+            f"task {outcome.task_id}: an outcome without a settle needs advance_id and advance_token"
+        )
 
 
 def check_id(name: str, value: str) -> None:

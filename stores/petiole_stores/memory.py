@@ -70,7 +70,9 @@ class MemoryStore(Store):
 
     shared = False
 
-    def __init__(self, url: StoreUrl | str = "memory://", *, clock: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, url: StoreUrl | str = "memory://", *, clock: Callable[[], float] | None = None
+    ) -> None:
         super().__init__(url)
         self.clock = clock
         self._lock = threading.RLock()
@@ -163,14 +165,18 @@ class MemoryStore(Store):
             worker = self._workers.get(holder)
             status = worker.status if worker else "unknown"
             if status not in ("alive", "stopping"):
-                return [ClaimAnswer(task_id=task_id, result="refused", reason=f"holder {status}") for task_id, _ in wants]
+                return [
+                    ClaimAnswer(task_id=task_id, result="refused", reason=f"holder {status}")
+                    for task_id, _ in wants
+                ]
             kept = {*holds, *(token for _, token in wants)}
             for task in self._claims_of(holder, {slot}):
                 if task.status == "claimed" and task.token not in kept:
                     self._log_attempt(task, "lost", at)
                     self._give_back(task, at)
             answers = [
-                self._claim_one(holder, slot, task_id, token, index == 0, at) for index, (task_id, token) in enumerate(wants)
+                self._claim_one(holder, slot, task_id, token, index == 0, at)
+                for index, (task_id, token) in enumerate(wants)
             ]
             for task_id in published:
                 ready = self._tasks.get(task_id)
@@ -178,7 +184,9 @@ class MemoryStore(Store):
                     self._push_publish(ready, at)
             return answers
 
-    def _claim_one(self, holder: str, slot: str, task_id: str, token: str, first: bool, now: float) -> ClaimAnswer:
+    def _claim_one(
+        self, holder: str, slot: str, task_id: str, token: str, first: bool, now: float
+    ) -> ClaimAnswer:
         task = self._tasks.get(task_id)
         answer = ClaimAnswer(task_id=task_id, result="refused", reason="missing")
         if task is None:
@@ -209,14 +217,23 @@ class MemoryStore(Store):
         if task.kind == "advance":
             done = [t for t in self._superstep(task) if t.kind == "node" and t.status == "done"]
             outputs = [
-                Output(path=t.path, node=t.node, output=t.output or "null") for t in sorted(done, key=lambda t: t.path)
+                Output(path=t.path, node=t.node, output=t.output or "null")
+                for t in sorted(done, key=lambda t: t.path)
             ]
         base = self._checkpoints[task.checkpoint_id] if task.checkpoint_id else None
-        return Claim(task=_copy(task), run=replace(self._runs[task.run_id]), base=base, width=head.width, outputs=outputs)
+        return Claim(
+            task=_copy(task),
+            run=replace(self._runs[task.run_id]),
+            base=base,
+            width=head.width,
+            outputs=outputs,
+        )
 
     # ---------------------------------------------------------------- finish
 
-    def _finish(self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None) -> list[FinishAnswer]:
+    def _finish(
+        self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None
+    ) -> list[FinishAnswer]:
         with self._lock:
             at = _time(now)
             return [self._finish_one(holder, slot, outcome, at) for outcome in outcomes]
@@ -364,7 +381,9 @@ class MemoryStore(Store):
                 ready = self._tasks.get(task_id)
                 if ready is not None and ready.status == "ready" and ready.publishes == 0:
                     self._push_publish(ready, at)
-            claims = sorted(t.task_id for t in self._claims_of(worker.worker_id, None) if t.status == "claimed")
+            claims = sorted(
+                t.task_id for t in self._claims_of(worker.worker_id, None) if t.status == "claimed"
+            )
             return BeatAnswer(now=at, revived=revived, claims=claims)
 
     def _release(
@@ -389,9 +408,13 @@ class MemoryStore(Store):
 
     def _fail_lost(self, task: Task, now: float) -> list[TaskRef]:
         """A poison task: its process died under it too often. It fails and counts down as any other."""
-        message = f"its worker process died {task.crashes} times while it ran (max_crashes = {self.max_crashes})"
+        message = (
+            f"its worker process died {task.crashes} times while it ran (max_crashes = {self.max_crashes})"
+        )
         task.status, task.ended_at, task.next_publish = "failed", now, None
-        task.error = json.dumps({"type": "WorkerLost", "message": message, "node": task.node, "attempt": task.attempt})
+        task.error = json.dumps(
+            {"type": "WorkerLost", "message": message, "node": task.node, "attempt": task.attempt}
+        )
         task.token = None
         run = self._runs[task.run_id]
         head = self._threads[task.thread_id].heads[task.ns]
@@ -400,7 +423,9 @@ class MemoryStore(Store):
 
     def _list_workers(self) -> list[Worker]:
         with self._lock:
-            return [replace(w) for w in sorted(self._workers.values(), key=lambda w: w.started_at, reverse=True)]
+            return [
+                replace(w) for w in sorted(self._workers.values(), key=lambda w: w.started_at, reverse=True)
+            ]
 
     # ---------------------------------------------------------------- sweep
 
@@ -417,7 +442,11 @@ class MemoryStore(Store):
             at = _time(now)
             report = SweepReport(now=at)
             for worker in list(self._workers.values()):
-                if worker.status in ("alive", "stopping") and worker.expires_at < at and observed >= worker.lease:
+                if (
+                    worker.status in ("alive", "stopping")
+                    and worker.expires_at < at
+                    and observed >= worker.lease
+                ):
                     worker.status = "dead"
                     report.died.append(worker.worker_id)
                 elif worker.status in ("dead", "stopped") and worker.expires_at < at - WORKERS_KEPT:
@@ -446,7 +475,9 @@ class MemoryStore(Store):
                 ref = self._ref(task)
                 backlog = found.setdefault(
                     (ref.queue, ref.priority),
-                    QueueBacklog(queue=ref.queue, priority=ref.priority, ready=0, due=0, oldest=task.created_at),
+                    QueueBacklog(
+                        queue=ref.queue, priority=ref.priority, ready=0, due=0, oldest=task.created_at
+                    ),
                 )
                 backlog.ready += 1
                 backlog.due += task.next_publish is not None and task.next_publish <= at
@@ -454,7 +485,12 @@ class MemoryStore(Store):
             return [found[key] for key in sorted(found)]
 
     def _due(
-        self, limit: int, queue: str | None, priority: str | None, published_before: float | None, now: float | None
+        self,
+        limit: int,
+        queue: str | None,
+        priority: str | None,
+        published_before: float | None,
+        now: float | None,
     ) -> list[TaskRef]:
         with self._lock:
             at = _time(now)
@@ -624,7 +660,9 @@ class MemoryStore(Store):
 
     # ---------------------------------------------------------------- checkpoints by hand
 
-    def _save(self, checkpoint: NewCheckpoint, thread_id: str, run_id: str | None, at: float, blobs: Sequence[Blob]) -> None:
+    def _save(
+        self, checkpoint: NewCheckpoint, thread_id: str, run_id: str | None, at: float, blobs: Sequence[Blob]
+    ) -> None:
         with self._lock:
             thread = self._threads.setdefault(thread_id, _Thread())
             self._put_blobs(thread, blobs)
@@ -662,7 +700,9 @@ class MemoryStore(Store):
                 return True
             if thread.active_run is not None:
                 return False
-            for checkpoint_id in [c.checkpoint_id for c in self._checkpoints.values() if c.thread_id == thread_id]:
+            for checkpoint_id in [
+                c.checkpoint_id for c in self._checkpoints.values() if c.thread_id == thread_id
+            ]:
                 del self._checkpoints[checkpoint_id]
             thread.heads.clear()
             thread.blobs.clear()
@@ -734,7 +774,11 @@ class MemoryStore(Store):
         return [self._tasks[task_id] for task_id in self._run_tasks.get(run_id, ())]
 
     def _superstep(self, task: Task) -> list[Task]:
-        return [t for t in self._tasks_of(task.run_id) if t.ns == task.ns and t.checkpoint_id == task.checkpoint_id]
+        return [
+            t
+            for t in self._tasks_of(task.run_id)
+            if t.ns == task.ns and t.checkpoint_id == task.checkpoint_id
+        ]
 
     def _claims_of(self, holder: str, slots: set[str] | None) -> list[Task]:
         """The tasks whose token is this holder's: claimed, or ready but not yet claimed anew; in id order."""

@@ -68,7 +68,9 @@ def upgrade_store(url: str) -> list[str]:
         raise
     except Exception as error:
         shown = StoreUrl.parse(url).shown
-        raise refusal or SchemaError(f"the schema of {shown} cannot be brought to this version: {error}") from error
+        raise refusal or SchemaError(
+            f"the schema of {shown} cannot be brought to this version: {error}"
+        ) from error
     finally:
         store.close()
 

@@ -143,7 +143,9 @@ class Task(msgspec.Struct, kw_only=True):
     run_id: str
     thread_id: str
     ns: str
-    checkpoint_id: str | None  #: the checkpoint whose superstep it belongs to (``None``: a thread's very first task)
+    checkpoint_id: (
+        str | None
+    )  #: the checkpoint whose superstep it belongs to (``None``: a thread's very first task)
     path: str
     kind: TaskKind
     node: str
@@ -243,7 +245,9 @@ class FinishAnswer(msgspec.Struct, kw_only=True):
     reason: str = ""  #: why it was refused: "missing", "fenced", "run <status>", "head moved", "not alone"
     open: int = 0  #: tasks of the superstep still to end
     run_status: RunStatus = "running"
-    publish: list[TaskRef] = []  #: what else to publish: a queued run's first task (the settle's own tasks the caller knows)
+    publish: list[
+        TaskRef
+    ] = []  #: what else to publish: a queued run's first task (the settle's own tasks the caller knows)
     advance: Claim | None = None  #: set when this outcome was the last: the caller now holds the advance task
 
 

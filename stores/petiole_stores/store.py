@@ -90,12 +90,16 @@ class Store(CheckpointStore, Ledger):
     def delete(self, checkpoint_id: str) -> None:
         """Remove one checkpoint; if it was the head, its parent is. Raises ConflictError while a run is active."""
         if not self._delete(checkpoint_id):
-            raise ConflictError(f"checkpoint {checkpoint_id!r} is of a thread with an active run: cancel the run first")
+            raise ConflictError(
+                f"checkpoint {checkpoint_id!r} is of a thread with an active run: cancel the run first"
+            )
 
     def clear(self, thread_id: str) -> None:
         """Remove all checkpoints of a thread; its runs stay on record. Raises ConflictError while a run is active."""
         if not self._clear(thread_id):
-            raise ConflictError(f"thread {thread_id!r} has an active run: cancel it before its checkpoints are cleared")
+            raise ConflictError(
+                f"thread {thread_id!r} has an active run: cancel it before its checkpoints are cleared"
+            )
 
     def _history(self, thread_id: str) -> Sequence[Checkpoint]:
         return self.list(thread_id, ns=None)
@@ -155,7 +159,9 @@ class Store(CheckpointStore, Ledger):
         blobs = self.get_blobs(thread_id, digests)
         missing = [digest for digest in digests if digest not in blobs]
         if missing:
-            raise CorruptionError(f"thread {thread_id!r}: {len(missing)} blobs are missing, the first is {missing[0]}")
+            raise CorruptionError(
+                f"thread {thread_id!r}: {len(missing)} blobs are missing, the first is {missing[0]}"
+            )
         return blobs
 
     # ---------------------------------------------------------------- primitives of a backend

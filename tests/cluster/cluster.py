@@ -145,8 +145,10 @@ class Cluster:
 
     # ---------------------------------------------------------------- end
 
-    def logs(self, size: int = 6000) -> list[tuple[str, str]]:
-        """The ends of all workers' logs, those of dead ones too, for a failed test's report."""
+    def logs(self, size: int = 9000) -> list[tuple[str, str]]:
+        """The ends of the newest logs, those of dead workers too, with the stacks of the living, for a failed test's report."""
+        for worker in self.workers:
+            worker.dump_stacks()
         files = sorted(self.folder.glob("*.log"), key=lambda file: file.stat().st_mtime)
         return [(file.name, file.read_bytes()[-size:].decode(errors="replace")) for file in files[-4:]]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ from tests.graphs import tour
 
 from petiole_workers.publishing import Publisher
 
-__all__ = ["SWITCH", "tour"]
+__all__ = ["STACKS", "SWITCH", "tour"]
 
 SWITCH = "PETIOLE_TEST_DOUBLE"
+#: A worker's processes answer this signal with their stacks, in their log.
+STACKS = signal.SIGUSR2
 
 
 def install(switch: Path) -> None:
@@ -29,3 +33,4 @@ def install(switch: Path) -> None:
 
 if os.environ.get(SWITCH):
     install(Path(os.environ[SWITCH]))
+    faulthandler.register(STACKS)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from tests.cluster.doubled import STACKS
 from tests.processes import Leashed, alive
 from tests.waiting import wait_until
 
@@ -68,6 +70,14 @@ class WorkerProcess:
     def owns(self, pid: int) -> bool:
         """Is this process one of this worker's?"""
         return pid == self.pid or pid in self.children()
+
+    def dump_stacks(self) -> None:
+        """Let each of its processes write the stacks of its threads into the log."""
+        for pid in (self.pid, *self.children()) if self.running() else ():
+            with suppress(ProcessLookupError):
+                os.kill(pid, STACKS)
+        with suppress(AssertionError):
+            wait_until(lambda: "most recent call first" in self.process.tail(9000), 2)
 
     def kill_child(self, pid: int) -> None:
         """SIGKILL to one process of the pool."""

@@ -30,7 +30,9 @@ WEIGHTS = {
 KINDS = [kind for kind, weight in WEIGHTS.items() for _ in range(weight)]
 #: Steps: of each its kind, and the number from which its choices are taken digit by digit. Hypothesis keeps lists near
 #: their least size, so that is large, and a step shrinks to ``rest``, which does nothing.
-STEPS = st.lists(st.tuples(st.sampled_from(["rest", *KINDS]), st.integers(0, 2**48)), min_size=45, max_size=90)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["rest", *KINDS]), st.integers(0, 2**48)), min_size=45, max_size=90
+)
 
 MAX_CRASHES = 2
 LISTS_WITHOUT_ORDER = ("publish",)
@@ -57,7 +59,10 @@ class Call:
         return ordered(plain(found), loose=self.method in ("due", "release"))
 
     def __str__(self) -> str:
-        parts = [*map(source, self.args), *(f"{name}={source(value)}" for name, value in self.options.items())]
+        parts = [
+            *map(source, self.args),
+            *(f"{name}={source(value)}" for name, value in self.options.items()),
+        ]
         return f"store.{self.method}({', '.join(parts)})"
 
 
@@ -155,7 +160,11 @@ class Director:
 
     def held(self, holder: str, slot: str) -> list[str]:
         found = self.model._tasks.values()
-        return [t.token for t in found if t.status == "claimed" and (t.holder, t.slot) == (holder, slot) and t.token]
+        return [
+            t.token
+            for t in found
+            if t.status == "claimed" and (t.holder, t.slot) == (holder, slot) and t.token
+        ]
 
     # ---------------------------------------------------------------- the steps
 
@@ -187,7 +196,11 @@ class Director:
             if dice.rarely(4):
                 fields["blobs"] = [self.blob(dice)]
             if dice.rarely(3):
-                fields |= {"idempotency_key": name, "tags": ["a", name], "metadata": '{"z": 1, "a": {"y": 2.5}}'}
+                fields |= {
+                    "idempotency_key": name,
+                    "tags": ["a", name],
+                    "metadata": '{"z": 1, "a": {"y": 2.5}}',
+                }
             run = self.scene.new_run(name, thread, **fields)
             run.start.priority = dice.pick(["default", "high", "low"])
             self.submits.append(run)
@@ -232,7 +245,11 @@ class Director:
                 if not self.runs("queued", "running", "waiting", "interrupted"):
                     yield from self._submit(Dice(0))
                 return
-            task, holder, slot = dice.pick(ready), self.scene.id(dice.pick(["w0", "w1", "w2"])), dice.pick(["s0", "s1"])
+            task, holder, slot = (
+                dice.pick(ready),
+                self.scene.id(dice.pick(["w0", "w1", "w2"])),
+                dice.pick(["s0", "s1"]),
+            )
             yield self.alive(holder)
             token = self.scene.id(self.new("k"))
             self.tokens.append((task.task_id, token))
@@ -300,10 +317,14 @@ class Director:
             pool = list(self.model._tasks.values())
         outcomes, holder, slot = [], self.holder(dice), "s0"
         for task in dice.some(pool, 3):
-            ending = dice.pick(["done", "failed", "interrupted", "retry", "done", "cancelled", "done", "failed"])
+            ending = dice.pick(
+                ["done", "failed", "interrupted", "retry", "done", "cancelled", "done", "failed"]
+            )
             outcome = self.good(dice, task, ending)
             if dice.rarely(6):
-                outcome.token = dice.pick([token for id, token in self.tokens if id == task.task_id] or ["wrong"])
+                outcome.token = dice.pick(
+                    [token for id, token in self.tokens if id == task.task_id] or ["wrong"]
+                )
             if task.kind == "node" and ending == "done" and outcome.settle is None and dice.rarely(6):
                 outcome.settle = self.settle(dice, task)
             outcomes.append(outcome)
@@ -331,7 +352,9 @@ class Director:
             yield Call("holds", dice.pick(self.tokens[::-1]))
 
     def _beat(self, dice: Dice) -> Iterator[Call | None]:
-        worker = Worker(worker_id=self.scene.id(dice.pick(["w0", "w1", "w2"])), name="w", lease=dice.pick([15.0, 3.0]))
+        worker = Worker(
+            worker_id=self.scene.id(dice.pick(["w0", "w1", "w2"])), name="w", lease=dice.pick([15.0, 3.0])
+        )
         worker.status = "stopping" if dice.rarely(8) else "alive"
         worker.stats, worker.graphs = {"n": float(dice(9))}, {"g": "1/f"}
         options = {"published": self.published(dice)} if dice.rarely(3) else {}
@@ -401,7 +424,10 @@ class Director:
     def _save(self, dice: Dice) -> Iterator[Call | None]:
         thread = dice.pick(self.threads)
         own = self.model.list_checkpoints(thread)
-        fields: dict[str, Any] = {"id": self.scene.id(self.new("c")), "parent_id": own[0].checkpoint_id if own else None}
+        fields: dict[str, Any] = {
+            "id": self.scene.id(self.new("c")),
+            "parent_id": own[0].checkpoint_id if own else None,
+        }
         if own and dice.rarely(4):
             old = dice.pick(own)
             fields = {"id": old.checkpoint_id, "parent_id": old.parent_id}
@@ -412,7 +438,9 @@ class Director:
 
     def _delete(self, dice: Dice) -> Iterator[Call | None]:
         alive = list(self.model._checkpoints)[::-1]
-        idle = [c for c in alive if self.model._threads[self.model._checkpoints[c].thread_id].active_run is None]
+        idle = [
+            c for c in alive if self.model._threads[self.model._checkpoints[c].thread_id].active_run is None
+        ]
         yield Call("delete", (dice.pick((alive if dice.rarely(4) else idle) or self.scene.ids("none")),))
 
     def _clear(self, dice: Dice) -> Iterator[Call | None]:

@@ -52,7 +52,11 @@ def test_sequences_reach_every_answer() -> None:
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+    ],
 )
 @given(steps=STEPS)
 def test_agrees_with_the_model(shared_store: Store, steps: list[tuple[str, int]]) -> None:
@@ -65,8 +69,12 @@ def test_agrees_with_the_model(shared_store: Store, steps: list[tuple[str, int]]
                 wanted = call.on(director.model)
                 for word in reached(call, wanted):
                     event(word)
-                compare(director, mine(director, call.on(shared_store)), mine(director, wanted), "the last answer")
-        compare(director, shown(director, shared_store), shown(director, director.model), "what the stores show")
+                compare(
+                    director, mine(director, call.on(shared_store)), mine(director, wanted), "the last answer"
+                )
+        compare(
+            director, shown(director, shared_store), shown(director, director.model), "what the stores show"
+        )
     finally:
         tidy(director, shared_store)
 
@@ -76,7 +84,10 @@ def mine(director: Director, answer: Any) -> Any:
     if isinstance(answer, dict) and "died" in answer:
         prefix = director.scene.prefix
         died = [worker for worker in answer["died"] if worker.startswith(prefix)]
-        return answer | {"died": died, "backlogs": [b for b in answer["backlogs"] if b["queue"].startswith(prefix)]}
+        return answer | {
+            "died": died,
+            "backlogs": [b for b in answer["backlogs"] if b["queue"].startswith(prefix)],
+        }
     return answer
 
 
@@ -88,7 +99,9 @@ def shown(director: Director, store: Store) -> dict[str, Any]:
     workers = [w for w in store.list_workers() if w.worker_id.startswith(prefix)]
     found["workers"] = sorted((plain(w) for w in workers), key=lambda w: w["worker_id"])
     for thread in director.threads:
-        found[thread]["blobs"] = {k: plain(v) for k, v in store.get_blobs(thread, ["d0", "d1", "d2", "dx"]).items()}
+        found[thread]["blobs"] = {
+            k: plain(v) for k, v in store.get_blobs(thread, ["d0", "d1", "d2", "dx"]).items()
+        }
     return found
 
 
@@ -105,5 +118,9 @@ def differ(found: Any, wanted: Any, where: str) -> list[str]:
     if isinstance(found, dict) and isinstance(wanted, dict) and found.keys() == wanted.keys():
         return [line for key in wanted for line in differ(found[key], wanted[key], f"{where}.{key}")]
     if isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
-        return [line for i, pair in enumerate(zip(found, wanted, strict=True)) for line in differ(*pair, f"{where}[{i}]")]
+        return [
+            line
+            for i, pair in enumerate(zip(found, wanted, strict=True))
+            for line in differ(*pair, f"{where}[{i}]")
+        ]
     return [] if found == wanted else [f"  {where or 'answer'}: expected {wanted!r}, found {found!r}"]

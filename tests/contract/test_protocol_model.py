@@ -49,7 +49,9 @@ class Watch:
         for run in self.store._runs.values():
             before, self.statuses[run.run_id] = self.statuses.get(run.run_id), run.status
             if before in SETTLED and before != run.status:
-                assert (call.method, before, run.status) == ("replay", "failed", "queued"), f"{run.run_id} settled twice"
+                assert (call.method, before, run.status) == ("replay", "failed", "queued"), (
+                    f"{run.run_id} settled twice"
+                )
             tasks = self.store._tasks_of(run.run_id)
             open_tasks = [t.task_id for t in tasks if t.status in ("ready", "claimed", "parked")]
             if run.status in SETTLED:
@@ -60,9 +62,13 @@ class Watch:
             active = self.store._threads[run.thread_id].active_run == run.run_id
             assert active <= (run.status not in SETTLED), f"{run.run_id} is active and {run.status}"
             waits_its_turn = run.status == "queued" and not active
-            busy[run.thread_id] = busy.get(run.thread_id, 0) + (run.status not in SETTLED and not waits_its_turn)
+            busy[run.thread_id] = busy.get(run.thread_id, 0) + (
+                run.status not in SETTLED and not waits_its_turn
+            )
             if waits_its_turn:
-                assert self.store._threads[run.thread_id].active_run, f"{run.run_id} is queued on an idle thread"
+                assert self.store._threads[run.thread_id].active_run, (
+                    f"{run.run_id} is queued on an idle thread"
+                )
         assert all(count <= 1 for count in busy.values()), f"runs at once: {busy}"
 
     def _places(self) -> None:
@@ -83,7 +89,9 @@ class Watch:
             active = self.store._runs.get(thread.active_run or "")
             jumped = active is not None and head == active.base_id
             if head != before and not by_hand and not jumped:
-                assert before is None or before in self._line(head), f"{name}: the head left its line: {before} -> {head}"
+                assert before is None or before in self._line(head), (
+                    f"{name}: the head left its line: {before} -> {head}"
+                )
             self.heads[name] = head
 
     def _line(self, checkpoint_id: str | None) -> list[str]:
@@ -105,7 +113,9 @@ class Watch:
                 running = [t.task_id for t in mine if t.status not in ENDED]
                 assert head.open == len(running), f"open is {head.open}, and {running} have not ended"
                 status = self.store._runs[head.run_id].status
-                assert (head.open == 0) == (status == "interrupted"), f"open is {head.open} in a run that is {status}"
+                assert (head.open == 0) == (status == "interrupted"), (
+                    f"open is {head.open} in a run that is {status}"
+                )
 
 
 def play(director: Director, steps: list[tuple[str, int]]) -> None:
@@ -157,7 +167,11 @@ def heal_task(director: Director, watch: Watch, task_id: str) -> None:
         heal_task(director, watch, outcome.advance_id)
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(steps=STEPS)
 def test_invariants_and_liveness(steps: list[tuple[str, int]]) -> None:
     director = Director()

@@ -50,7 +50,9 @@ print(graph.invoke(given, config))
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_killed_in_mid_node(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    url = f"sqlite:///{tmp_path / 'p.db'}" if kind == "sqlite" else str(request.getfixturevalue("postgres_url"))
+    url = (
+        f"sqlite:///{tmp_path / 'p.db'}" if kind == "sqlite" else str(request.getfixturevalue("postgres_url"))
+    )
     script = tmp_path / "run.py"
     script.write_text(SCRIPT)
     ran = tmp_path / "ran"

@@ -119,9 +119,7 @@ def test_one_key_on_two_threads_is_one_run(redis_url: str, opened: Opener) -> No
         barrier = threading.Barrier(4)
 
         def submit(number: int, run: str = f"r{attempt}", barrier: threading.Barrier = barrier) -> str:
-            new = scene.new_run(
-                run, f"t{number}-{run}", idempotency_key="k", request_digest=f"d{number}"
-            )
+            new = scene.new_run(run, f"t{number}-{run}", idempotency_key="k", request_digest=f"d{number}")
             stores[number].hint(new.thread_id, [new.run_id])
             barrier.wait(10)
             return stores[number].submit([new])[0].result
@@ -170,7 +168,9 @@ def test_every_key_of_a_script_is_in_its_slot(own_redis: OwnRedis, opened: Opene
     assert touched > 1000
 
 
-def test_an_id_is_found_without_a_hint(redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_id_is_found_without_a_hint(
+    redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene = Scene(opened(redis_url))
     scene.begin("a")
     other = opened(redis_url)
@@ -180,10 +180,14 @@ def test_an_id_is_found_without_a_hint(redis_url: str, opened: Opener, monkeypat
     answer = other.claim(scene.id("w"), "s", [(scene.id("a"), scene.id("k"))])[0]
 
     assert answer.result == "committed"
-    assert [len(calls) for calls in seen] == [16, 16], "a look into every partition, then every slot's first claim"
+    assert [len(calls) for calls in seen] == [16, 16], (
+        "a look into every partition, then every slot's first claim"
+    )
 
 
-def test_a_claim_with_a_hint_is_one_script(redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_with_a_hint_is_one_script(
+    redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene = Scene(opened(redis_url))
     scene.begin("a", "b")
     other = opened(redis_url)
@@ -241,7 +245,9 @@ def test_the_locator_forgets_the_oldest() -> None:
     assert locator.find("run", ["b"]) == ({}, ["b"])
 
 
-def test_runs_are_paged_over_partitions(redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_are_paged_over_partitions(
+    redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(store_module, "LOOK", 3)
     store = opened(redis_url)
     scene = Scene(store)
@@ -371,7 +377,9 @@ def test_an_ended_thread_expires_with_all_its_keys(redis_url: str, opened: Opene
     assert store.list_checkpoints(scene.id("t")) == []
     store.sweep()
     about = [key for key in keys(client, "ttl:*") if scene.prefix.encode() in key and b"holder:" not in key]
-    assert [key for key in about if b"worker:" not in key and b":held:" not in key and b":slots:" not in key] == []
+    assert [
+        key for key in about if b"worker:" not in key and b":held:" not in key and b":slots:" not in key
+    ] == []
     assert scene.submit("r2").result == "committed"
 
 
@@ -483,9 +491,13 @@ def test_what_a_power_cut_may_lose_is_said(own_redis: OwnRedis, opened: Opener) 
             client.config_set("appendfsync", "always")
 
 
-def test_a_server_that_hides_its_settings_is_taken_with_a_warning(own_redis: OwnRedis, opened: Opener) -> None:
+def test_a_server_that_hides_its_settings_is_taken_with_a_warning(
+    own_redis: OwnRedis, opened: Opener
+) -> None:
     with own_redis.client() as client:
-        client.acl_setuser("shy", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all", "-config"])
+        client.acl_setuser(
+            "shy", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all", "-config"]
+        )
         try:
             url = own_redis.url.replace("redis://", "redis://shy:secret@")
             with pytest.warns(UserWarning, match="noeviction"):
@@ -541,7 +553,9 @@ def test_a_newer_schema_is_refused(redis_url: str, opened: Opener) -> None:
         store.migrate_schema()
 
 
-@pytest.mark.parametrize("option", ["prefix=a{b}", "prefix=a*", "partitions=0", "partitions=x", "ttl=-1", "ttl=nan"])
+@pytest.mark.parametrize(
+    "option", ["prefix=a{b}", "prefix=a*", "partitions=0", "partitions=x", "ttl=-1", "ttl=nan"]
+)
 def test_options_that_cannot_be_taken(option: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(option.partition("=")[0])):
         RedisStore(f"redis://localhost/0?{option}")
@@ -603,7 +617,13 @@ class OwnCluster(OwnRedis):
     def _launch(self) -> Leashed:
         binary = redis_binary()
         assert binary is not None
-        settings = {"bind": HOST, "port": str(self.port), "dir": str(self.folder), "save": "", "cluster-enabled": "yes"}
+        settings = {
+            "bind": HOST,
+            "port": str(self.port),
+            "dir": str(self.folder),
+            "save": "",
+            "cluster-enabled": "yes",
+        }
         options = [part for name, value in settings.items() for part in (f"--{name}", value)]
         return Leashed([binary, *options], log=self.log, cwd=self.folder)
 

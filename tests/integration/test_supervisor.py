@@ -18,7 +18,10 @@ from petiole_stores.records import Task, Worker
 from petiole_workers.launch import EXIT_CONFIGURATION
 from petiole_workers.settings import environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
+]
 
 ROOT = Path(__file__).parents[2]
 PATH = os.pathsep.join(str(ROOT / part) for part in ("app", "workers", "stores"))
@@ -50,7 +53,9 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "gated_flow.py").write_text(FLOW)
-        self.settings = Settings(data_dir=str(folder / "data"), graphs=["gated_flow:graph"], concurrency=1, grace=1.0)
+        self.settings = Settings(
+            data_dir=str(folder / "data"), graphs=["gated_flow:graph"], concurrency=1, grace=1.0
+        )
         self.client = Client(settings=self.settings)
         self.processes: list[Leashed] = []
 
@@ -60,7 +65,9 @@ class Place:
 
     def run(self, *command: str, **env: str) -> Leashed:
         log = self.folder / f"log-{len(self.processes)}"
-        process = Leashed([sys.executable, "-m", *command], log=log, env=self.environment() | env, cwd=self.folder)
+        process = Leashed(
+            [sys.executable, "-m", *command], log=log, env=self.environment() | env, cwd=self.folder
+        )
         self.processes.append(process)
         return process
 
@@ -72,7 +79,11 @@ class Place:
 
         def look() -> Worker | None:
             assert process.running(), process.tail()
-            found = [w for w in self.client.workers() if w.status == "alive" and (but is None or w.worker_id != but.worker_id)]
+            found = [
+                w
+                for w in self.client.workers()
+                if w.status == "alive" and (but is None or w.worker_id != but.worker_id)
+            ]
             return found[0] if found else None
 
         found = wait_until(look, 30, lambda: f"a worker; the log ends:\n{process.tail()}")
@@ -82,7 +93,11 @@ class Place:
     def at_the_gate(self) -> str:
         """Submit a run and wait until its node is at work; gives the thread's id."""
         handle = self.client.submit("gated", {"n": 1})
-        wait_until((self.folder / "at-the-gate").exists, 20, lambda: f"the node: {[p.tail() for p in self.processes]}")
+        wait_until(
+            (self.folder / "at-the-gate").exists,
+            20,
+            lambda: f"the node: {[p.tail() for p in self.processes]}",
+        )
         return handle.thread_id
 
     def open_gate(self) -> None:
@@ -210,7 +225,9 @@ def test_sighup_brings_new_code(place: Place) -> None:
         ("graph = 1\n", "name a compiled graph"),
     ],
 )
-def test_a_graph_that_cannot_be_had_keeps_the_worker_from_starting(place: Place, flow: str, words: str) -> None:
+def test_a_graph_that_cannot_be_had_keeps_the_worker_from_starting(
+    place: Place, flow: str, words: str
+) -> None:
     (place.folder / "gated_flow.py").write_text(flow)
     process = place.worker()
     assert process.wait(30) == 2
@@ -232,7 +249,14 @@ def test_celery_s_own_command_finds_the_app(place: Place) -> None:
         assert broker is not None
         _ = place.client.store  # sets the schema up
         process = place.run(
-            "celery", "-A", "petiole_workers", "worker", "-P", "solo", PETIOLE_STORE=store, PETIOLE_BROKER=broker
+            "celery",
+            "-A",
+            "petiole_workers",
+            "worker",
+            "-P",
+            "solo",
+            PETIOLE_STORE=store,
+            PETIOLE_BROKER=broker,
         )
         place.registered(process)
         place.open_gate()
@@ -243,7 +267,10 @@ def test_celery_s_own_command_finds_the_app(place: Place) -> None:
 def test_celery_s_own_command_says_what_is_missing(place: Place) -> None:
     process = place.run("celery", "-A", "petiole_workers", "worker")
     assert process.wait(20) == EXIT_CONFIGURATION
-    assert process.tail().strip() == "petiole: no store is set: set PETIOLE_STORE, or use `petiole worker`, which brings one"
+    assert (
+        process.tail().strip()
+        == "petiole: no store is set: set PETIOLE_STORE, or use `petiole worker`, which brings one"
+    )
 
 
 def test_dev_restarts_when_a_file_changes(place: Place) -> None:

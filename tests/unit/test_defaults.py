@@ -16,7 +16,9 @@ from petiole_workers.launch import TRANSPORT_VARIABLE
 
 
 def test_what_is_configured_is_taken_as_it_is(tmp_path: Path) -> None:
-    settings = Settings(store="postgresql://u:p@h/d", broker="redis://:p@h/0", data_dir=str(tmp_path / "data"))
+    settings = Settings(
+        store="postgresql://u:p@h/d", broker="redis://:p@h/0", data_dir=str(tmp_path / "data")
+    )
     place = ground(settings)
     assert place.settings == settings
     assert (place.notes, place.embedded, place.environment) == ([], None, {})
@@ -54,7 +56,9 @@ def test_passwords_are_not_shown() -> None:
     assert without_password("amqp://u@h//") == "amqp://u@h//"
 
 
-def test_a_package_s_folder_is_watched_and_nothing_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_s_folder_is_watched_and_nothing_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "watched_shop" / "flows").mkdir(parents=True)

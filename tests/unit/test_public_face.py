@@ -33,7 +33,11 @@ def test_the_list_is_sorted_and_without_doubles() -> None:
 
 
 def test_every_error_is_exported() -> None:
-    found = {name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, errors.PetioleError)}
+    found = {
+        name
+        for name, kind in vars(errors).items()
+        if inspect.isclass(kind) and issubclass(kind, errors.PetioleError)
+    }
     assert found <= set(petiole.__all__)
 
 
@@ -43,13 +47,17 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_authoring_imports_nothing_slow() -> None:
     program = "import petiole, sys; from petiole import StateGraph, Send, Checkpoint; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert not {name.partition(".")[0] for name in loaded} & set(SLOW)
 
 
 def test_help_imports_no_engine() -> None:
     program = "import petiole.cli, sys; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
     slow = {"celery", "kombu", "sqlalchemy", "alembic", "redis", "pydantic", "rich"}
     assert not {name.partition(".")[0] for name in loaded} & slow
 

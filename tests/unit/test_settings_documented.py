@@ -23,7 +23,9 @@ def test_the_setting_is_in_the_table(name: str) -> None:
     assert name in ROWS, f"docs/workers.md does not have the setting {name}"
 
 
-@pytest.mark.parametrize("name", ["lease", "sweep", "grace", "max_crashes", "inline_slice", "batch", "in_process_wait"])
+@pytest.mark.parametrize(
+    "name", ["lease", "sweep", "grace", "max_crashes", "inline_slice", "batch", "in_process_wait"]
+)
 def test_the_default_is_what_the_table_says(name: str) -> None:
     said = ROWS[name].split("|")[2].strip()
 

@@ -32,7 +32,9 @@ def test_an_end_is_said_in_words(code: int, words: str) -> None:
 def test_the_command_has_what_the_settings_say() -> None:
     line = command(Settings(pool="threads", concurrency=3, max_tasks_per_child=9, log_level="WARNING"), "w")
     text = " ".join(line[1:])
-    assert text.startswith("-m celery -A petiole_workers --quiet worker --without-gossip --without-mingle --without-heartbeat")
+    assert text.startswith(
+        "-m celery -A petiole_workers --quiet worker --without-gossip --without-mingle --without-heartbeat"
+    )
     assert text.endswith("-P threads -n w@%h --loglevel WARNING -c 3 --max-tasks-per-child 9")
     assert "-c" not in command(Settings(), "w")
 
@@ -55,7 +57,11 @@ def test_a_child_loads_the_very_settings_that_its_parent_has(tmp_path: Path) -> 
     """Defaults too: what its environment and pyproject.toml say otherwise must not come through."""
     folder = tmp_path
     (folder / "pyproject.toml").write_text('[tool.petiole]\nlease = 3\nqueues = ["x"]\n')
-    chosen = Settings(store="sqlite:///x", broker="redis://y", graphs=["a:b", "c:d"], publisher_confirms=True, beat=2.5)
-    environ = environment(chosen, {"PETIOLE_LEASE": "4", "PETIOLE_BATCH": "1", "PATH": "/bin", "PETIOLE_WORKER_ID": "kept"})
+    chosen = Settings(
+        store="sqlite:///x", broker="redis://y", graphs=["a:b", "c:d"], publisher_confirms=True, beat=2.5
+    )
+    environ = environment(
+        chosen, {"PETIOLE_LEASE": "4", "PETIOLE_BATCH": "1", "PATH": "/bin", "PETIOLE_WORKER_ID": "kept"}
+    )
     assert load_settings(environ=environ, folder=folder) == chosen
     assert (environ["PATH"], environ["PETIOLE_WORKER_ID"]) == ("/bin", "kept")

@@ -38,7 +38,9 @@ class NodeCaller:
     own. A retry that is due within ``in_process_wait`` seconds is waited for here; a later one raises RetryLaterError.
     """
 
-    def __init__(self, *, in_process_wait: float = 1.0, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(
+        self, *, in_process_wait: float = 1.0, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
         self._in_process_wait = in_process_wait
         self._loop = loop
         self._kept: asyncio.Runner | None = None

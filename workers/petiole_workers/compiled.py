@@ -30,7 +30,9 @@ class CompiledGraph:
     after it returns. Workers use their own store and ignore it.
     """
 
-    def __init__(self, definition: GraphDefinition, checkpointer: CheckpointStore | str | None = None) -> None:
+    def __init__(
+        self, definition: GraphDefinition, checkpointer: CheckpointStore | str | None = None
+    ) -> None:
         self.definition = definition
         #: The name that runs are submitted under; ``petiole worker`` names an unnamed graph after its module.
         self.name: str = definition.name or "graph"
@@ -89,7 +91,9 @@ class CompiledGraph:
         """As :meth:`invoke`; async nodes run on the caller's event loop, sync ones in threads."""
         return await asyncio.to_thread(self._invoke, input, config, asyncio.get_running_loop())
 
-    def _invoke(self, input: Any, config: Mapping[str, Any] | None, loop: asyncio.AbstractEventLoop | None) -> Any:
+    def _invoke(
+        self, input: Any, config: Mapping[str, Any] | None, loop: asyncio.AbstractEventLoop | None
+    ) -> Any:
         from petiole_workers.inline import InlineEngine, InvokeOptions
 
         options = InvokeOptions.of(config, needs_thread=self.checkpointer is not None)
@@ -163,7 +167,9 @@ class CompiledGraph:
 
         checkpointer = self.checkpointer
         if checkpointer is None:
-            raise ConfigurationError(f"graph {self.name!r} was compiled without a checkpointer: it has no states to show")
+            raise ConfigurationError(
+                f"graph {self.name!r} was compiled without a checkpointer: it has no states to show"
+            )
         options = InvokeOptions.of(config, needs_thread=True)
         self._engine = self._engine or InlineEngine.on(self, checkpointer)
         self._engine.load_archive(options.thread_id)
@@ -172,6 +178,3 @@ class CompiledGraph:
 
 def _tasks(store: Store, record: Checkpointed) -> list[Task]:
     return store.list_tasks(record.run_id) if record.run_id else []
-
-
-

@@ -109,7 +109,9 @@ class WorkerContext:
             pid=os.getpid(),
             lease=self.settings.lease,
             status=status,  # type: ignore[arg-type]
-            graphs={g.name: f"{g.definition.version or ''}/{g.definition.fingerprint}" for g in self.registry},
+            graphs={
+                g.name: f"{g.definition.version or ''}/{g.definition.fingerprint}" for g in self.registry
+            },
             queues=sorted(self.queues),
             pool=self.pool,
             concurrency=concurrency,

@@ -55,9 +55,13 @@ class Armed:
         nth, _, rest = rest.partition(":")
         once_file, _, group = rest.partition(":")
         if point not in POINTS:
-            raise ConfigurationError(f"{VARIABLE} names {point!r}, which is no crash point; there are {', '.join(POINTS)}")
+            raise ConfigurationError(
+                f"{VARIABLE} names {point!r}, which is no crash point; there are {', '.join(POINTS)}"
+            )
         if (nth and not (nth.isdecimal() and int(nth))) or group not in ("", "group"):
-            raise ConfigurationError(f"{VARIABLE} is {text!r}: write name[:nth[:once-file[:group]]], nth from 1")
+            raise ConfigurationError(
+                f"{VARIABLE} is {text!r}: write name[:nth[:once-file[:group]]], nth from 1"
+            )
         return cls(point, int(nth or 1), once_file, group == "group")
 
     def reach(self, point: str) -> None:

@@ -99,7 +99,9 @@ class Documents:
 
     def blobs(self, thread_id: str, documents: Sequence[str]) -> dict[str, Blob]:
         """The blobs that the documents refer to. Raises CorruptionError when one is gone or damaged."""
-        digests = {digest for text in documents if "$blob" in text for digest in self._serde.blob_digests(text)}
+        digests = {
+            digest for text in documents if "$blob" in text for digest in self._serde.blob_digests(text)
+        }
         if not digests:
             return {}
         found = self._cache.get(thread_id, digests)
@@ -108,7 +110,9 @@ class Documents:
             fetched = patiently(lambda: self._store.get_blobs(thread_id, missing))
             for digest in missing:
                 if digest not in fetched:
-                    raise CorruptionError(f"thread {thread_id!r}: the blob {digest} is missing from the store")
+                    raise CorruptionError(
+                        f"thread {thread_id!r}: the blob {digest} is missing from the store"
+                    )
                 fetched[digest].verify()
             self._cache.put(thread_id, fetched.values())
             found |= fetched

@@ -124,9 +124,7 @@ class InlineEngine:
 
     def _begin(self, input: Any, options: InvokeOptions) -> tuple[str, Sequence[TaskRef]]:
         """Submit a run for this input."""
-        document, blobs = self.store.serde.dump(
-            self.graph.accept(input), thread_id=options.thread_id
-        )
+        document, blobs = self.store.serde.dump(self.graph.accept(input), thread_id=options.thread_id)
         new = NewRun(
             run_id=new_id(),
             thread_id=options.thread_id,
@@ -156,7 +154,9 @@ class InlineEngine:
         if run is None:
             head = self.store.head(options.thread_id)
             if head is None:
-                raise InputError(f"thread {options.thread_id!r} has no checkpoint to go on from: give an input")
+                raise InputError(
+                    f"thread {options.thread_id!r} has no checkpoint to go on from: give an input"
+                )
             return self._fork(options) if head.next != "[]" else (None, [])
         if run.status == "failed":
             return run.run_id, self._replay(run)
@@ -201,10 +201,14 @@ class InlineEngine:
             )
         workers = {worker.worker_id: worker for worker in self.store.list_workers()}
         tasks = self.store.list_tasks(run_id)
-        holders = {task.queue.removeprefix(INLINE_PREFIX) for task in tasks} | {task.holder for task in tasks if task.token}
+        holders = {task.queue.removeprefix(INLINE_PREFIX) for task in tasks} | {
+            task.holder for task in tasks if task.token
+        }
         for holder in sorted(h for h in holders if h in workers):
             if self._lives(workers[holder], run_id):
-                raise ThreadBusyError(f"thread {run.thread_id!r} is being run by process {workers[holder].pid} just now")
+                raise ThreadBusyError(
+                    f"thread {run.thread_id!r} is being run by process {workers[holder].pid} just now"
+                )
             if holder == self._presence.holder:  # left by an invocation that could not give it back
                 slots = {task.slot for task in tasks if task.token and task.holder == holder and task.slot}
                 if slots:
@@ -240,7 +244,11 @@ class InlineEngine:
     # ---------------------------------------------------------------- the loop
 
     def _drive(
-        self, run_id: str, ready: Sequence[TaskRef], options: InvokeOptions, loop: asyncio.AbstractEventLoop | None
+        self,
+        run_id: str,
+        ready: Sequence[TaskRef],
+        options: InvokeOptions,
+        loop: asyncio.AbstractEventLoop | None,
     ) -> None:
         """Run what is ready until the run has settled, been interrupted, or nothing is left."""
         crew = _Crew(self, options, loop)
@@ -289,7 +297,9 @@ class InlineEngine:
 class _Crew:
     """The threads that run one invocation. A lone task runs in the caller's own thread."""
 
-    def __init__(self, engine: InlineEngine, options: InvokeOptions, loop: asyncio.AbstractEventLoop | None) -> None:
+    def __init__(
+        self, engine: InlineEngine, options: InvokeOptions, loop: asyncio.AbstractEventLoop | None
+    ) -> None:
         self._engine, self._loop = engine, loop
         self._limit = options.max_concurrency
         self._ready: deque[TaskRef] = deque()
@@ -326,7 +336,9 @@ class _Crew:
 
     def _threads(self) -> concurrent.futures.ThreadPoolExecutor:
         if self._pool is None:
-            self._pool = concurrent.futures.ThreadPoolExecutor(self._limit, thread_name_prefix="petiole-invoke")
+            self._pool = concurrent.futures.ThreadPoolExecutor(
+                self._limit, thread_name_prefix="petiole-invoke"
+            )
         return self._pool
 
     def error_of(self, run: Run) -> BaseException:
@@ -373,7 +385,9 @@ class _Presence:
             if time.monotonic() - self._beaten > LEASE / 3:
                 self._beat()
             if self._store.shared and self._thread is None:
-                self._thread = threading.Thread(target=self._keep_beating, name="petiole-presence", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._keep_beating, name="petiole-presence", daemon=True
+                )
                 self._thread.start()
 
     def __exit__(self, *_: object) -> None:
@@ -385,7 +399,12 @@ class _Presence:
         name = f"invoke@{socket.gethostname()}"
         self._store.beat(
             Worker(
-                worker_id=self.holder, name=name, host=socket.gethostname(), pid=os.getpid(), lease=lease, pool="inline",
+                worker_id=self.holder,
+                name=name,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                lease=lease,
+                pool="inline",
                 stats={BIRTH: process_birth(os.getpid()) or 0.0},
             )
         )
@@ -421,7 +440,9 @@ def _run_config(options: InvokeOptions) -> str:
 
 def _refused(reason: str, options: InvokeOptions, active: str | None) -> PetioleError:
     if reason == "busy":
-        return ThreadBusyError(f"thread {options.thread_id!r} has the active run {active}: wait for it or cancel it")
+        return ThreadBusyError(
+            f"thread {options.thread_id!r} has the active run {active}: wait for it or cancel it"
+        )
     if reason == "no base":
         return InputError(f"checkpoint {options.checkpoint_id!r} is not one of thread {options.thread_id!r}")
     return PetioleError(f"the run was refused: {reason}")

@@ -59,7 +59,9 @@ class Publisher:
         if not refs or time.monotonic() < self._down_until:
             return []
         problem: Exception | None = None
-        for _ in range(2):  # an idle connection may have been cut: a second, new one tells whether the broker is there
+        for _ in range(
+            2
+        ):  # an idle connection may have been cut: a second, new one tells whether the broker is there
             try:
                 with self._line() as line:
                     return self._send_all(line, refs)
@@ -121,5 +123,11 @@ class Publisher:
         )  # fmt: skip
         headers["petiole"] = {"graph": ref.graph, "version": ref.version, "node": ref.node}
         line.producer.publish(
-            body, exchange="", routing_key=queue, serializer="json", headers=headers, delivery_mode=2, **properties
+            body,
+            exchange="",
+            routing_key=queue,
+            serializer="json",
+            headers=headers,
+            delivery_mode=2,
+            **properties,
         )

@@ -21,7 +21,9 @@ def lane(queue: str, priority: Priority) -> str:
 def kombu_queue(name: str, queue_type: str = "classic") -> Queue:
     """A durable queue that is reached through the default exchange by its own name."""
     arguments = {"x-queue-type": "quorum"} if queue_type == "quorum" else None
-    return Queue(name, exchange=Exchange("", type="direct"), routing_key=name, durable=True, queue_arguments=arguments)
+    return Queue(
+        name, exchange=Exchange("", type="direct"), routing_key=name, durable=True, queue_arguments=arguments
+    )
 
 
 def kombu_queues(queues: Iterable[str], queue_type: str = "classic") -> list[Queue]:

@@ -82,14 +82,20 @@ def load_graph(reference: str) -> CompiledGraph:
         try:
             found = getattr(found, part)
         except AttributeError:
-            raise ConfigurationError(f"graph {reference!r}: {module_name} has no attribute {attribute!r}") from None
+            raise ConfigurationError(
+                f"graph {reference!r}: {module_name} has no attribute {attribute!r}"
+            ) from None
     try:
         if callable(found) and not isinstance(found, (CompiledGraph, StateGraph)):
             found = found()
         if isinstance(found, StateGraph):
             found = found.compile(name=attribute if attribute != "graph" else module_name.rpartition(".")[2])
-    except Exception as error:  # as at the import: a user's function may raise anything, and a graph may have faults
-        raise ConfigurationError(f"graph {reference!r} cannot be made: {type(error).__name__}: {error}") from error
+    except (
+        Exception
+    ) as error:  # as at the import: a user's function may raise anything, and a graph may have faults
+        raise ConfigurationError(
+            f"graph {reference!r} cannot be made: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(found, CompiledGraph):
         raise ConfigurationError(
             f"graph {reference!r} is a {type(found).__name__}: name a compiled graph (StateGraph(...).compile())"

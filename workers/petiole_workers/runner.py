@@ -165,7 +165,9 @@ class Runner:
                 if answer.claim is not None:
                     claims.append(answer.claim)
                 else:
-                    logger.debug("task %s (%s) is not to be claimed: %s", hint.task_id, hint.node, answer.reason)
+                    logger.debug(
+                        "task %s (%s) is not to be claimed: %s", hint.task_id, hint.node, answer.reason
+                    )
             self.stats.claimed += len(claims)
             done += self.work(claims)
         return done
@@ -269,7 +271,9 @@ class Runner:
     def _finish(self, made: Sequence[Work]) -> list[FinishAnswer]:
         """The ledger's answers. An output that the store cannot hold fails its own task, not its neighbours."""
         try:
-            return patiently(lambda: self.store.finish(self.holder, self.slot, [work.outcome for work in made]))
+            return patiently(
+                lambda: self.store.finish(self.holder, self.slot, [work.outcome for work in made])
+            )
         except StoreUnavailableError:
             raise
         except StoreError as error:
@@ -370,7 +374,9 @@ class _Attempt:
 
     def _call(self, input: object, spec: TaskSpec) -> Any:
         def again() -> object:
-            return task_input(self.definition, self._base().snapshot, dataclasses.replace(spec, arg=self._arg()))
+            return task_input(
+                self.definition, self._base().snapshot, dataclasses.replace(spec, arg=self._arg())
+            )
 
         caller, node = self.runner.caller, self.definition.nodes[self.task.node]
         try:
@@ -391,7 +397,9 @@ class _Attempt:
         except BaseException as error:
             if ends_the_process(error):
                 raise
-            logger.debug("settling after %s failed; an advance task will say why", self.task.node, exc_info=True)
+            logger.debug(
+                "settling after %s failed; an advance task will say why", self.task.node, exc_info=True
+            )
             work.outcome.settle, work.rows, work.follow = None, None, None
 
     def _reads_state(self, written: set[str]) -> bool:
@@ -425,7 +433,9 @@ class _Attempt:
         base = loaded.snapshot if loaded else None
         if self.run.input is None:
             if loaded is None or base is None:
-                raise PetioleError(f"run {self.run.run_id} has neither an input nor a checkpoint to go on from")
+                raise PetioleError(
+                    f"run {self.run.run_id} has neither an input nor a checkpoint to go on from"
+                )
             self._rows(work, [self._forked(base, loaded.parts)], loaded.record)
             return
         given = self.documents.value(self.task.thread_id, self.run.input)
@@ -442,7 +452,9 @@ class _Attempt:
             outputs = [task_output(self.definition, task, task.arg) for task in starts]
             first = advance(self.definition, base, outputs, stop=None, runtime=self._runtime())
             return dataclasses.replace(first, control={**first.control, FIRST_STEP: base.step}), {}
-        return dataclasses.replace(base, step=base.step + 1, source="fork", control=control, writers=()), parts
+        return dataclasses.replace(
+            base, step=base.step + 1, source="fork", control=control, writers=()
+        ), parts
 
     def _settle(self, work: Work, loaded: Loaded, base: Snapshot, outputs: Sequence[TaskOutput]) -> None:
         snapshot = advance(self.definition, base, outputs, stop=self._stop(base), runtime=self._runtime())
@@ -488,7 +500,11 @@ class _Attempt:
         new, made = rows.tasks[0], rows.checkpoint
         fields = {name: getattr(made, name) for name in made.__struct_fields__}
         base = Checkpointed(
-            **fields, thread_id=self.task.thread_id, run_id=self.run.run_id, created_at=self.task.created_at, seq=0
+            **fields,
+            thread_id=self.task.thread_id,
+            run_id=self.run.run_id,
+            created_at=self.task.created_at,
+            seq=0,
         )
         task = Task(
             task_id=new.task_id,
@@ -540,9 +556,13 @@ class _Attempt:
         Not at a fork: whoever goes on from an interrupted checkpoint means to pass it.
         """
         graph = self.definition
-        return bool(snapshot.next) and snapshot.source != "fork" and (
-            any(name in graph.interrupt_after for name in snapshot.writers)
-            or any(task.node in graph.interrupt_before for task in snapshot.next)
+        return (
+            bool(snapshot.next)
+            and snapshot.source != "fork"
+            and (
+                any(name in graph.interrupt_after for name in snapshot.writers)
+                or any(task.node in graph.interrupt_before for task in snapshot.next)
+            )
         )
 
     @property

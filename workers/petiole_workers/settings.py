@@ -159,7 +159,9 @@ def _check(layer: Mapping[str, object], origin: str) -> None:
     for name, value in layer.items():
         if name not in _HINTS:
             known = ", ".join(sorted(_HINTS))
-            raise ConfigurationError(f"{origin} sets {name!r}, which is no setting of Petiole; the settings are: {known}")
+            raise ConfigurationError(
+                f"{origin} sets {name!r}, which is no setting of Petiole; the settings are: {known}"
+            )
         try:
             msgspec.convert(value, _HINTS[name], strict=False)
         except msgspec.ValidationError as error:
@@ -182,8 +184,12 @@ def _check_ranges(settings: Settings) -> None:
             raise ConfigurationError(f"{name} is {value}: take at least 1")
     for queue in (settings.queue, *settings.queues):
         if not queue or queue.startswith("@"):
-            raise ConfigurationError(f"queue {queue!r}: a queue's name is not empty and does not begin with '@'")
+            raise ConfigurationError(
+                f"queue {queue!r}: a queue's name is not empty and does not begin with '@'"
+            )
 
 
-_HINTS: dict[str, Any] = {k: v for k, v in get_type_hints(Settings).items() if k in Settings.__struct_fields__}
+_HINTS: dict[str, Any] = {
+    k: v for k, v in get_type_hints(Settings).items() if k in Settings.__struct_fields__
+}
 _LISTS = {name for name, hint in _HINTS.items() if hint == list[str]}

@@ -54,7 +54,9 @@ def snapshot_of(
     loaded = documents.checkpoint(record)
     shown = []
     waiting = []
-    by_path = {task.path: task for task in tasks if task.checkpoint_id == record.checkpoint_id and not task.replaced}
+    by_path = {
+        task.path: task for task in tasks if task.checkpoint_id == record.checkpoint_id and not task.replaced
+    }
     for spec in loaded.snapshot.next:
         task = by_path.get(spec.path)
         result = _result(documents, record.thread_id, task)

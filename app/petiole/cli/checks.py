@@ -72,7 +72,9 @@ def _versions() -> Finding:
         except PackageNotFoundError:
             found.append(f"{name} (missing)")
     return Finding(
-        check="versions", status="ok", detail=f"petiole {__version__}, Python {platform.python_version()}, {', '.join(found)}"
+        check="versions",
+        status="ok",
+        detail=f"petiole {__version__}, Python {platform.python_version()}, {', '.join(found)}",
     )
 
 
@@ -90,11 +92,19 @@ def _store(place: Ground) -> Iterator[tuple[Finding, Store | None]]:
         store = open_store(place.store_url)
         store.validate()
     except PetioleError as error:
-        yield Finding(check="store", status="fail", detail=str(error), remedy="petiole db upgrade, or mend --store"), None
+        yield (
+            Finding(
+                check="store", status="fail", detail=str(error), remedy="petiole db upgrade, or mend --store"
+            ),
+            None,
+        )
         return
     note = "" if store.shared else "; it lives in one process alone, so workers cannot use it"
     status: Literal["ok", "warn"] = "ok" if store.shared else "warn"
-    yield Finding(check="store", status=status, detail=f"{store.url.shown} answers, its schema is right{note}"), store
+    yield (
+        Finding(check="store", status=status, detail=f"{store.url.shown} answers, its schema is right{note}"),
+        store,
+    )
     for line in durability(store):
         yield Finding(check="durability", status="warn", detail=line), None
 
@@ -102,7 +112,9 @@ def _store(place: Ground) -> Iterator[tuple[Finding, Store | None]]:
 def _broker(place: Ground) -> Finding:
     if not place.is_broker_up():
         return Finding(
-            check="broker", status="ok", detail=f"{place.broker_shown}; not running, the first worker starts it"
+            check="broker",
+            status="ok",
+            detail=f"{place.broker_shown}; not running, the first worker starts it",
         )
     from kombu import Connection
 
@@ -120,13 +132,20 @@ def _broker(place: Ground) -> Finding:
             detail=f"{place.broker_shown} cannot be reached: {type(error).__name__}: {error}",
             remedy="start it, or mend --broker; runs can be submitted all the same",
         )
-    return Finding(check="broker", status="ok", detail=f"{place.broker_shown} answers in {time.monotonic() - began:.3f} s")
+    return Finding(
+        check="broker",
+        status="ok",
+        detail=f"{place.broker_shown} answers in {time.monotonic() - began:.3f} s",
+    )
 
 
 def _graphs(settings: Settings) -> Iterator[Finding]:
     if not settings.graphs:
         yield Finding(
-            check="graphs", status="ok", detail="none are named here", remedy="--graphs, PETIOLE_GRAPHS or [tool.petiole]"
+            check="graphs",
+            status="ok",
+            detail="none are named here",
+            remedy="--graphs, PETIOLE_GRAPHS or [tool.petiole]",
         )
     for reference in settings.graphs:
         try:
@@ -143,7 +162,10 @@ def _workers(store: Store, settings: Settings) -> Iterator[Finding]:
     alive = [worker for worker in workers if worker.status == "alive"]
     if not alive:
         yield Finding(
-            check="workers", status="warn", detail="none is alive", remedy="petiole worker --graphs module:attribute"
+            check="workers",
+            status="warn",
+            detail="none is alive",
+            remedy="petiole worker --graphs module:attribute",
         )
     for worker in alive:
         yield Finding(check=f"worker {worker.name}", status="ok", detail=_serves(worker))
@@ -168,7 +190,9 @@ def _clock(store: Store) -> Finding:
     answered = store.sweep(observed=0.0).now
     skew = answered - (began + time.time()) / 2
     if abs(skew) <= SKEW:
-        return Finding(check="clock", status="ok", detail=f"this machine and the store differ by {abs(skew):.3f} s")
+        return Finding(
+            check="clock", status="ok", detail=f"this machine and the store differ by {abs(skew):.3f} s"
+        )
     return Finding(
         check="clock",
         status="warn",

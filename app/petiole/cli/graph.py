@@ -45,7 +45,9 @@ def list_(
 @app.command("show", cls=VariadicCommand, epilog="Example: petiole graph show shop.flows:order --mermaid")
 def show(
     ctx: typer.Context,
-    graph: Annotated[str, typer.Argument(metavar="GRAPH", help="module:attribute, or the name of one in --graphs.")],
+    graph: Annotated[
+        str, typer.Argument(metavar="GRAPH", help="module:attribute, or the name of one in --graphs.")
+    ],
     mermaid: Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flowchart.")] = False,
     graphs: Graphs = None,
     output: Output = Format.text,
@@ -106,6 +108,12 @@ def _with_workers(known: list[dict[str, Any]], workers: list[Worker]) -> list[di
     for worker in workers:
         for name, served in worker.graphs.items():
             version, _, fingerprint = served.partition("/")
-            other: dict[str, Any] = {"graph": name, "version": version or None, "fingerprint": fingerprint, "nodes": [], "workers": 0}
+            other: dict[str, Any] = {
+                "graph": name,
+                "version": version or None,
+                "fingerprint": fingerprint,
+                "nodes": [],
+                "workers": 0,
+            }
             found.setdefault((name, version, fingerprint), other)["workers"] += 1
     return [found[key] for key in sorted(found)]

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 def list_(
     ctx: typer.Context,
     graph: Annotated[str | None, typer.Option("--graph", metavar="NAME", help="Of this graph.")] = None,
-    status: Annotated[list[str] | None, typer.Option("--status", metavar="STATUS", help="In it; may be repeated.")] = None,
+    status: Annotated[
+        list[str] | None, typer.Option("--status", metavar="STATUS", help="In it; may be repeated.")
+    ] = None,
     thread: Annotated[str | None, typer.Option("--thread", metavar="ID", help="On this thread.")] = None,
     tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="With this tag.")] = None,
-    since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="Submitted since: ISO 8601, or 2h ago.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Submitted since: ISO 8601, or 2h ago.")
+    ] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Submitted before.")] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 20,
     output: Output = Format.text,
@@ -52,7 +56,15 @@ def list_(
     out.write_table(
         ("THREAD", "RUN", "GRAPH", "STATUS", "SUBMITTED", "TOOK", "TAGS"),
         (
-            (r.thread_id, r.run_id, r.graph, r.status, out.ago(r.created_at), _took(r.started_at, r.ended_at), r.tags)
+            (
+                r.thread_id,
+                r.run_id,
+                r.graph,
+                r.status,
+                out.ago(r.created_at),
+                _took(r.started_at, r.ended_at),
+                r.tags,
+            )
             for r in runs
         ),
         empty="no run matches",
@@ -82,7 +94,9 @@ def get(
     error = document["error"] or {}
     trace = error.pop("traceback", "")
     document["tasks"] = ", ".join(f"{number} {status}" for status, number in document["tasks"].items())
-    document["error"] = f"{error.get('type')} in {error.get('node')}: {error.get('message')}" if error else None
+    document["error"] = (
+        f"{error.get('type')} in {error.get('node')}: {error.get('message')}" if error else None
+    )
     out.write_fields(document.items())
     if trace:
         print(f"\n{trace.rstrip()}")
@@ -146,7 +160,9 @@ def tasks(
 def state(
     ctx: typer.Context,
     thread: Thread,
-    checkpoint: Annotated[str | None, typer.Option("--checkpoint", metavar="ID", help="At this checkpoint.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option("--checkpoint", metavar="ID", help="At this checkpoint.")
+    ] = None,
     run: RunId = None,
     graphs: Graphs = None,
     output: Output = Format.json,
@@ -163,7 +179,9 @@ def state(
         values = client.state(_thread(client, thread), checkpoint=checkpoint)
     plain = documents.plain(values)
     if output is Format.text:
-        out.write_fields((key, value if isinstance(value, str) else _short(value)) for key, value in plain.items())
+        out.write_fields(
+            (key, value if isinstance(value, str) else _short(value)) for key, value in plain.items()
+        )
     else:
         out.write_json(plain, output)
 
@@ -172,7 +190,9 @@ def history(
     ctx: typer.Context,
     thread: Thread,
     run: RunId = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many, the newest.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many, the newest.")
+    ] = None,
     graphs: Graphs = None,
     output: Output = Format.text,
     store: Store = None,
@@ -195,7 +215,10 @@ def history(
                 e.checkpoint.step if e.checkpoint else "",
                 (e.checkpoint.node_names or (e.checkpoint.source,)) if e.checkpoint else "",
                 out.ago(e.checkpoint.timestamp.timestamp()) if e.checkpoint else "",
-                [f"{t.node} {t.status}" + (f" (attempt {t.attempt})" if t.attempt > 1 else "") for t in e.tasks],
+                [
+                    f"{t.node} {t.status}" + (f" (attempt {t.attempt})" if t.attempt > 1 else "")
+                    for t in e.tasks
+                ],
             )
             for e in entries
         ),

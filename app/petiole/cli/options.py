@@ -35,24 +35,37 @@ class Common:
 
 Store = Annotated[
     str | None,
-    typer.Option("--store", metavar="URL", rich_help_panel=WHERE, help="The store. Default: settings, else a SQLite file."),
+    typer.Option(
+        "--store",
+        metavar="URL",
+        rich_help_panel=WHERE,
+        help="The store. Default: settings, else a SQLite file.",
+    ),
 ]
 Broker = Annotated[
     str | None,
     typer.Option(
-        "--broker", metavar="URL", rich_help_panel=WHERE, help="The broker. Default: settings, else an embedded one."
+        "--broker",
+        metavar="URL",
+        rich_help_panel=WHERE,
+        help="The broker. Default: settings, else an embedded one.",
     ),
 ]
 Output = Annotated[
     Format, typer.Option("--output", "-o", help="text for people, json: one document, jsonl: one a line.")
 ]
-Thread = Annotated[str, typer.Argument(metavar="THREAD", help="A thread's id (its newest run is meant), or a run's.")]
-RunId = Annotated[str | None, typer.Option("--run", metavar="ID", help="Another run of the thread than its newest.")]
+Thread = Annotated[
+    str, typer.Argument(metavar="THREAD", help="A thread's id (its newest run is meant), or a run's.")
+]
+RunId = Annotated[
+    str | None, typer.Option("--run", metavar="ID", help="Another run of the thread than its newest.")
+]
 Graphs = Annotated[
     list[str] | None,
     typer.Option("--graphs", metavar="MODULE:ATTR…", help="Graphs, as module:attribute; several may follow."),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the run's end and print its final state.")]
 Timeout = Annotated[
-    float | None, typer.Option("--timeout", metavar="SECONDS", help="How long to wait before giving up (exit code 6).")
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", help="How long to wait before giving up (exit code 6)."),
 ]

@@ -94,5 +94,9 @@ def span(seconds: float) -> str:
     for size, unit, lower, lower_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
         if seconds >= size:
             rest = int(seconds % size // lower)
-            return f"{int(seconds // size)}{unit} {rest}{lower_unit}" if rest else f"{int(seconds // size)}{unit}"
+            return (
+                f"{int(seconds // size)}{unit} {rest}{lower_unit}"
+                if rest
+                else f"{int(seconds // size)}{unit}"
+            )
     return f"{seconds:.0f} s"

@@ -62,7 +62,9 @@ def moment(option: str, text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone()
     except ValueError:
-        raise InputError(f"{option} is {text!r}: give an ISO 8601 time such as 2030-01-31T18:00:00+01:00") from None
+        raise InputError(
+            f"{option} is {text!r}: give an ISO 8601 time such as 2030-01-31T18:00:00+01:00"
+        ) from None
 
 
 def start_time(at: str | None, after: str | None) -> datetime | None:

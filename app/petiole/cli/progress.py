@@ -45,14 +45,20 @@ class View:
         claimed = [task for task in self.tasks if task.status == "claimed"]
         claimed.sort(key=lambda task: task.claimed_at or 0.0)
         return [
-            (task.node, self.names.get(task.holder or "", task.holder or "?"), time.time() - (task.claimed_at or time.time()))
+            (
+                task.node,
+                self.names.get(task.holder or "", task.holder or "?"),
+                time.time() - (task.claimed_at or time.time()),
+            )
             for task in claimed
         ]
 
     def __rich__(self) -> Group:
         run = self.run
         head = Text.assemble(
-            (run.graph, "bold"), f"  thread {run.thread_id}  run {run.run_id}  ", (run.status, out.COLOURS.get(run.status, ""))
+            (run.graph, "bold"),
+            f"  thread {run.thread_id}  run {run.run_id}  ",
+            (run.status, out.COLOURS.get(run.status, "")),
         )
         table = Table.grid(padding=(0, 2))
         for status, number in counts(self.tasks).items():
@@ -107,14 +113,20 @@ def _follow_lines(
 
 def _look(client: Client, handle: RunHandle) -> View:
     run = handle.run
-    return View(run, client.store.list_tasks(run.run_id), {worker.worker_id: worker.name for worker in client.workers()})
+    return View(
+        run,
+        client.store.list_tasks(run.run_id),
+        {worker.worker_id: worker.name for worker in client.workers()},
+    )
 
 
 def _next(client: Client, handle: RunHandle, before: View) -> View:
     try:
         return _look(client, handle)
     except StoreUnavailableError as error:
-        return View(before.run, before.tasks, before.names, f"the store does not answer ({error}); trying again")
+        return View(
+            before.run, before.tasks, before.names, f"the store does not answer ({error}); trying again"
+        )
 
 
 def _pause(view: View, until: float | None, timeout: float | None) -> None:

@@ -7,10 +7,12 @@ import typer
 from petiole.cli import looking, steering
 
 app = typer.Typer(
-    no_args_is_help=True, help="Submit runs, look at them, steer them. A verb with a THREAD means the thread's newest run."
+    no_args_is_help=True,
+    help="Submit runs, look at them, steer them. A verb with a THREAD means the thread's newest run.",
 )
 app.command(
-    "start", epilog="Example: petiole run start shop.order --input '{\"id\": 7}' --idempotency-key order-7 --wait"
+    "start",
+    epilog="Example: petiole run start shop.order --input '{\"id\": 7}' --idempotency-key order-7 --wait",
 )(steering.start)
 app.command("list", epilog="Example: petiole run list --status failed --since 2h -o jsonl")(looking.list_)
 app.command("get")(looking.get)

@@ -26,7 +26,9 @@ def settings_of(ctx: typer.Context, **flags: object) -> Settings:
 def flags_of(ctx: typer.Context, **flags: object) -> dict[str, object]:
     """What was set by options; those that were not given are left out."""
     common = common_of(ctx)
-    merged = {"store": common.store, "broker": common.broker} | {k: v for k, v in flags.items() if v not in (None, [])}
+    merged = {"store": common.store, "broker": common.broker} | {
+        k: v for k, v in flags.items() if v not in (None, [])
+    }
     return {name: value for name, value in merged.items() if value is not None}
 
 
@@ -37,7 +39,12 @@ def common_of(ctx: typer.Context) -> Common:
 
 @contextmanager
 def connected(
-    ctx: typer.Context, store: str | None, broker: str | None, *, graphs: Sequence[str] | None = None, notes: bool = False
+    ctx: typer.Context,
+    store: str | None,
+    broker: str | None,
+    *,
+    graphs: Sequence[str] | None = None,
+    notes: bool = False,
 ) -> Iterator[Client]:
     """A client for one command. ``notes``: say on stderr when the store or broker is an embedded one."""
     from petiole.client import Client

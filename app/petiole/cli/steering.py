@@ -16,17 +16,31 @@ if TYPE_CHECKING:
 
 def start(
     ctx: typer.Context,
-    graph: Annotated[str, typer.Argument(metavar="GRAPH", help="A graph's name, or module:attribute (input is checked).")],
-    input: Annotated[str, typer.Option("--input", metavar="JSON|@FILE|-", help="JSON, a file of it, or standard input.")],
-    thread: Annotated[str | None, typer.Option("--thread", metavar="ID", help="An existing or new thread.")] = None,
+    graph: Annotated[
+        str, typer.Argument(metavar="GRAPH", help="A graph's name, or module:attribute (input is checked).")
+    ],
+    input: Annotated[
+        str, typer.Option("--input", metavar="JSON|@FILE|-", help="JSON, a file of it, or standard input.")
+    ],
+    thread: Annotated[
+        str | None, typer.Option("--thread", metavar="ID", help="An existing or new thread.")
+    ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option("--idempotency-key", metavar="KEY", help="The same key gives the same run.")
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="To find it by; may be repeated.")] = None,
-    metadata: Annotated[str | None, typer.Option("--metadata", metavar="JSON", help="An object kept with the run.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", metavar="TAG", help="To find it by; may be repeated.")
+    ] = None,
+    metadata: Annotated[
+        str | None, typer.Option("--metadata", metavar="JSON", help="An object kept with the run.")
+    ] = None,
     if_busy: Annotated[Busy, typer.Option("--if-busy", help="On a thread with an active run.")] = Busy.reject,
-    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Not before this ISO 8601 time.")] = None,
-    after: Annotated[str | None, typer.Option("--in", metavar="DURATION", help="Not before 30s, 5m, 2h … from now.")] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="Not before this ISO 8601 time.")
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option("--in", metavar="DURATION", help="Not before 30s, 5m, 2h … from now.")
+    ] = None,
     recursion_limit: Annotated[
         int | None, typer.Option("--recursion-limit", metavar="N", help="Supersteps that the run may take.")
     ] = None,
@@ -60,9 +74,12 @@ def replay(
     ctx: typer.Context,
     thread: Thread,
     run: RunId = None,
-    checkpoint: Annotated[str | None, typer.Option("--checkpoint", metavar="ID", help="A new run from here.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option("--checkpoint", metavar="ID", help="A new run from here.")
+    ] = None,
     from_node: Annotated[
-        str | None, typer.Option("--from", metavar="NODE", help="A new run from the newest checkpoint before NODE.")
+        str | None,
+        typer.Option("--from", metavar="NODE", help="A new run from the newest checkpoint before NODE."),
     ] = None,
     wait: Wait = False,
     timeout: Timeout = None,
@@ -131,7 +148,11 @@ def _settle(client: Client, handle: RunHandle, wait: bool, timeout: float | None
 def _warn_unserved(client: Client, handle: RunHandle) -> None:
     graph = handle.run.graph
     if not any(worker.status == "alive" and graph in worker.graphs for worker in client.workers()):
-        tell([f"no worker that is alive serves graph {graph!r}: the run waits for one (petiole worker --graphs module:attribute)"])
+        tell(
+            [
+                f"no worker that is alive serves graph {graph!r}: the run waits for one (petiole worker --graphs module:attribute)"
+            ]
+        )
 
 
 def _graph(text: str) -> Any:

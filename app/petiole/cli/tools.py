@@ -18,7 +18,9 @@ def dev(
     workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Worker processes.")] = 1,
     pool: PoolOption = None,
     concurrency: Concurrency = None,
-    reload: Annotated[bool, typer.Option("--reload/--no-reload", help="Restart when the graphs' files change.")] = True,
+    reload: Annotated[
+        bool, typer.Option("--reload/--no-reload", help="Restart when the graphs' files change.")
+    ] = True,
     store: Store = None,
     broker: Broker = None,
 ) -> None:
@@ -76,13 +78,21 @@ def doctor(
 
 def demo(
     input: Annotated[
-        Path | None, typer.Option("--input", metavar="DIR", help="Text files to read. Default: installed packages'.")
+        Path | None,
+        typer.Option("--input", metavar="DIR", help="Text files to read. Default: installed packages'."),
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, max=4, help="Worker processes.")] = 2,
-    kill: Annotated[bool, typer.Option("--kill/--no-kill", help="Kill one of them with SIGKILL in mid-run.")] = True,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", min=1, max=4, help="Worker processes.")
+    ] = 2,
+    kill: Annotated[
+        bool, typer.Option("--kill/--no-kill", help="Kill one of them with SIGKILL in mid-run.")
+    ] = True,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="Lines of the ranking.")] = 10,
     keep: Annotated[
-        Path | None, typer.Option("--keep", metavar="DIR", help="Keep store, logs and report here, not in a temporary folder.")
+        Path | None,
+        typer.Option(
+            "--keep", metavar="DIR", help="Keep store, logs and report here, not in a temporary folder."
+        ),
     ] = None,
     store: Store = None,
     broker: Broker = None,
@@ -90,7 +100,9 @@ def demo(
     """Count words of real files on two workers, kill one in mid-run, and show that nothing is lost."""
     from petiole.demo.show import Options, main
 
-    options = Options(input=input, broker=broker, store=store, data_dir=keep, workers=workers, kill=kill, top=top)
+    options = Options(
+        input=input, broker=broker, store=store, data_dir=keep, workers=workers, kill=kill, top=top
+    )
     raise typer.Exit(main(options))
 
 

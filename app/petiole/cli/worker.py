@@ -36,11 +36,16 @@ class LogLevel(StrEnum):
 
 Queues = Annotated[
     list[str] | None,
-    typer.Option("--queues", metavar="QUEUE…", help="Queues to consume; several may follow. Default: its graphs'."),
+    typer.Option(
+        "--queues", metavar="QUEUE…", help="Queues to consume; several may follow. Default: its graphs'."
+    ),
 ]
 PoolOption = Annotated[Pool | None, typer.Option("--pool", help="How nodes run side by side.")]
 Concurrency = Annotated[
-    int | None, typer.Option("--concurrency", metavar="N", min=1, help="Slots of the pool. Default: the machine's cores.")
+    int | None,
+    typer.Option(
+        "--concurrency", metavar="N", min=1, help="Slots of the pool. Default: the machine's cores."
+    ),
 ]
 
 
@@ -55,20 +60,32 @@ def worker(
     pool: PoolOption = None,
     concurrency: Concurrency = None,
     grace: Annotated[
-        float | None, typer.Option("--grace", metavar="SECONDS", help="How long a warm stop waits for running nodes.")
+        float | None,
+        typer.Option("--grace", metavar="SECONDS", help="How long a warm stop waits for running nodes."),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Shown as NAME@HOST; unique on its host.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Shown as NAME@HOST; unique on its host.")
+    ] = None,
     lease: Annotated[
-        float | None, typer.Option("--lease", metavar="SECONDS", help="Silence after which others take its tasks.")
+        float | None,
+        typer.Option("--lease", metavar="SECONDS", help="Silence after which others take its tasks."),
     ] = None,
-    chain: Annotated[Chain | None, typer.Option("--chain", help="inline: go on with a run's single next node.")] = None,
+    chain: Annotated[
+        Chain | None, typer.Option("--chain", help="inline: go on with a run's single next node.")
+    ] = None,
     batch: Annotated[
-        int | None, typer.Option("--batch", metavar="N", min=1, help="Waiting messages that a slot takes together.")
+        int | None,
+        typer.Option("--batch", metavar="N", min=1, help="Waiting messages that a slot takes together."),
     ] = None,
     max_tasks_per_child: Annotated[
-        int | None, typer.Option("--max-tasks-per-child", metavar="N", min=1, help="Replace a prefork process after so many.")
+        int | None,
+        typer.Option(
+            "--max-tasks-per-child", metavar="N", min=1, help="Replace a prefork process after so many."
+        ),
     ] = None,
-    log_level: Annotated[LogLevel | None, typer.Option("--log-level", case_sensitive=False, help="What is logged.")] = None,
+    log_level: Annotated[
+        LogLevel | None, typer.Option("--log-level", case_sensitive=False, help="What is logged.")
+    ] = None,
     store: Store = None,
     broker: Broker = None,
 ) -> None:
@@ -123,7 +140,16 @@ def list_(
     out.write_table(
         ("NAME", "STATUS", "POOL", "SLOTS", "QUEUES", "GRAPHS", "STARTED", "BEAT"),
         (
-            (w.name, w.status, w.pool, w.concurrency, w.queues, sorted(w.graphs), out.ago(w.started_at), out.ago(w.beat_at))
+            (
+                w.name,
+                w.status,
+                w.pool,
+                w.concurrency,
+                w.queues,
+                sorted(w.graphs),
+                out.ago(w.started_at),
+                out.ago(w.beat_at),
+            )
             for w in workers
         ),
         empty="no worker is alive: start one with `petiole worker --graphs module:attribute`",

@@ -15,7 +15,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _threaded(method: Callable[Concatenate[Client, P], R]) -> Callable[Concatenate[AsyncClient, P], Awaitable[R]]:
+def _threaded(
+    method: Callable[Concatenate[Client, P], R],
+) -> Callable[Concatenate[AsyncClient, P], Awaitable[R]]:
     """The method as a coroutine that runs it in a thread."""
 
     async def call(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -206,7 +206,9 @@ class Client:
             raise NotFoundError(f"thread {thread_id!r} has {what}: `petiole run list` shows what is there")
         return self._values(record.checkpoint_id)
 
-    def history(self, thread_id: str, *, run: str | None = None, limit: int | None = None) -> list[HistoryEntry]:
+    def history(
+        self, thread_id: str, *, run: str | None = None, limit: int | None = None
+    ) -> list[HistoryEntry]:
         """A thread's checkpoints, newest first, with the tasks of the superstep after each and their attempts.
 
         ``run`` leaves other runs out. Raises NotFoundError for a thread that does not exist.
@@ -234,7 +236,12 @@ class Client:
     # ---------------------------------------------------------------- steering
 
     def replay(
-        self, thread_id: str, *, run: str | None = None, checkpoint: str | None = None, from_node: str | None = None
+        self,
+        thread_id: str,
+        *,
+        run: str | None = None,
+        checkpoint: str | None = None,
+        from_node: str | None = None,
     ) -> RunHandle:
         """Run a part again. What is replayed keeps the graph, tags and configuration of its run.
 

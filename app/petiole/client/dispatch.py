@@ -48,8 +48,6 @@ class Dispatch:
             from petiole_workers.celery.app import context_of, make_app
             from petiole_workers.registry import Registry
 
-            app = make_app(
-                self._place.settings, Registry(), transport_options=self._place.transport_options
-            )
+            app = make_app(self._place.settings, Registry(), transport_options=self._place.transport_options)
             self._publisher = context_of(app).publisher
         return self._publisher

@@ -107,4 +107,6 @@ def check_succeeded(run: Run) -> None:
     if run.status == "cancelled":
         raise RunCancelledError(f"{where} was cancelled")
     if run.status == "interrupted":
-        raise RunInterruptedError(f"{where} is interrupted: `petiole run resume {run.thread_id}` lets it go on")
+        raise RunInterruptedError(
+            f"{where} is interrupted: `petiole run resume {run.thread_id}` lets it go on"
+        )

@@ -30,7 +30,9 @@ def runs_of(store: Store, filter: RunFilter) -> Iterator[Run]:
         filter = msgspec.structs.replace(filter, cursor=page.next)
 
 
-def history_of(store: Store, thread_id: str, *, run_id: str | None = None, limit: int | None = None) -> list[HistoryEntry]:
+def history_of(
+    store: Store, thread_id: str, *, run_id: str | None = None, limit: int | None = None
+) -> list[HistoryEntry]:
     """A thread's checkpoints, newest first, with the tasks of each; what ran before the first one comes last.
 
     ``run_id`` leaves other runs' checkpoints and tasks out; ``limit`` is the number of entries.

@@ -44,7 +44,9 @@ def find_base(store: Store, thread_id: str, *, checkpoint: str | None, from_node
     else:
         found = _newest_before(store, thread_id, from_node or "")
     if not next_nodes(found):
-        raise ConflictError(f"checkpoint {found.checkpoint_id} is the end of its run: no node comes next; name an earlier one")
+        raise ConflictError(
+            f"checkpoint {found.checkpoint_id} is the end of its run: no node comes next; name an earlier one"
+        )
     return found
 
 
@@ -63,7 +65,9 @@ def _newest_before(store: Store, thread_id: str, node: str) -> Checkpointed:
             seen.update(next_nodes(record))
         before = page[-1].seq
     known = ", ".join(sorted(seen)) or "none"
-    raise NotFoundError(f"thread {thread_id!r} has no checkpoint before node {node!r}; its nodes are: {known}")
+    raise NotFoundError(
+        f"thread {thread_id!r} has no checkpoint before node {node!r}; its nodes are: {known}"
+    )
 
 
 def _successor(run: Run, task: Task) -> str:
@@ -80,7 +84,9 @@ def _refusal(run: Run, answer: Answer) -> ConflictError:
             f"thread {run.thread_id!r} has gone on since run {run.run_id} failed: start a new run from one of its "
             f"checkpoints (petiole run replay {run.thread_id} --checkpoint ID)"
         )
-    return ConflictError(f"run {run.run_id} cannot be replayed ({answer.reason}): look at it again, it has changed")
+    return ConflictError(
+        f"run {run.run_id} cannot be replayed ({answer.reason}): look at it again, it has changed"
+    )
 
 
 def _not_failed(run: Run) -> str:

@@ -50,7 +50,11 @@ class Submission(msgspec.Struct, kw_only=True):
             thread_id=thread_id,
             graph=self.graph,
             start=NewTask(
-                task_id=derived_id("start", run_id), path=START_PATH, node=START_NODE, kind="advance", queue=self.queue
+                task_id=derived_id("start", run_id),
+                path=START_PATH,
+                node=START_NODE,
+                kind="advance",
+                queue=self.queue,
             ),
             input=document,
             version=self.version,
@@ -71,7 +75,9 @@ class Submission(msgspec.Struct, kw_only=True):
         if key is None:
             return new_id(), new_id() if thread_id is None else thread_id
         if not key:
-            raise InputError("idempotency_key is empty: give some text that names this request, or leave it out")
+            raise InputError(
+                "idempotency_key is empty: give some text that names this request, or leave it out"
+            )
         derived = derived_id("thread", self.graph, key)
         return derived_id("run", self.graph, key), derived if thread_id is None else thread_id
 
@@ -81,7 +87,9 @@ def config_document(recursion_limit: int | None) -> str:
     if recursion_limit is None:
         return "{}"
     if isinstance(recursion_limit, bool) or not isinstance(recursion_limit, int) or recursion_limit < 1:
-        raise InputError(f"recursion_limit is {recursion_limit!r}: take a whole number of supersteps from 1 up")
+        raise InputError(
+            f"recursion_limit is {recursion_limit!r}: take a whole number of supersteps from 1 up"
+        )
     return msgspec.json.encode({"recursion_limit": recursion_limit}).decode()
 
 
@@ -104,14 +112,18 @@ def check_answer(store: Store, run: NewRun, answer: SubmitAnswer) -> None:
     if answer.reason == "conflict":
         raise IdempotencyError(_conflict(store, run))
     if answer.reason == "no base":
-        raise ConflictError(f"checkpoint {run.base_id!r} is not one of thread {run.thread_id!r}: see its history")
+        raise ConflictError(
+            f"checkpoint {run.base_id!r} is not one of thread {run.thread_id!r}: see its history"
+        )
     raise ConflictError(f"run {run.run_id} was refused: {answer.reason}")
 
 
 def _conflict(store: Store, run: NewRun) -> str:
     known = store.get_run(run.run_id)
     stored = (
-        f"graph {known.graph!r} on thread {known.thread_id!r} with input {_short(known.input)}" if known else "another request"
+        f"graph {known.graph!r} on thread {known.thread_id!r} with input {_short(known.input)}"
+        if known
+        else "another request"
     )
     return (
         f"idempotency key {run.idempotency_key!r} is taken by run {run.run_id}, which is of {stored}; this request is of "
@@ -144,5 +156,7 @@ def epoch(at: datetime | float | None) -> float | None:
     if not isinstance(at, datetime):
         return at
     if at.tzinfo is None:
-        raise InputError(f"the time {at.isoformat()} is without a time zone: give it one (datetime.now(UTC) + ...)")
+        raise InputError(
+            f"the time {at.isoformat()} is without a time zone: give it one (datetime.now(UTC) + ...)"
+        )
     return at.timestamp()

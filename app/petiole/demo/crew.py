@@ -44,7 +44,18 @@ class DemoWorker:
 def start_worker(name: str, *, graph: str, environment: dict[str, str], folder: Path) -> DemoWorker:
     """Start ``petiole worker`` with one pool process."""
     log = folder / f"{name}.log"
-    command = [sys.executable, "-m", "petiole", "worker", "--graphs", graph, "--concurrency", "1", "--name", name]
+    command = [
+        sys.executable,
+        "-m",
+        "petiole",
+        "worker",
+        "--graphs",
+        graph,
+        "--concurrency",
+        "1",
+        "--name",
+        name,
+    ]
     with log.open("ab") as out:
         process = subprocess.Popen(
             command,
@@ -69,7 +80,9 @@ def wait_for(workers: list[DemoWorker], store: Store, timeout: float = 60.0) -> 
                 raise PetioleError(f"worker {worker.name} ended at once:\n{_tail(worker.log)}")
         if time.monotonic() > until:
             missing = next(w for w in workers if w.name not in registered)
-            raise PetioleError(f"worker {missing.name} did not register in {timeout:g} s:\n{_tail(missing.log)}")
+            raise PetioleError(
+                f"worker {missing.name} did not register in {timeout:g} s:\n{_tail(missing.log)}"
+            )
         time.sleep(0.05)
 
 

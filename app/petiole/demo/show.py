@@ -54,7 +54,13 @@ def main(options: Options, console: Console | None = None) -> int:
     data_dir = (options.data_dir or Path(tempfile.mkdtemp(prefix="petiole-demo-"))).resolve()
     data_dir.mkdir(parents=True, exist_ok=True)
     settings = load_settings(
-        {"store": options.store, "broker": options.broker, "data_dir": str(data_dir), "lease": LEASE, "sweep": 0.5}
+        {
+            "store": options.store,
+            "broker": options.broker,
+            "data_dir": str(data_dir),
+            "lease": LEASE,
+            "sweep": 0.5,
+        }
     )
     with ExitStack() as stack:
         place = stack.enter_context(ground(settings))
@@ -62,7 +68,9 @@ def main(options: Options, console: Console | None = None) -> int:
 
 
 class _Demo:
-    def __init__(self, options: Options, place: Ground, folder: Path, data_dir: Path, console: Console) -> None:
+    def __init__(
+        self, options: Options, place: Ground, folder: Path, data_dir: Path, console: Console
+    ) -> None:
         self.options, self.place, self.console = options, place, console
         self.folder, self.data_dir = folder, data_dir
         self.settings: Settings = place.settings
@@ -72,7 +80,9 @@ class _Demo:
         say = self.console.print
         client = stack.enter_context(Client(settings=self.settings))
         store = client.store
-        say(f"[bold]Petiole demo[/]  store [blue]{store.url.shown}[/]  broker [blue]{self.place.broker_shown}[/]")
+        say(
+            f"[bold]Petiole demo[/]  store [blue]{store.url.shown}[/]  broker [blue]{self.place.broker_shown}[/]"
+        )
         say(f"Counting words and word pairs of the text files in {self.folder}")
         env = environment(self.settings) | self.place.environment
         for number in range(1, self.options.workers + 1):
@@ -118,7 +128,9 @@ class _Demo:
                 if self.options.kill and not any(worker.killed_at for worker in self.workers):
                     self._maybe_kill(store, tasks, progress.console)
                 if time.monotonic() > until:
-                    raise RunTimeoutError(f"the run has not ended in {self.options.timeout:g} s; see {self.data_dir}")
+                    raise RunTimeoutError(
+                        f"the run has not ended in {self.options.timeout:g} s; see {self.data_dir}"
+                    )
                 time.sleep(0.05)
 
     def _maybe_kill(self, store: Store, tasks: Sequence[Task], console: Console) -> None:

@@ -30,11 +30,17 @@ def spans(tasks: Sequence[Task], workers: Sequence[Worker], deaths: dict[str, fl
     names = {worker.worker_id: worker.name.partition("@")[0] for worker in workers}
     found = []
     for task in tasks:
-        label = task.node if ":" not in task.path or not task.path.startswith("push:") else f"{task.node} {int(task.path[5:])}"
+        label = (
+            task.node
+            if ":" not in task.path or not task.path.startswith("push:")
+            else f"{task.node} {int(task.path[5:])}"
+        )
         for past in task.attempts:
             name = names.get(past.holder or "", "?")
             ended = min(past.ended_at, deaths.get(name, past.ended_at))
-            found.append(Span(label, name, past.claimed_at or past.ended_at, ended, past.attempt, past.outcome))
+            found.append(
+                Span(label, name, past.claimed_at or past.ended_at, ended, past.attempt, past.outcome)
+            )
         if task.claimed_at is not None and task.ended_at is not None:
             name = names.get(task.holder or "", "?")
             found.append(Span(label, name, task.claimed_at, task.ended_at, task.attempt, task.status))

@@ -15,8 +15,16 @@ def claim_takes(scene: Scene) -> None:
     scene.tick(1)
     claim = scene.claimed("r.start", "k")
     task = claim.task
-    same((task.status, task.token, task.holder, task.slot), ("claimed", scene.id("k"), scene.id("w"), "s"), "the task")
-    same((task.attempt, task.started, task.claimed_at, task.next_publish), (1, True, scene.now, None), "the attempt")
+    same(
+        (task.status, task.token, task.holder, task.slot),
+        ("claimed", scene.id("k"), scene.id("w"), "s"),
+        "the task",
+    )
+    same(
+        (task.attempt, task.started, task.claimed_at, task.next_publish),
+        (1, True, scene.now, None),
+        "the attempt",
+    )
     same((claim.width, claim.base, claim.outputs), (1, None, []), "width, base and outputs")
     same((claim.run.status, claim.run.started_at), ("running", scene.now), "the run in the claim")
     same((scene.run().status, scene.task("r.start")), ("running", task), "what is stored")
@@ -47,7 +55,9 @@ def claim_refused_while_held(scene: Scene) -> None:
     before = scene.snapshot()
     for holder, slot in (("w", "s2"), ("w2", "s")):
         answer = scene.claim("r.start", "k2", holder=holder, slot=slot)
-        same((answer.result, answer.reason, answer.claim), ("refused", "claimed", None), f"a claim by {holder}")
+        same(
+            (answer.result, answer.reason, answer.claim), ("refused", "claimed", None), f"a claim by {holder}"
+        )
     same(scene.snapshot(), before, "the store after it")
 
 
@@ -74,7 +84,11 @@ def claim_refuses_missing(scene: Scene) -> None:
     """A task that does not exist is refused as missing."""
     scene.worker()
     answer = scene.claim("nothing", "k")
-    same((answer.task_id, answer.result, answer.reason), (scene.id("nothing"), "refused", "missing"), "the answer")
+    same(
+        (answer.task_id, answer.result, answer.reason),
+        (scene.id("nothing"), "refused", "missing"),
+        "the answer",
+    )
 
 
 @LEDGER
@@ -96,8 +110,16 @@ def claim_frees_the_slots_other_claims(scene: Scene) -> None:
     scene.tick(1)
     scene.claimed("c", "kc", holds=["kb"])
     lost = scene.task("a")
-    same((lost.status, lost.token, lost.holder, lost.recovered), ("ready", None, None, True), "the one not listed")
-    same([(a.attempt, a.outcome, a.holder) for a in lost.attempts], [(1, "lost", scene.id("w"))], "its attempts")
+    same(
+        (lost.status, lost.token, lost.holder, lost.recovered),
+        ("ready", None, None, True),
+        "the one not listed",
+    )
+    same(
+        [(a.attempt, a.outcome, a.holder) for a in lost.attempts],
+        [(1, "lost", scene.id("w"))],
+        "its attempts",
+    )
     same((lost.next_publish, lost.crashes), (scene.now, 0), "when it is due, and its crashes")
     same([scene.task(name).status for name in "bcd"], ["claimed"] * 3, "the listed, the new, another slot's")
     same(scene.due(), ["a"], "what is due")
@@ -121,7 +143,11 @@ def claim_many(scene: Scene) -> None:
     wants = [("b", "kb"), ("missing", "km"), ("a", "ka"), ("b", "kb2"), ("a", "ka")]
     answers = scene.store.claim(scene.id("w"), "s", [(scene.id(t), scene.id(k)) for t, k in wants])
     same([a.task_id for a in answers], scene.ids("b", "missing", "a", "b", "a"), "the order")
-    same([a.result for a in answers], ["committed", "refused", "committed", "refused", "already"], "the results")
+    same(
+        [a.result for a in answers],
+        ["committed", "refused", "committed", "refused", "already"],
+        "the results",
+    )
     same(answers[3].reason, "claimed", "the second token for one task")
     same([scene.task(name).started for name in "bac"], [True, False, False], "which have started")
     same([scene.task(name).attempt for name in "bac"], [1, 1, 0], "attempts")
@@ -148,7 +174,9 @@ def claim_pushes_what_was_published(scene: Scene) -> None:
     scene.tick(1)
     scene.store.claim(scene.id("w"), "s", [(scene.id("b"), scene.id("kb"))], published=scene.ids("a", "b"))
     same((scene.task("a").publishes, scene.task("a").next_publish), (1, later), "the same again")
-    same((scene.task("b").publishes, scene.task("b").next_publish), (0, None), "one that the same call claimed")
+    same(
+        (scene.task("b").publishes, scene.task("b").next_publish), (0, None), "one that the same call claimed"
+    )
 
 
 @LEDGER
@@ -162,8 +190,20 @@ def claim_of_an_advance_has_the_outputs(scene: Scene) -> None:
     answer = scene.finished("b", "kb", slot="b")
     holds(answer.advance is not None, "the last finish holds the advance")
     if answer.advance is not None:
-        same([(o.path, o.node) for o in answer.advance.outputs], [(f"pull:{n}", n) for n in "abc"], "its outputs")
+        same(
+            [(o.path, o.node) for o in answer.advance.outputs],
+            [(f"pull:{n}", n) for n in "abc"],
+            "its outputs",
+        )
     scene.store.release(scene.id("w"), slots=["b"])
     again = scene.claimed("b.adv", "k2")
-    same([document(o.output) for o in again.outputs], [{"by": n} for n in "abc"], "the outputs for the next claim")
-    same((again.width, again.task.kind, again.base and scene.name(again.base)), (3, "advance", "r.c0"), "the claim")
+    same(
+        [document(o.output) for o in again.outputs],
+        [{"by": n} for n in "abc"],
+        "the outputs for the next claim",
+    )
+    same(
+        (again.width, again.task.kind, again.base and scene.name(again.base)),
+        (3, "advance", "r.c0"),
+        "the claim",
+    )

@@ -47,7 +47,11 @@ def cancel_twice_is_already(scene: Scene) -> None:
     scene.finished("y", "ky", "failed")
     answers = scene.store.cancel(scene.ids("r2", "nothing", "r3", "r"))
     found = [(a.result, a.reason) for a in answers]
-    same(found, [("refused", "run succeeded"), ("refused", "missing"), ("refused", "run failed"), ("already", "")], "all")
+    same(
+        found,
+        [("refused", "run succeeded"), ("refused", "missing"), ("refused", "run failed"), ("already", "")],
+        "all",
+    )
 
 
 @LEDGER
@@ -59,7 +63,11 @@ def cancel_of_a_queued_run(scene: Scene) -> None:
     same((scene.run().status, scene.run("r2").status), ("running", "cancelled"), "the runs")
     same(scene.submit("r3").reason, "busy", "a third run")
     scene.claimed("a", "k")
-    same(scene.finished("a", "k", settle=scene.settle("c1", "r.c0")).publish, [], "what starts after the active one")
+    same(
+        scene.finished("a", "k", settle=scene.settle("c1", "r.c0")).publish,
+        [],
+        "what starts after the active one",
+    )
 
 
 @LEDGER
@@ -69,8 +77,14 @@ def cancel_of_waiting_and_interrupted(scene: Scene) -> None:
     scene.begin("a", run="r2", thread="t2")
     scene.claimed("a", "k")
     scene.finished("a", "k", "interrupted")
-    same([a.result for a in scene.store.cancel(scene.ids("r", "r2"))], ["committed", "committed"], "the answers")
-    same((scene.task("r.start").status, scene.task("a", "r2").status), ("cancelled", "cancelled"), "the tasks")
+    same(
+        [a.result for a in scene.store.cancel(scene.ids("r", "r2"))],
+        ["committed", "committed"],
+        "the answers",
+    )
+    same(
+        (scene.task("r.start").status, scene.task("a", "r2").status), ("cancelled", "cancelled"), "the tasks"
+    )
     scene.tick(20)
     scene.store.sweep()
     same((scene.run().status, scene.due()), ("cancelled", []), "after its time")
@@ -97,16 +111,30 @@ def replay_goes_on(scene: Scene) -> None:
     same((run.status, run.replays, run.error, run.ended_at), ("queued", 1, None, None), "the run")
     old, new = scene.task("a"), scene.task("a2")
     same((old.status, old.replaced), ("failed", True), "the failed one")
-    same((new.status, new.node, new.path, new.checkpoint_id, new.attempt), ("ready", "a", old.path, old.checkpoint_id, 0), "the new")
-    same((new.created_at, new.next_publish), (scene.now, scene.now + scene.store.grace), "the new one's outbox")
+    same(
+        (new.status, new.node, new.path, new.checkpoint_id, new.attempt),
+        ("ready", "a", old.path, old.checkpoint_id, 0),
+        "the new",
+    )
+    same(
+        (new.created_at, new.next_publish), (scene.now, scene.now + scene.store.grace), "the new one's outbox"
+    )
     same(scene.submit("r2").reason, "busy", "another run")
     scene.claimed("a2", "ka2")
     same(scene.run().status, "running", "the run with a claim")
     same(scene.finished("a2", "ka2").open, 1, "open after one of two")
     same(scene.claimed("b2", "kb2").width, 3, "the width")
-    same(scene.finish("b2", "kb2", settle=scene.settle("c1", "r.c0")).reason, "not alone", "a settle by the last")
+    same(
+        scene.finish("b2", "kb2", settle=scene.settle("c1", "r.c0")).reason,
+        "not alone",
+        "a settle by the last",
+    )
     advance = scene.finished("b2", "kb2").advance
-    same([(o.path, o.node) for o in advance.outputs] if advance else [], [(f"pull:{n}", n) for n in "abc"], "outputs")
+    same(
+        [(o.path, o.node) for o in advance.outputs] if advance else [],
+        [(f"pull:{n}", n) for n in "abc"],
+        "outputs",
+    )
     scene.finished("b2.adv", "kb2.adv", settle=scene.settle("c1", "r.c0"))
     same(scene.run().status, "succeeded", "the run")
 
@@ -131,7 +159,11 @@ def replay_of_a_replay(scene: Scene) -> None:
     for task, ending in (("a2", "failed"), ("b2", "done")):
         scene.claimed(task, f"k{task}")
         scene.finished(task, f"k{task}", ending)
-    same(scene.store.replay(scene.id("r"), [(scene.id("a"), scene.id("a3"))]).reason, "stale", "of what was replaced")
+    same(
+        scene.store.replay(scene.id("r"), [(scene.id("a"), scene.id("a3"))]).reason,
+        "stale",
+        "of what was replaced",
+    )
     answer = scene.store.replay(scene.id("r"), [(scene.id("a2"), scene.id("a3"))])
     same((answer.result, scene.run().replays), ("committed", 2), "the second replay")
     scene.claimed("a3", "ka3")
@@ -191,8 +223,14 @@ def resume_goes_on(scene: Scene) -> None:
     answer = scene.store.resume(scene.id("r"))
     same((answer.result, scene.names(answer.publish)), ("committed", ["a"]), "the answer")
     found = scene.task("a")
-    same((found.status, found.token, found.holder, found.slot, found.ended_at), ("ready", None, None, None, None), "the task")
-    same((scene.run().status, found.next_publish), ("running", scene.now + scene.store.grace), "run and outbox")
+    same(
+        (found.status, found.token, found.holder, found.slot, found.ended_at),
+        ("ready", None, None, None, None),
+        "the task",
+    )
+    same(
+        (scene.run().status, found.next_publish), ("running", scene.now + scene.store.grace), "run and outbox"
+    )
     same(scene.store.release(scene.id("w")), [], "a release by the one who interrupted")
     same(scene.finish("a", "ka", "interrupted", slot="a").result, "already", "its finish said again")
     claim = scene.claimed("a", "ka2")

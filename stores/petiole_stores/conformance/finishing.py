@@ -17,17 +17,31 @@ def finish_settles_alone(scene: Scene) -> None:
     scene.tick(1)
     tasks = [scene.new_task("b", arg='{"x": 1}', priority="low"), scene.new_task("c")]
     answer = scene.finished("a", "k", settle=scene.settle("c1", "r.c0", *tasks))
-    same((answer.open, answer.run_status, answer.publish, answer.advance), (2, "running", [], None), "the answer")
+    same(
+        (answer.open, answer.run_status, answer.publish, answer.advance),
+        (2, "running", [], None),
+        "the answer",
+    )
     done, made = scene.task("a"), scene.task("b")
-    same((done.status, done.done_token, done.ended_at), ("done", scene.id("k"), scene.now), "the finished task")
+    same(
+        (done.status, done.done_token, done.ended_at), ("done", scene.id("k"), scene.now), "the finished task"
+    )
     same(document(done.output), {"by": "a"}, "its output")
     same((scene.head(), scene.run().checkpoint_id), ("c1", scene.id("c1")), "the head")
     same((made.status, made.checkpoint_id, made.priority), ("ready", scene.id("c1"), "low"), "a next task")
-    same((document(made.arg), made.next_publish), ({"x": 1}, scene.now + scene.store.grace), "its argument and outbox")
+    same(
+        (document(made.arg), made.next_publish),
+        ({"x": 1}, scene.now + scene.store.grace),
+        "its argument and outbox",
+    )
     found = scene.store.get_checkpoint(scene.id("c1"))
     holds(found is not None, "the checkpoint is stored")
     if found is not None:
-        same((found.parent_id, found.run_id), (scene.id("r.c0"), scene.id("r")), "the checkpoint's parent and run")
+        same(
+            (found.parent_id, found.run_id),
+            (scene.id("r.c0"), scene.id("r")),
+            "the checkpoint's parent and run",
+        )
         same((found.created_at, found.node_names), (scene.now, ["c1"]), "the checkpoint's time and nodes")
     scene.tick(scene.store.grace)
     same(sorted(scene.due()), ["b", "c"], "what nobody published is due")
@@ -116,7 +130,9 @@ def finish_alone_without_a_settle(scene: Scene) -> None:
     scene.begin("a")
     scene.claimed("a", "k")
     answer = scene.finished("a", "k")
-    holds(answer.advance is not None and answer.advance.width == 1, "it holds the advance of a superstep of one")
+    holds(
+        answer.advance is not None and answer.advance.width == 1, "it holds the advance of a superstep of one"
+    )
     same([o.node for o in answer.advance.outputs] if answer.advance else [], ["a"], "the advance's outputs")
 
 
@@ -125,7 +141,11 @@ def finish_missing(scene: Scene) -> None:
     """An unknown task is refused as missing."""
     scene.worker()
     answer = scene.finish("nothing", "k")
-    same((answer.task_id, answer.result, answer.reason), (scene.id("nothing"), "refused", "missing"), "the answer")
+    same(
+        (answer.task_id, answer.result, answer.reason),
+        (scene.id("nothing"), "refused", "missing"),
+        "the answer",
+    )
 
 
 @LEDGER
@@ -202,7 +222,9 @@ def finish_failed_sibling_fails_the_run(scene: Scene) -> None:
     scene.begin("a", "b", "c")
     for task in "abc":
         scene.claimed(task, f"k{task}", slot=task)
-    same(scene.finished("c", "kc", "failed", slot="c").run_status, "running", "the run after the first failure")
+    same(
+        scene.finished("c", "kc", "failed", slot="c").run_status, "running", "the run after the first failure"
+    )
     same(scene.finished("b", "kb", "failed", slot="b").open, 1, "open after two")
     scene.tick(1)
     answer = scene.finished("a", "ka", slot="a")
@@ -230,7 +252,11 @@ def finish_interrupted(scene: Scene) -> None:
     scene.begin("a", "b")
     for task in "ab":
         scene.claimed(task, f"k{task}", slot=task)
-    same(scene.finished("a", "ka", "interrupted", slot="a", output='{"ask": 1}').run_status, "running", "the first")
+    same(
+        scene.finished("a", "ka", "interrupted", slot="a", output='{"ask": 1}').run_status,
+        "running",
+        "the first",
+    )
     answer = scene.finished("b", "kb", slot="b")
     same((answer.open, answer.run_status, answer.advance), (0, "interrupted", None), "the last answer")
     same((scene.run().ended_at, scene.task("a").status), (None, "interrupted"), "the run and the task")
@@ -284,7 +310,11 @@ def finish_retry_at_once(scene: Scene) -> None:
     same((answer.open, answer.run_status), (1, "running"), "the answer")
     task = scene.task("a")
     same((task.status, task.token, task.holder, task.failures), ("ready", None, None, 1), "the task")
-    same((task.next_publish, document(task.error)), (scene.now + scene.store.grace, {"type": "E"}), "outbox, error")
+    same(
+        (task.next_publish, document(task.error)),
+        (scene.now + scene.store.grace, {"type": "E"}),
+        "outbox, error",
+    )
     attempt = task.attempts[0]
     same((attempt.attempt, attempt.outcome, attempt.ended_at), (1, "retry", scene.now), "the attempt")
     before = scene.snapshot()
@@ -321,10 +351,16 @@ def finish_takes_a_next_task(scene: Scene) -> None:
     """A settle's task with a token is inserted as claimed by the finisher's slot, and counted as open."""
     scene.begin("a")
     scene.claimed("a", "k")
-    answer = scene.finished("a", "k", settle=scene.settle("c1", "r.c0", scene.new_task("b", token=scene.id("kb"))))
+    answer = scene.finished(
+        "a", "k", settle=scene.settle("c1", "r.c0", scene.new_task("b", token=scene.id("kb")))
+    )
     same((answer.open, answer.publish), (1, []), "the answer")
     task = scene.task("b")
-    same((task.status, task.token, task.holder, task.slot), ("claimed", scene.id("kb"), scene.id("w"), "s"), "the task")
+    same(
+        (task.status, task.token, task.holder, task.slot),
+        ("claimed", scene.id("kb"), scene.id("w"), "s"),
+        "the task",
+    )
     same((task.attempt, task.started, task.next_publish), (1, True, None), "its attempt")
     again = scene.claim("b", "kb")
     same((again.result, again.claim and again.claim.task), ("already", task), "a claim under its token")
@@ -402,7 +438,11 @@ def holds_while_a_finish_would_be_taken(scene: Scene) -> None:
     """A token holds from its claim, through its holder's death, to the next claim, the end or a settled run."""
     store, a = scene.store, scene.id("a")
     scene.begin("a", "b")
-    same((store.holds(a, scene.id("k")), store.holds(scene.id("none"), "k")), (False, False), "unclaimed, missing")
+    same(
+        (store.holds(a, scene.id("k")), store.holds(scene.id("none"), "k")),
+        (False, False),
+        "unclaimed, missing",
+    )
     scene.claimed("a", "k")
     same((store.holds(a, scene.id("k")), store.holds(a, scene.id("other"))), (True, False), "claimed")
     scene.tick(16)
@@ -410,7 +450,9 @@ def holds_while_a_finish_would_be_taken(scene: Scene) -> None:
     same(store.holds(a, scene.id("k")), True, "after the holder's death")
     scene.worker("w2")
     scene.claimed("a", "k2", holder="w2")
-    same((store.holds(a, scene.id("k")), store.holds(a, scene.id("k2"))), (False, True), "after the next claim")
+    same(
+        (store.holds(a, scene.id("k")), store.holds(a, scene.id("k2"))), (False, True), "after the next claim"
+    )
     scene.finished("a", "k2", holder="w2")
     same(store.holds(a, scene.id("k2")), False, "after the end")
     scene.claimed("b", "kb", holder="w2")

@@ -16,7 +16,22 @@ from petiole_stores.contract import CheckpointStore
 from petiole_stores.errors import NotFoundError, StoreError
 from petiole_stores.ids import new_id
 
-ODD = ["ünï", "a b", "a/b", "../up", "a:b", "100%", "q'\"q", "back\\slash", "日本", "{x}", "*", "a.json", "-", "$"]
+ODD = [
+    "ünï",
+    "a b",
+    "a/b",
+    "../up",
+    "a:b",
+    "100%",
+    "q'\"q",
+    "back\\slash",
+    "日本",
+    "{x}",
+    "*",
+    "a.json",
+    "-",
+    "$",
+]
 
 
 def _missing(shelf: Shelf, checkpoint_id: str) -> bool:
@@ -136,7 +151,11 @@ def threads_apart(shelf: Shelf) -> None:
     made = {name: shelf.save(name).id for name in names}
     same({name: shelf.listed(name) for name in names}, {name: [id] for name, id in made.items()}, "the lists")
     shelf.store.clear(shelf.thread("t"))
-    same([shelf.listed(name) == [made[name]] for name in names], [name != "t" for name in names], "after one is cleared")
+    same(
+        [shelf.listed(name) == [made[name]] for name in names],
+        [name != "t" for name in names],
+        "after one is cleared",
+    )
 
 
 @CHECKPOINTS
@@ -155,7 +174,9 @@ def odd_ids(shelf: Shelf) -> None:
 def large_state(shelf: Shelf) -> None:
     """Values of megabytes come back."""
     text = "".join(chr(0x4E00 + n % 5000) for n in range(500_000))
-    made = shelf.save(state={"text": text, "bytes": bytes(range(256)) * 8000, "many": [[n, str(n)] for n in range(5000)]})
+    made = shelf.save(
+        state={"text": text, "bytes": bytes(range(256)) * 8000, "many": [[n, str(n)] for n in range(5000)]}
+    )
     holds(shelf.store.load(made.id) == made, "the large state differs")
 
 

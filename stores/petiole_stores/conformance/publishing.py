@@ -22,7 +22,11 @@ def due_after_grace(scene: Scene) -> None:
     for push in range(1, 8):
         task = scene.task("r.start")
         delay = min(scene.store.grace * 2.0**push, scene.store.max_backoff)
-        same((task.publishes, task.next_publish, task.published_at), (push, scene.now + delay, scene.now), f"push {push}")
+        same(
+            (task.publishes, task.next_publish, task.published_at),
+            (push, scene.now + delay, scene.now),
+            f"push {push}",
+        )
         scene.tick(delay)
         same(scene.due(), ["r.start"], f"after push {push}")
     same(scene.task("r.start").next_publish, scene.now + scene.store.max_backoff, "the longest push")

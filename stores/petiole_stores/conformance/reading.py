@@ -13,7 +13,12 @@ from petiole_stores.records import RunFilter
 def read_nothing(scene: Scene) -> None:
     """What does not exist is None or empty."""
     store = scene.store
-    found = (store.get_run("x-none"), store.head("x-none"), store.get_checkpoint("x-none"), store.newest_run("x-none"))
+    found = (
+        store.get_run("x-none"),
+        store.head("x-none"),
+        store.get_checkpoint("x-none"),
+        store.newest_run("x-none"),
+    )
     same(found, (None, None, None, None), "single things")
     lists = (store.list_tasks("x-none"), store.list_checkpoints("x-none"), store.get_blobs("x-none", ["d"]))
     same(lists, ([], [], {}), "lists")
@@ -42,9 +47,15 @@ def list_runs_newest_first(scene: Scene) -> None:
     same(listed(status=["cancelled"]), ["r1"], "one status")
     same(listed(status=["cancelled", "queued"], tag="odd"), ["r3", "r1"], "two statuses and a tag")
     same(listed(thread_id=scene.id("t2")), ["r2"], "a thread")
-    same(listed(since=scene.now - 4, until=scene.now - 2), ["r2", "r1"], "a time: from, inclusive, to, exclusive")
+    same(
+        listed(since=scene.now - 4, until=scene.now - 2),
+        ["r2", "r1"],
+        "a time: from, inclusive, to, exclusive",
+    )
     same(scene.store.list_runs(RunFilter(graph="x-none")).runs, [], "another graph")
-    same(scene.store.list_runs(RunFilter(graph=graph, limit=5)).next, None, "a page that holds all has no next")
+    same(
+        scene.store.list_runs(RunFilter(graph=graph, limit=5)).next, None, "a page that holds all has no next"
+    )
 
 
 @LEDGER

@@ -68,7 +68,9 @@ class Catalogue(Generic[T]):
         return function
 
 
-def run_checks(subject: str, checks: Iterable[Check[T]], each: Callable[[Callable[[T], None]], None]) -> Report:
+def run_checks(
+    subject: str, checks: Iterable[Check[T]], each: Callable[[Callable[[T], None]], None]
+) -> Report:
     """Run checks through ``each``, which gives a check what it looks at, and say how they went."""
     report = Report(subject)
     for check in checks:

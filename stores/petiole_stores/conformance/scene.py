@@ -63,7 +63,12 @@ class Scene:
     # ---------------------------------------------------------------- building
 
     def new_task(self, name: str, **fields: Any) -> NewTask:
-        values: dict[str, Any] = {"task_id": self.id(name), "path": f"pull:{name}", "node": name, "queue": self.queue} | fields
+        values: dict[str, Any] = {
+            "task_id": self.id(name),
+            "path": f"pull:{name}",
+            "node": name,
+            "queue": self.queue,
+        } | fields
         return NewTask(**values)
 
     def new_run(self, run: str = "r", thread: str = "t", **fields: Any) -> NewRun:
@@ -136,7 +141,14 @@ class Scene:
         return answer.claim
 
     def finish(
-        self, task: str, token: str, ending: str = "done", *, holder: str = "w", slot: str = "s", **fields: Any
+        self,
+        task: str,
+        token: str,
+        ending: str = "done",
+        *,
+        holder: str = "w",
+        slot: str = "s",
+        **fields: Any,
     ) -> FinishAnswer:
         return self.store.finish(self.id(holder), slot, [self.outcome(task, token, ending, **fields)])[0]
 
@@ -146,7 +158,9 @@ class Scene:
         same(answer.result, "committed", f"the {ending} finish of {task} ({answer.reason})")
         return answer
 
-    def begin(self, *nodes: str, run: str = "r", thread: str = "t", parent: str | None = None, **fields: Any) -> None:
+    def begin(
+        self, *nodes: str, run: str = "r", thread: str = "t", parent: str | None = None, **fields: Any
+    ) -> None:
         """A worker ``w``, and a run whose start has settled to checkpoint ``<run>.c0`` and the tasks ``nodes``."""
         self.worker()
         same(self.submit(run, thread, **fields).result, "committed", f"the submit of {run}")
@@ -164,7 +178,9 @@ class Scene:
 
     def tasks(self, run: str = "r") -> dict[str, Task]:
         """The run's tasks by their names in this scene."""
-        return {task.task_id.removeprefix(f"{self.prefix}-"): task for task in self.store.list_tasks(self.id(run))}
+        return {
+            task.task_id.removeprefix(f"{self.prefix}-"): task for task in self.store.list_tasks(self.id(run))
+        }
 
     def task(self, name: str, run: str = "r") -> Task:
         found = self.tasks(run).get(name)

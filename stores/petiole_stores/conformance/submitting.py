@@ -11,16 +11,32 @@ from petiole_stores.records import Blob
 @LEDGER
 def submit_accepts(scene: Scene) -> None:
     """A submitted run is queued, its start task is ready and is given for publishing."""
-    answer = scene.submit(tags=["a", "b"], metadata='{"m": 1}', version="1", fingerprint="f", config='{"c": 2}')
+    answer = scene.submit(
+        tags=["a", "b"], metadata='{"m": 1}', version="1", fingerprint="f", config='{"c": 2}'
+    )
     same((answer.result, answer.reason, answer.active_run), ("committed", "", None), "the answer")
     same(scene.names(answer.publish), ["r.start"], "what to publish")
     ref = answer.publish[0]
-    same((ref.queue, ref.priority, ref.graph, ref.node, ref.version), (scene.queue, "default", "g", "start", "1"), "ref")
+    same(
+        (ref.queue, ref.priority, ref.graph, ref.node, ref.version),
+        (scene.queue, "default", "g", "start", "1"),
+        "ref",
+    )
     run, task = scene.run(), scene.task("r.start")
     same((run.status, run.tags, run.version, run.fingerprint), ("queued", ["a", "b"], "1", "f"), "the run")
-    same((run.created_at, run.started_at, run.ended_at, run.replays), (scene.now, None, None, 0), "the run's times")
-    same((task.status, task.kind, task.path, task.attempt), ("ready", "advance", "start", 0), "the start task")
-    same((task.checkpoint_id, task.next_publish), (None, scene.now + scene.store.grace), "the start task's outbox")
+    same(
+        (run.created_at, run.started_at, run.ended_at, run.replays),
+        (scene.now, None, None, 0),
+        "the run's times",
+    )
+    same(
+        (task.status, task.kind, task.path, task.attempt), ("ready", "advance", "start", 0), "the start task"
+    )
+    same(
+        (task.checkpoint_id, task.next_publish),
+        (None, scene.now + scene.store.grace),
+        "the start task's outbox",
+    )
     same(scene.head(), None, "the head of a new thread")
 
 
@@ -64,7 +80,9 @@ def submit_enqueue(scene: Scene) -> None:
     scene.submit()
     answer = scene.submit("r2", if_busy="enqueue")
     same((answer.result, answer.publish), ("committed", []), "the answer")
-    same((scene.run("r2").status, scene.task("r2.start", "r2").status), ("queued", "parked"), "the queued run")
+    same(
+        (scene.run("r2").status, scene.task("r2.start", "r2").status), ("queued", "parked"), "the queued run"
+    )
     same(scene.claim("r2.start", "k").reason, "parked", "a claim of it")
     scene.tick(10_000)
     same(scene.due(), ["r.start"], "what is due, however late")
@@ -81,9 +99,17 @@ def submit_starts_the_next_in_order(scene: Scene) -> None:
     scene.claimed("r.start", "k")
     answer = scene.finished("r.start", "k", settle=scene.settle("c", None))
     same(scene.names(answer.publish), ["r2.start"], "what the finish gives to publish")
-    same((scene.task("r2.start", "r2").status, scene.task("r3.start", "r3").status), ("ready", "parked"), "the starts")
+    same(
+        (scene.task("r2.start", "r2").status, scene.task("r3.start", "r3").status),
+        ("ready", "parked"),
+        "the starts",
+    )
     same(scene.task("r2.start", "r2").checkpoint_id, scene.id("c"), "what the next run goes on from")
-    same(scene.names(scene.store.cancel(scene.ids("r2"))[0].publish), ["r3.start"], "what the cancel gives to publish")
+    same(
+        scene.names(scene.store.cancel(scene.ids("r2"))[0].publish),
+        ["r3.start"],
+        "what the cancel gives to publish",
+    )
     same(scene.task("r3.start", "r3").status, "ready", "the third")
 
 
@@ -151,7 +177,12 @@ def submit_goes_on_from_the_head(scene: Scene) -> None:
 def submit_many(scene: Scene) -> None:
     """A batch is answered in order, each run on its own; the later of two on one thread is busy."""
     scene.submit("r0", "t0")
-    runs = [scene.new_run("r0", "t0"), scene.new_run("r1", "t1"), scene.new_run("r2", "t1"), scene.new_run("r3", "t2")]
+    runs = [
+        scene.new_run("r0", "t0"),
+        scene.new_run("r1", "t1"),
+        scene.new_run("r2", "t1"),
+        scene.new_run("r3", "t2"),
+    ]
     answers = scene.store.submit(runs)
     same([a.run_id for a in answers], scene.ids("r0", "r1", "r2", "r3"), "the order")
     same([a.result for a in answers], ["already", "committed", "refused", "committed"], "the answers")

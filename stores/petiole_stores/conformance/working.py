@@ -32,7 +32,11 @@ def beat_registers(scene: Scene) -> None:
     scene.store.beat(said)
     stored = _worker(scene)
     if stored is not None:
-        same((stored.started_at, stored.expires_at, stored.status, stored.stats), (at, at + 25, "stopping", {}), "renewed")
+        same(
+            (stored.started_at, stored.expires_at, stored.status, stored.stats),
+            (at, at + 25, "stopping", {}),
+            "renewed",
+        )
 
 
 @LEDGER
@@ -53,7 +57,11 @@ def beat_pushes_what_was_published(scene: Scene) -> None:
     scene.begin("a")
     for _ in range(2):
         scene.store.beat(Worker(worker_id=scene.id("w"), name="w"), published=scene.ids("a", "missing"))
-        same((scene.task("a").publishes, scene.task("a").next_publish), (1, scene.now + 2 * scene.store.grace), "it")
+        same(
+            (scene.task("a").publishes, scene.task("a").next_publish),
+            (1, scene.now + 2 * scene.store.grace),
+            "it",
+        )
 
 
 @LEDGER
@@ -68,8 +76,16 @@ def sweep_declares_the_silent_dead(scene: Scene) -> None:
     stored = _worker(scene)
     same(stored and stored.status, "dead", "the worker")
     task = scene.task("a")
-    same((task.status, task.token, task.holder, task.recovered), ("ready", scene.id("k"), scene.id("w"), True), "the task")
-    same((task.next_publish, task.crashes, task.attempts), (scene.now, 0, []), "its outbox; a lost lease is no crash")
+    same(
+        (task.status, task.token, task.holder, task.recovered),
+        ("ready", scene.id("k"), scene.id("w"), True),
+        "the task",
+    )
+    same(
+        (task.next_publish, task.crashes, task.attempts),
+        (scene.now, 0, []),
+        "its outbox; a lost lease is no crash",
+    )
     same(scene.run().status, "running", "the run")
     holds(scene.id("w") not in scene.store.sweep().died, "nobody dies twice")
 
@@ -95,7 +111,11 @@ def dead_may_still_finish(scene: Scene) -> None:
     scene.store.sweep()
     scene.worker("w2")
     claim = scene.claimed("b", "kb2", holder="w2")
-    same([(a.outcome, a.holder, a.attempt) for a in claim.task.attempts], [("lost", scene.id("w"), 1)], "its attempts")
+    same(
+        [(a.outcome, a.holder, a.attempt) for a in claim.task.attempts],
+        [("lost", scene.id("w"), 1)],
+        "its attempts",
+    )
     same((claim.task.attempt, claim.task.holder), (2, scene.id("w2")), "the new claim")
     same(scene.finish("a", "ka").result, "committed", "the finish of the task that nobody took")
     same(scene.finish("b", "kb").reason, "fenced", "the finish of the task that somebody took")
@@ -111,7 +131,9 @@ def dead_may_ask_for_a_retry(scene: Scene) -> None:
     scene.store.sweep()
     scene.finished("a", "ka", "retry")
     task = scene.task("a")
-    same((task.status, task.token, [a.outcome for a in task.attempts]), ("ready", None, ["retry"]), "the task")
+    same(
+        (task.status, task.token, [a.outcome for a in task.attempts]), ("ready", None, ["retry"]), "the task"
+    )
 
 
 @LEDGER
@@ -127,11 +149,17 @@ def dead_holders_advance_is_swept(scene: Scene) -> None:
         scene.finished(task, f"k{task}", slot=task)
     inline = scene.new_task("y", token=scene.id("ky"))
     scene.finished("x", "kx", slot="x", settle=scene.settle("x1", "r2.c0", inline))
-    same((scene.task("b.adv").status, scene.task("y", "r2").status), ("claimed", "claimed"), "the advance, the next task")
+    same(
+        (scene.task("b.adv").status, scene.task("y", "r2").status),
+        ("claimed", "claimed"),
+        "the advance, the next task",
+    )
     scene.tick(1)
     scene.store.sweep()
     for taken in (scene.task("b.adv"), scene.task("y", "r2")):
-        same((taken.status, taken.recovered, taken.next_publish), ("ready", True, scene.now), "after the sweep")
+        same(
+            (taken.status, taken.recovered, taken.next_publish), ("ready", True, scene.now), "after the sweep"
+        )
     same(sorted(scene.due()), ["b.adv", "y"], "what is due")
     scene.finished("b.adv", "kb.adv", settle=scene.settle("c1", "r.c0"))
 
@@ -149,7 +177,11 @@ def dead_may_come_back(scene: Scene) -> None:
     answer = scene.store.beat(Worker(worker_id=scene.id("w"), name="w"))
     same((answer.revived, answer.claims), (True, scene.ids("a")), "the answer")
     task = scene.task("a")
-    same((task.status, task.token, task.attempt, task.next_publish), ("claimed", scene.id("ka"), 1, None), "the task")
+    same(
+        (task.status, task.token, task.attempt, task.next_publish),
+        ("claimed", scene.id("ka"), 1, None),
+        "the task",
+    )
     same(scene.store.beat(Worker(worker_id=scene.id("w"), name="w")).revived, False, "the next beat")
     same(scene.claim("a", "k3", holder="w2").reason, "claimed", "a claim by another")
 
@@ -175,11 +207,21 @@ def release_gives_up(scene: Scene) -> None:
     scene.claimed("b", "kb", slot="s2")
     scene.tick(1)
     refs = scene.store.release(scene.id("w"), slots=["s1", "s9"])
-    same([(n, r.priority) for n, r in zip(scene.names(refs), refs, strict=True)], [("a", "high")], "the answer")
+    same(
+        [(n, r.priority) for n, r in zip(scene.names(refs), refs, strict=True)], [("a", "high")], "the answer"
+    )
     task = scene.task("a")
-    same((task.status, task.token, task.holder, task.slot, task.crashes), ("ready", None, None, None, 0), "the task")
+    same(
+        (task.status, task.token, task.holder, task.slot, task.crashes),
+        ("ready", None, None, None, 0),
+        "the task",
+    )
     same((task.recovered, task.next_publish), (True, scene.now), "its outbox")
-    same([(a.outcome, a.slot, a.ended_at) for a in task.attempts], [("released", "s1", scene.now)], "its attempts")
+    same(
+        [(a.outcome, a.slot, a.ended_at) for a in task.attempts],
+        [("released", "s1", scene.now)],
+        "its attempts",
+    )
     same(scene.task("b").status, "claimed", "another slot's task")
     same(scene.finish("a", "ka").reason, "fenced", "a finish under the old token")
     same(scene.store.release(scene.id("w"), slots=["s1"]), [], "the same again")
@@ -221,7 +263,11 @@ def crash_charges_what_had_started(scene: Scene) -> None:
     """A crash is charged to the started task of a batch; its neighbours are released."""
     scene.begin("a", "b")
     scene.store.claim(scene.id("w"), "s", [(scene.id(t), scene.id(f"k{t}")) for t in "ab"])
-    same(sorted(scene.names(scene.store.release(scene.id("w"), slots=["s"], crashed=True))), ["a", "b"], "the answer")
+    same(
+        sorted(scene.names(scene.store.release(scene.id("w"), slots=["s"], crashed=True))),
+        ["a", "b"],
+        "the answer",
+    )
     first, second = scene.task("a"), scene.task("b")
     same((first.crashes, first.attempts[0].outcome), (1, "crashed"), "the started one")
     same((second.crashes, second.attempts[0].outcome), (0, "released"), "the other")

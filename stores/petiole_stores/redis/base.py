@@ -41,7 +41,9 @@ class RedisBase(Store):
         options = self.url.options
         self.prefix = options.get("prefix", "petiole")
         if not re.fullmatch(r"[\w.-]+", self.prefix, re.ASCII):
-            raise ConfigurationError(f"prefix={self.prefix!r} of the store's URL: take letters, digits and _ - . only")
+            raise ConfigurationError(
+                f"prefix={self.prefix!r} of the store's URL: take letters, digits and _ - . only"
+            )
         self.ttl = _number(options, "ttl", float)
         self._asked = _number(options, "partitions", int)
         self._partitions = 0
@@ -109,13 +111,21 @@ class RedisBase(Store):
         """What could make the server forget acknowledged commits, in sentences; empty when every one is on disk."""
         appendonly, fsync = self._setting("appendonly"), self._setting("appendfsync")
         if appendonly is None:
-            return ["the server does not show its settings: make sure of appendonly yes and appendfsync always"]
+            return [
+                "the server does not show its settings: make sure of appendonly yes and appendfsync always"
+            ]
         if appendonly != "yes":
-            return ["appendonly is off: a restart of the server loses what its last snapshot lacks (set appendonly yes)"]
+            return [
+                "appendonly is off: a restart of the server loses what its last snapshot lacks (set appendonly yes)"
+            ]
         if fsync == "everysec":
-            return ["appendfsync is everysec: a power cut loses up to 2 seconds of commits (set appendfsync always)"]
+            return [
+                "appendfsync is everysec: a power cut loses up to 2 seconds of commits (set appendfsync always)"
+            ]
         if fsync != "always":
-            return [f"appendfsync is {fsync}: a power cut loses what the kernel had not written (set appendfsync always)"]
+            return [
+                f"appendfsync is {fsync}: a power cut loses what the kernel had not written (set appendfsync always)"
+            ]
         return []
 
     def _setting(self, name: str) -> str | None:
@@ -176,7 +186,9 @@ class RedisBase(Store):
 
     # ---------------------------------------------------------------- scripts
 
-    def _call(self, name: str, partition: int, request: Mapping[str, Any], blobs: Sequence[bytes] = ()) -> Call:
+    def _call(
+        self, name: str, partition: int, request: Mapping[str, Any], blobs: Sequence[bytes] = ()
+    ) -> Call:
         return Call(name, tag_prefix(self.prefix, partition), [pack(request), *blobs])
 
     def _run(self, calls: Sequence[Call], decode: Callable[[bytes], T]) -> list[T]:
@@ -208,7 +220,9 @@ class RedisBase(Store):
         Keys are read one after another: while runs are active it is no snapshot of one moment. Stop the workers first,
         or copy the server's own append-only file.
         """
-        count: int = self._connection.ask(lambda client: dump(client, self.prefix, self._meta_key, Path(path)))
+        count: int = self._connection.ask(
+            lambda client: dump(client, self.prefix, self._meta_key, Path(path))
+        )
         return count
 
     def restore(self, path: str | Path) -> int:

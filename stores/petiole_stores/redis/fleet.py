@@ -104,7 +104,9 @@ class Fleet(Operations):
         woken = sum(part.woken for part in swept)
         again = [p for p, part in enumerate(swept) if part.woken == WAKE]
         while again:
-            for partition, part in zip(again, self._run([self._call("sweep", p, request) for p in again], _swept), strict=True):
+            for partition, part in zip(
+                again, self._run([self._call("sweep", p, request) for p in again], _swept), strict=True
+            ):
                 swept[partition] = part
                 woken += part.woken
             again = [p for p in again if swept[p].woken == WAKE]
@@ -114,7 +116,12 @@ class Fleet(Operations):
         return _merged(self._everywhere("backlogs", {"now": now}, _swept))
 
     def _due(
-        self, limit: int, queue: str | None, priority: str | None, published_before: float | None, now: float | None
+        self,
+        limit: int,
+        queue: str | None,
+        priority: str | None,
+        published_before: float | None,
+        now: float | None,
     ) -> list[TaskRef]:
         """First look everywhere, then pick the oldest: each partition picks what is still to be had."""
         request = {

@@ -63,7 +63,9 @@ class Operations(RedisBase):
         reserved = [run for run in runs if run.idempotency_key is not None]
         for run in reserved:
             self._reserve(run)
-            self._locator.forget("run", run.run_id)  # a hint says where it will be, not that it is nowhere else
+            self._locator.forget(
+                "run", run.run_id
+            )  # a hint says where it will be, not that it is nowhere else
         where = self._locate("run", [run.run_id for run in runs])
         groups: list[tuple[int, list[NewRun]]] = []
         for run in runs:
@@ -98,7 +100,9 @@ class Operations(RedisBase):
         deadline = time.monotonic() + 5
         while True:
             other = self._connection.ask(
-                lambda client: client.set(self._reservation(run), run.thread_id, nx=True, get=True, ex=RESERVED)
+                lambda client: client.set(
+                    self._reservation(run), run.thread_id, nx=True, get=True, ex=RESERVED
+                )
             )
             if other is None or other.decode() == run.thread_id:
                 return
@@ -142,7 +146,9 @@ class Operations(RedisBase):
         for partition in asked:
             chosen = [(*wants[index], index == 0) for index in places.get(partition, ())]
             calls.append(
-                self._call("claim", partition, {**request, "wants": chosen, "published": told.get(partition, [])})
+                self._call(
+                    "claim", partition, {**request, "wants": chosen, "published": told.get(partition, [])}
+                )
             )
         claimed = self._run(calls, _claimed)
         answers: dict[int, ClaimAnswer] = {}

@@ -48,4 +48,6 @@ def blob_of(digest: str, payload: bytes) -> Blob:
         codec, checksum, data = payload.split(b"\0", 2)
         return Blob(digest=digest, codec=codec.decode(), data=data, checksum=checksum.decode())
     except ValueError as error:
-        raise CorruptionError(f"blob {digest}: what is stored under its name is no blob: restore a backup") from error
+        raise CorruptionError(
+            f"blob {digest}: what is stored under its name is no blob: restore a backup"
+        ) from error

@@ -116,7 +116,9 @@ class RedisStore(Fleet):
         return None
 
     def _head(self, thread_id: str, ns: str) -> Checkpointed | None:
-        return self._on(self._partition(thread_id), "read", {"what": "head", "id": thread_id, "ns": ns}, _checkpoint)
+        return self._on(
+            self._partition(thread_id), "read", {"what": "head", "id": thread_id, "ns": ns}, _checkpoint
+        )
 
     def _get_checkpoint(self, checkpoint_id: str) -> Checkpointed | None:
         found: Checkpointed | None = self._read_one("checkpoint", checkpoint_id, _checkpoint)
@@ -138,7 +140,10 @@ class RedisStore(Fleet):
         self, checkpoint: NewCheckpoint, thread_id: str, run_id: str | None, at: float, blobs: Sequence[Blob]
     ) -> None:
         partition = self._partition(thread_id)
-        if self._locate("checkpoint", [checkpoint.checkpoint_id]).get(checkpoint.checkpoint_id, partition) != partition:
+        if (
+            self._locate("checkpoint", [checkpoint.checkpoint_id]).get(checkpoint.checkpoint_id, partition)
+            != partition
+        ):
             raise ConflictError(
                 f"checkpoint {checkpoint.checkpoint_id!r} belongs to another thread than {thread_id!r}: give it a new id"
             )

@@ -107,7 +107,9 @@ class Serde:
             stored = _state_key(key)
             names[stored] = key
             part = kept.get(stored) if kept else None
-            parts[stored] = self._one(value, f"state.{key}", blobs, thread_id, known) if part is None else part
+            parts[stored] = (
+                self._one(value, f"state.{key}", blobs, thread_id, known) if part is None else part
+            )
         size = sum(map(len, parts.values())) + sum(map(len, parts)) + 4 * len(parts)
         if size > self._inline_limit:
 

@@ -45,7 +45,10 @@ def test_graph_list_and_show(cli: Cli) -> None:
     assert [(g["graph"], g["version"], g["workers"]) for g in listed] == [("one", None, 0), ("two", "2", 0)]
     assert listed[0]["nodes"] == ["add", "double", "note", "last"]
     assert "double" in cli("graph", "show", "cli_flows:one", "--mermaid").out
-    assert cli("graph", "show", "two", "--graphs", "cli_flows:one,cli_flows:two", "-o", "json").json["graph"] == "two"
+    assert (
+        cli("graph", "show", "two", "--graphs", "cli_flows:one,cli_flows:two", "-o", "json").json["graph"]
+        == "two"
+    )
     missing = cli("graph", "show", "three", "--graphs", "cli_flows:one")
     assert missing.code == 3
     assert "one" in missing.err
@@ -91,7 +94,9 @@ def test_db_upgrade_refuses_a_schema_it_knows_no_step_from(cli: Cli, revision: s
     assert revision in said.err
 
 
-def test_db_upgrade_goes_past_the_refusal_of_an_older_schema(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_db_upgrade_goes_past_the_refusal_of_an_older_schema(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Old(MemoryStore):
         def connect(self) -> None:
             raise SchemaError("older: run `petiole db upgrade`")
@@ -146,7 +151,9 @@ def test_doctor_finds_what_is_wrong(cli: Cli, store: MemoryStore, monkeypatch: p
     assert "no attribute 'three'" in broken.out
 
 
-def test_doctor_sees_waiting_tasks_skew_and_weak_stores(cli: Cli, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_sees_waiting_tasks_skew_and_weak_stores(
+    cli: Cli, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(checks, "open_store", lambda url: store)
     monkeypatch.setenv("PETIOLE_BROKER", "memory://")
     monkeypatch.setattr(store, "durability", lambda: ["a power cut may lose a second"], raising=False)
@@ -174,7 +181,9 @@ def test_version(cli: Cli) -> None:
     assert cli("version", "-o", "json").json["petiole"] == __version__
 
 
-def test_the_nearest_setting_wins(cli: Cli, store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_nearest_setting_wins(
+    cli: Cli, store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from petiole.client import client
 
     opened: list[str] = []

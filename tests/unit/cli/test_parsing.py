@@ -12,7 +12,8 @@ from petiole.cli.parsing import duration, moment, past, start_time
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("1.5", 1.5), ("30s", 30), ("5m", 300), ("1h30m", 5400), ("2d", 172800), ("0.5h", 1800)]
+    ("text", "seconds"),
+    [("90", 90), ("1.5", 1.5), ("30s", 30), ("5m", 300), ("1h30m", 5400), ("2d", 172800), ("0.5h", 1800)],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert duration("--in", text) == seconds
@@ -44,7 +45,16 @@ def test_start_times() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0042, "4 ms"), (3.21, "3.2 s"), (42, "42 s"), (60, "1m"), (125, "2m 5s"), (3600, "1h"), (90000, "1d 1h"), (-5, "0 ms")],
+    [
+        (0.0042, "4 ms"),
+        (3.21, "3.2 s"),
+        (42, "42 s"),
+        (60, "1m"),
+        (125, "2m 5s"),
+        (3600, "1h"),
+        (90000, "1d 1h"),
+        (-5, "0 ms"),
+    ],
 )
 def test_spans(seconds: float, text: str) -> None:
     assert span(seconds) == text

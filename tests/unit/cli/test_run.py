@@ -44,7 +44,21 @@ def fail(cli: Cli, store: MemoryStore) -> Switch:
 
 
 def test_start_stores_a_run_and_says_which(cli: Cli) -> None:
-    said = cli("run", "start", "counting", "--input", '{"n": 1}', "--tag", "a", "--tag", "b", "--metadata", '{"k": 1}', "-o", "json")
+    said = cli(
+        "run",
+        "start",
+        "counting",
+        "--input",
+        '{"n": 1}',
+        "--tag",
+        "a",
+        "--tag",
+        "b",
+        "--metadata",
+        '{"k": 1}',
+        "-o",
+        "json",
+    )
     assert said.code == 0
     assert list(said.json) == RUN_KEYS
     assert (said.json["status"], said.json["tags"], said.json["metadata"]) == ("queued", ["a", "b"], {"k": 1})
@@ -62,8 +76,12 @@ def test_start_reads_input_from_a_file_and_from_standard_input(
     assert [json.loads(run.input or "") for run in store.list_runs().runs] == [{"n": 8}, {"n": 7}]
 
 
-def test_start_checks_the_input_of_a_graph_it_can_import(cli: Cli, store: MemoryStore, tmp_path: Path) -> None:
-    (tmp_path / "checked_flow.py").write_text("from tests.unit.driving import counting\ngraph = counting(name='checked')\n")
+def test_start_checks_the_input_of_a_graph_it_can_import(
+    cli: Cli, store: MemoryStore, tmp_path: Path
+) -> None:
+    (tmp_path / "checked_flow.py").write_text(
+        "from tests.unit.driving import counting\ngraph = counting(name='checked')\n"
+    )
     said = cli("run", "start", "checked_flow:graph", "--input", "5")
     assert (said.code, store.list_runs().runs) == (2, [])
     assert cli("run", "start", "checked_flow:graph", "--input", '{"n": 5}').code == 0
@@ -96,8 +114,12 @@ def test_start_wait_gives_up_in_time(cli: Cli) -> None:
 
 
 def test_the_same_key_is_the_same_run_and_another_request_a_conflict(cli: Cli) -> None:
-    first = cli("run", "start", "counting", "--input", '{"n": 1}', "--idempotency-key", "k", "-o", "json").json
-    again = cli("run", "start", "counting", "--input", '{"n": 1}', "--idempotency-key", "k", "-o", "json").json
+    first = cli(
+        "run", "start", "counting", "--input", '{"n": 1}', "--idempotency-key", "k", "-o", "json"
+    ).json
+    again = cli(
+        "run", "start", "counting", "--input", '{"n": 1}', "--idempotency-key", "k", "-o", "json"
+    ).json
     assert first["run_id"] == again["run_id"]
     said = cli("run", "start", "counting", "--input", '{"n": 2}', "--idempotency-key", "k")
     assert said.code == 4
@@ -155,7 +177,9 @@ def test_list_filters_and_limits(cli: Cli, store: MemoryStore) -> None:
         (("--until", "1h"), []),
         (("--limit", "1"), ["b"]),
     ):
-        assert [run["thread_id"] for run in cli("run", "list", *options, "-o", "json").json] == threads, options
+        assert [run["thread_id"] for run in cli("run", "list", *options, "-o", "json").json] == threads, (
+            options
+        )
     lines = cli("run", "list", "-o", "jsonl").out.splitlines()
     assert [json.loads(line)["thread_id"] for line in lines] == ["b", "a"]
     assert "succeeded" in cli("run", "list").out
@@ -233,7 +257,9 @@ def test_watch_gives_up_in_time(cli: Cli) -> None:
     assert cli("run", "watch", "t", "--timeout", "0.05").code == 6
 
 
-def test_watch_outlives_the_store_s_absence(cli: Cli, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watch_outlives_the_store_s_absence(
+    cli: Cli, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     start(cli)
     looks = []
     whole = store.list_tasks

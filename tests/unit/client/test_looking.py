@@ -49,7 +49,9 @@ def test_history_has_each_superstep_s_tasks(client: Client, store: MemoryStore) 
     one = client.submit("counting", {"n": 1}, thread_id="t")
     drive(store, counting())
     entries = client.history("t")
-    ran = [sorted(task.node for task in entry.tasks if task.kind == "node") for entry in entries if entry.tasks]
+    ran = [
+        sorted(task.node for task in entry.tasks if task.kind == "node") for entry in entries if entry.tasks
+    ]
     assert ran[:3] == [["last"], ["double", "note"], ["add"]]
     assert entries[-1].checkpoint is None
     assert [task.kind for task in entries[-1].tasks] == ["advance"]
@@ -84,7 +86,13 @@ def _move(state: Typed) -> Typed:
     return {"point": Point(state["point"].x + 1)}
 
 
-graph = StateGraph(Typed).add_node("move", _move).add_edge(START, "move").add_edge("move", END).compile(name="typed")
+graph = (
+    StateGraph(Typed)
+    .add_node("move", _move)
+    .add_edge(START, "move")
+    .add_edge("move", END)
+    .compile(name="typed")
+)
 
 
 def test_classes_come_back_once_the_graph_is_known(store: MemoryStore) -> None:

@@ -14,7 +14,9 @@ def switch() -> Switch:
     return Switch()
 
 
-def test_a_failed_run_goes_on_from_its_failed_nodes(client: Client, store: MemoryStore, switch: Switch) -> None:
+def test_a_failed_run_goes_on_from_its_failed_nodes(
+    client: Client, store: MemoryStore, switch: Switch
+) -> None:
     switch.broken = True
     first = client.submit("counting", {"n": 1}, thread_id="t")
     drive(store, counting(switch))
@@ -51,7 +53,12 @@ def test_a_checkpoint_starts_a_new_run(client: Client, store: MemoryStore, switc
     assert switch.calls.count("last") == 2
     assert switch.calls.count("double") == 1
     old, new = first.run, again.run
-    assert (new.graph, new.tags, new.config, new.fingerprint) == (old.graph, old.tags, old.config, old.fingerprint)
+    assert (new.graph, new.tags, new.config, new.fingerprint) == (
+        old.graph,
+        old.tags,
+        old.config,
+        old.fingerprint,
+    )
     assert first.run_id in new.metadata
 
 
@@ -88,7 +95,9 @@ def test_a_node_that_does_not_follow_the_checkpoint_is_refused(client: Client, s
         client.replay("t", checkpoint=point.id, from_node="add")
 
 
-def test_a_failed_run_behind_an_active_one_waits_for_it(client: Client, store: MemoryStore, switch: Switch) -> None:
+def test_a_failed_run_behind_an_active_one_waits_for_it(
+    client: Client, store: MemoryStore, switch: Switch
+) -> None:
     switch.broken = True
     failed = client.submit("counting", {"n": 1}, thread_id="t")
     drive(store, counting(switch))
@@ -97,7 +106,9 @@ def test_a_failed_run_behind_an_active_one_waits_for_it(client: Client, store: M
         client.replay("t", run=failed.run_id)
 
 
-def test_a_thread_that_has_gone_on_is_not_turned_back(client: Client, store: MemoryStore, switch: Switch) -> None:
+def test_a_thread_that_has_gone_on_is_not_turned_back(
+    client: Client, store: MemoryStore, switch: Switch
+) -> None:
     switch.broken = True
     failed = client.submit("counting", {"n": 1}, thread_id="t")
     drive(store, counting(switch))

@@ -41,7 +41,9 @@ def test_without_ids_each_submit_is_a_run_and_thread_of_its_own(client: Client) 
     assert len({handle.run_id for handle in handles}) == len({handle.thread_id for handle in handles}) == 3
 
 
-def test_a_compiled_graph_brings_its_version_fingerprint_and_queue(client: Client, store: MemoryStore) -> None:
+def test_a_compiled_graph_brings_its_version_fingerprint_and_queue(
+    client: Client, store: MemoryStore
+) -> None:
     graph = counting(version="7")
     graph.queue = "numbers"
     handle = client.submit(graph, {"n": 1})

@@ -18,7 +18,13 @@ from petiole_workers.graph import NodeSpec, RetryPolicy, Runtime, StateGraph
 
 
 def spec(node: Callable[..., Any], **options: Any) -> NodeSpec:
-    return StateGraph(State).add_node("n", node, **options).add_edge("__start__", "n").compile().definition.nodes["n"]
+    return (
+        StateGraph(State)
+        .add_node("n", node, **options)
+        .add_edge("__start__", "n")
+        .compile()
+        .definition.nodes["n"]
+    )
 
 
 @pytest.fixture

@@ -76,7 +76,10 @@ def test_a_failed_node_is_raised_and_goes_on_where_it_failed(store: Store) -> No
     state = graph.get_state(CONFIG)
     assert state.values == {"n": 1, "log": ["a"]}
     assert state.next == ("b",), "the sibling is done"
-    assert {task.name: task.error.message if task.error else None for task in state.tasks} == {"b": "not yet", "c": None}
+    assert {task.name: task.error.message if task.error else None for task in state.tasks} == {
+        "b": "not yet",
+        "c": None,
+    }
 
     broken.clear()
     assert graph.invoke(None, CONFIG) == {"n": 1, "log": ["a", "b", "c", "d"]}
@@ -96,7 +99,9 @@ def test_history_has_every_step(store: Store) -> None:
     ]  # fmt: skip
     assert [s.parent_config for s in history[:-1]] == [s.config for s in history[1:]]
     assert len(list(graph.get_state_history(CONFIG, limit=3))) == 3
-    assert [s.metadata["step"] for s in graph.get_state_history(CONFIG, before=history[5].config) if s.metadata] == [0, -1]
+    assert [
+        s.metadata["step"] for s in graph.get_state_history(CONFIG, before=history[5].config) if s.metadata
+    ] == [0, -1]
     assert len(list(graph.get_state_history(CONFIG, filter={"source": "input"}))) == 2
 
 
@@ -120,7 +125,9 @@ def test_static_interrupts(store: Store) -> None:
     assert stopped.next == ("b",)
     assert graph.invoke(None, CONFIG)["log"] == ["a", "b"]
     assert graph.invoke(None, CONFIG)["log"] == ["a", "b", "c"]
-    assert graph.invoke(None, stopped.config)["log"] == ["a", "b"], "a fork passes the interrupt that it starts at"
+    assert graph.invoke(None, stopped.config)["log"] == ["a", "b"], (
+        "a fork passes the interrupt that it starts at"
+    )
 
 
 def test_fan_out_and_join_in_order(store: Store) -> None:

@@ -37,7 +37,9 @@ def test_after_an_outage_of_the_store_the_same_process_can_go_on(monkeypatch: py
     class Cut(MemoryStore):
         away = False
 
-        def _finish(self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None) -> list[FinishAnswer]:
+        def _finish(
+            self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None
+        ) -> list[FinishAnswer]:
             if self.away:
                 raise StoreUnavailableError("cut")
             return super()._finish(holder, slot, outcomes, now)
@@ -66,8 +68,13 @@ def test_after_an_outage_of_the_store_the_same_process_can_go_on(monkeypatch: py
 
 def test_a_run_that_stops_half_way_is_no_result() -> None:
     class Refusing(MemoryStore):
-        def _claim(self, holder: str, slot: str, wants: Sequence[tuple[str, str]], *rest: Any) -> list[ClaimAnswer]:
-            return [ClaimAnswer(task_id=task_id, result="refused", reason="holder stopped") for task_id, _ in wants]
+        def _claim(
+            self, holder: str, slot: str, wants: Sequence[tuple[str, str]], *rest: Any
+        ) -> list[ClaimAnswer]:
+            return [
+                ClaimAnswer(task_id=task_id, result="refused", reason="holder stopped")
+                for task_id, _ in wants
+            ]
 
     graph = chain(a=says("a")).compile(checkpointer=Refusing())
     with pytest.raises(PetioleError, match="stopped half-way"):
@@ -75,7 +82,9 @@ def test_a_run_that_stops_half_way_is_no_result() -> None:
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_a_forked_process_registers_itself_at_once(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_registers_itself_at_once(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_wait(seconds: float) -> None:
         raise AssertionError("its claims were refused: it has not registered itself")
 

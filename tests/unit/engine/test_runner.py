@@ -32,9 +32,13 @@ class Uncommon(BaseException):
     """Not an Exception, as time-outs and cancellations of some libraries are not."""
 
 
-@pytest.mark.parametrize("error", [asyncio.CancelledError(), Uncommon("x"), SystemExit(3), ValueError("x")], ids=repr)
+@pytest.mark.parametrize(
+    "error", [asyncio.CancelledError(), Uncommon("x"), SystemExit(3), ValueError("x")], ids=repr
+)
 @pytest.mark.parametrize("where", ["node", "router"])
-def test_whatever_users_code_raises_fails_its_task_and_not_the_worker(error: BaseException, where: str) -> None:
+def test_whatever_users_code_raises_fails_its_task_and_not_the_worker(
+    error: BaseException, where: str
+) -> None:
     def broken(state: State) -> Any:
         raise error
 
@@ -67,7 +71,9 @@ def test_what_ends_the_worker_is_no_failure_of_the_node(error: BaseException) ->
 
 def test_the_store_cannot_hold_one_output_of_a_batch(no_waiting: None) -> None:
     class Picky(MemoryStore):
-        def _finish(self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None) -> list[FinishAnswer]:
+        def _finish(
+            self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None
+        ) -> list[FinishAnswer]:
             if any("poison" in (outcome.output or "") for outcome in outcomes):
                 raise StoreError("this cannot be held")
             return super()._finish(holder, slot, outcomes, now)
@@ -168,7 +174,9 @@ class Cut(MemoryStore):
 @pytest.mark.parametrize("operation", ["claim", "finish"])
 @pytest.mark.parametrize("done_before", [False, True], ids=["lost call", "lost answer"])
 @pytest.mark.parametrize("nth", [1, 2])
-def test_a_cut_connection_runs_no_node_twice(operation: str, done_before: bool, nth: int, no_waiting: None) -> None:
+def test_a_cut_connection_runs_no_node_twice(
+    operation: str, done_before: bool, nth: int, no_waiting: None
+) -> None:
     calls: list[str] = []
 
     def node(name: str) -> Callable[[State], State]:
@@ -177,7 +185,9 @@ def test_a_cut_connection_runs_no_node_twice(operation: str, done_before: bool, 
     builder = StateGraph(State)
     for name in ("left", "right", "last"):
         builder.add_node(name, node(name))
-    builder.add_edge(START, "left").add_edge(START, "right").add_edge(["left", "right"], "last").add_edge("last", END)
+    builder.add_edge(START, "left").add_edge(START, "right").add_edge(["left", "right"], "last").add_edge(
+        "last", END
+    )
     store = Cut()
     bench = Bench(builder, store=store)
     run_id = bench.submit()
@@ -276,7 +286,11 @@ def test_a_stopped_holder_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_every_message_twice_changes_nothing() -> None:
     calls: list[str] = []
-    bench = Bench(chain(a=lambda s: calls.append("a") or {"log": ["a"]}, b=lambda s: calls.append("b") or {"log": ["b"]}))
+    bench = Bench(
+        chain(
+            a=lambda s: calls.append("a") or {"log": ["a"]}, b=lambda s: calls.append("b") or {"log": ["b"]}
+        )
+    )
     run_id = bench.submit()
     for _ in range(6):
         bench.messages = [ref for ref in bench.messages for _ in range(2)]

@@ -77,7 +77,9 @@ def test_a_connection_that_was_cut_is_replaced(publisher: Publisher, monkeypatch
     assert publisher._idle[0] is not first
 
 
-@pytest.mark.parametrize("error", [OperationalError("down"), OSError("down"), RuntimeError("anything")], ids=repr)
+@pytest.mark.parametrize(
+    "error", [OperationalError("down"), OSError("down"), RuntimeError("anything")], ids=repr
+)
 def test_a_broker_that_is_down_is_told_once_and_left_alone_for_a_while(
     error: Exception, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -87,7 +89,9 @@ def test_a_broker_that_is_down_is_told_once_and_left_alone_for_a_while(
     assert publisher.publish([ref(1), ref(2)]) == []
     assert publisher.publish([ref(3)]) == []
     assert broken.calls == 2, "an old connection, a new one, then a pause"
-    assert [record.getMessage()[:33] for record in caplog.records] == ["2 tasks could not be published (R"[:32] + type(error).__name__[0]]
+    assert [record.getMessage()[:33] for record in caplog.records] == [
+        "2 tasks could not be published (R"[:32] + type(error).__name__[0]
+    ]
     now += publishing.PAUSE
     assert publisher.publish([ref(4)]) == ["t4"]
 
@@ -97,7 +101,9 @@ def test_nothing_to_publish_needs_no_broker() -> None:
     assert context_of(app).publisher.publish([]) == []
 
 
-def test_a_fork_leaves_its_parent_s_connections_alone(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_leaves_its_parent_s_connections_alone(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publisher.publish([ref(1)])
     [parents] = publisher._idle
     monkeypatch.setattr(publisher, "_pid", os.getpid() - 1)

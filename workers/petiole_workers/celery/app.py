@@ -18,7 +18,9 @@ from petiole_workers.runner import Hint
 from petiole_workers.settings import Settings, load_settings
 
 
-def make_app(settings: Settings, registry: Registry | None = None, *, transport_options: dict[str, Any] | None = None) -> Celery:
+def make_app(
+    settings: Settings, registry: Registry | None = None, *, transport_options: dict[str, Any] | None = None
+) -> Celery:
     """Petiole's own Celery app.
 
     Parameters
@@ -124,7 +126,9 @@ def context_of(app: Celery) -> WorkerContext:
     """Petiole's part of an app. Raises ConfigurationError when it has none."""
     context = getattr(app, "petiole", None)
     if not isinstance(context, WorkerContext):
-        raise ConfigurationError(f"the Celery app {app.main!r} knows nothing of Petiole: call petiole.attach(app) first")
+        raise ConfigurationError(
+            f"the Celery app {app.main!r} knows nothing of Petiole: call petiole.attach(app) first"
+        )
     return context
 
 

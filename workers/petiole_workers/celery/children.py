@@ -38,7 +38,9 @@ class ChildWatch(Periodic):
 
     def tick(self) -> None:
         processes = {process.sentinel: process.pid for process in list(self._pool._pool._pool)}
-        self._told &= set(processes.values())  # Celery takes up to some seconds to drop a dead child from its list
+        self._told &= set(
+            processes.values()
+        )  # Celery takes up to some seconds to drop a dead child from its list
         alive = {sentinel: pid for sentinel, pid in processes.items() if pid not in self._told}
         self._lost |= {pid for sentinel, pid in self._known.items() if alive.get(sentinel) != pid}
         self._born = (self._born | self._births.read()) - set(processes.values()) - self._lost

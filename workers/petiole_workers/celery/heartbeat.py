@@ -39,7 +39,9 @@ class Heartbeat(Periodic):
         if self._failing or answer.revived:
             logger.warning(
                 "the lease is renewed again%s",
-                "; it had run out: tasks that others have claimed meanwhile are fenced" if answer.revived else "",
+                "; it had run out: tasks that others have claimed meanwhile are fenced"
+                if answer.revived
+                else "",
             )
         self._failing = False
         self._look_for_orphans(set(answer.claims))

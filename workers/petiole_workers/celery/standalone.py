@@ -43,16 +43,22 @@ def standalone_app(environ: MutableMapping[str, str] = os.environ) -> Celery:
     except (ConfigurationError, SchemaError) as error:
         raise SystemExit(_say(error, EXIT_CONFIGURATION)) from None
     except Exception as error:  # noqa: BLE001 - a dependency that is missing, say
-        traceback.print_exception(error, chain=False)  # celery would take an ImportError for "no app here" and say no more
+        traceback.print_exception(
+            error, chain=False
+        )  # celery would take an ImportError for "no app here" and say no more
         raise SystemExit(1) from None
     return app
 
 
 def _app(settings: Settings, transport_options: str) -> Celery:
     if not settings.store:
-        raise ConfigurationError("no store is set: set PETIOLE_STORE, or use `petiole worker`, which brings one")
+        raise ConfigurationError(
+            "no store is set: set PETIOLE_STORE, or use `petiole worker`, which brings one"
+        )
     if not settings.broker:
-        raise ConfigurationError("no broker is set: set PETIOLE_BROKER, or use `petiole worker`, which brings one")
+        raise ConfigurationError(
+            "no broker is set: set PETIOLE_BROKER, or use `petiole worker`, which brings one"
+        )
     if not settings.graphs:
         raise ConfigurationError(
             "no graph is named: give --graphs module:attribute, set PETIOLE_GRAPHS, or graphs in [tool.petiole]"
@@ -60,7 +66,9 @@ def _app(settings: Settings, transport_options: str) -> Celery:
     try:
         options = json.loads(transport_options or "{}")
     except ValueError as error:
-        raise ConfigurationError(f"{TRANSPORT_VARIABLE} is {transport_options!r}, which is no JSON: {error}") from None
+        raise ConfigurationError(
+            f"{TRANSPORT_VARIABLE} is {transport_options!r}, which is no JSON: {error}"
+        ) from None
     return make_app(settings, load_registry(settings.graphs), transport_options=options)
 
 

@@ -62,7 +62,9 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
         try:
             self._drain(worker)
         except PetioleError as error:
-            logger.warning("the store could not be told of this stop (%s): the lease will run out instead", error)
+            logger.warning(
+                "the store could not be told of this stop (%s): the lease will run out instead", error
+            )
 
     def terminate(self, worker: Any) -> None:
         """Cold: everything is given back at once."""
@@ -72,7 +74,9 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
         try:
             self._give_back()
         except PetioleError as error:
-            logger.warning("the store could not be told of this stop (%s): the lease will run out instead", error)
+            logger.warning(
+                "the store could not be told of this stop (%s): the lease will run out instead", error
+            )
 
     def _halt(self) -> None:
         for thread in (self.sweeper, self.children, self.heartbeat):
@@ -88,7 +92,11 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
             time.sleep(pause)
             pause = min(pause * 1.5, 0.5)
         if claims:
-            logger.warning("%d nodes still ran after %g s: their tasks go to other workers", len(claims), context.settings.grace)
+            logger.warning(
+                "%d nodes still ran after %g s: their tasks go to other workers",
+                len(claims),
+                context.settings.grace,
+            )
             self._give_back()
             if context.pool == "prefork":
                 worker.pool.terminate()

@@ -67,7 +67,11 @@ class Gatherer:
     def _refill(self) -> None:
         """Give every free slot its share of what waits."""
         while self._waiting and (free := self._free()) > 0:
-            share = -(-len(self._waiting) // max(free, 1)) if free == self._slots else -(-len(self._waiting) // self._slots)
+            share = (
+                -(-len(self._waiting) // max(free, 1))
+                if free == self._slots
+                else -(-len(self._waiting) // self._slots)
+            )
             count = max(1, min(self._most, share))
             self._dispatch([self._waiting.popleft() for _ in range(count)])
 

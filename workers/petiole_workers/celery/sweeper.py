@@ -45,7 +45,9 @@ class Sweeper(Periodic):
         reach("sweep.after")
         self._answering_since = began if self._answering_since is None else self._answering_since
         for worker_id in report.died:
-            logger.warning("worker %s has not been heard of for its whole lease: its tasks go to others", worker_id)
+            logger.warning(
+                "worker %s has not been heard of for its whole lease: its tasks go to others", worker_id
+            )
         try:
             for backlog in report.backlogs:
                 self._refill(backlog, report.now)
@@ -76,7 +78,9 @@ class Sweeper(Periodic):
             reach("due.after")
             sent = publisher.publish(refs)
             reach("refill.after")
-            logger.info("published %d tasks of queue %s again", len(sent), lane(backlog.queue, backlog.priority))
+            logger.info(
+                "published %d tasks of queue %s again", len(sent), lane(backlog.queue, backlog.priority)
+            )
             if len(sent) < len(refs):
                 return
             missing -= len(refs)

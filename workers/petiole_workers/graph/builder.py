@@ -148,7 +148,9 @@ class StateGraph:
         if priority not in (None, "high", "default", "low"):
             faults.append(f"node {name!r} has priority {priority!r}: it is 'high', 'default' or 'low'")
         if queue is not None and (not queue or queue.startswith("@")):
-            faults.append(f"node {name!r} has queue {queue!r}: a queue's name is not empty and does not begin with '@'")
+            faults.append(
+                f"node {name!r} has queue {queue!r}: a queue's name is not empty and does not begin with '@'"
+            )
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         if seconds is not None and not seconds > 0:
             faults.append(f"node {name!r} has timeout {timeout!r}: give a number of seconds above 0, or None")
