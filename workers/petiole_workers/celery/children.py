@@ -51,7 +51,7 @@ class ChildWatch(Periodic):
                 fired = set(multiprocessing.connection.wait([*alive, self._births.reader], LOOK))
             except (OSError, ValueError):  # a sentinel was closed under our eyes: the next look tells whose
                 fired = set()
-            self._lost |= {alive.pop(sentinel) for sentinel in fired & alive.keys()}  # type: ignore[misc]
+            self._lost |= {alive.pop(sentinel) for sentinel in fired & alive.keys()}
         self._known = alive
         for pid in sorted(self._lost):
             reach("release.before")
