@@ -28,7 +28,7 @@ class WorkerContext:
         self._store: Store | None = None
         self._documents: Documents | None = None
         self._pid = 0
-        self._lock = threading.Lock()
+        self._lock, self._lock_pid = threading.Lock(), os.getpid()
         self._idle: list[Runner] = []
         self._slots = 0
 
@@ -36,8 +36,8 @@ class WorkerContext:
     def store(self) -> Store:
         """This process's store, opened at its first use in it (a connection must not cross a fork)."""
         if self._pid != os.getpid() or self._store is None:
-            if self._pid != os.getpid():
-                self._lock = threading.Lock()  # the parent's may have been held when this process was forked
+            if self._lock_pid != os.getpid():  # the parent's may have been held when this process was forked
+                self._lock, self._lock_pid = threading.Lock(), os.getpid()
             with self._lock:
                 if self._pid != os.getpid() or self._store is None:
                     self._open()
