@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from tests.cluster.doubled import STACKS
-from tests.processes import Leashed, alive
-from tests.waiting import wait_until
-
 from petiole.supervisor import command
 from petiole_stores.records import Worker
 from petiole_stores.store import Store
 from petiole_workers.settings import Settings, environment
+from tests.cluster.doubled import STACKS
+from tests.processes import Leashed, alive
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 #: Where workers find Petiole and the tests' graphs.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.cluster import Cluster, Trip
 from tests.waiting import wait_until
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from tests.unit.engine.bench import HOLDER, Bench, State, chain, says
 
 from petiole_stores.errors import StoreError, StoreUnavailableError
 from petiole_stores.memory import MemoryStore
@@ -17,6 +16,7 @@ from petiole_workers import patience
 from petiole_workers.failure import parse_failure
 from petiole_workers.graph import END, START, RetryPolicy, Runtime, StateGraph
 from petiole_workers.runner import Hint
+from tests.unit.engine.bench import HOLDER, Bench, State, chain, says
 
 
 @pytest.fixture
