@@ -25,7 +25,14 @@ class Message:
         hint = ("t", "r", name, "g", "n", False)
         self.payload: Any = [[hint], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
         self.body = json.dumps(self.payload).encode()
-        self.headers = {"id": name, "task": TASK_NAME, "root_id": name, "lang": "py", "argsrepr": "", "kwargsrepr": "{}"}
+        self.headers = {
+            "id": name,
+            "task": TASK_NAME,
+            "root_id": name,
+            "lang": "py",
+            "argsrepr": "",
+            "kwargsrepr": "{}",
+        }
         self.delivery_info: dict[str, Any] = {}
         self.properties = {"correlation_id": name}
         self.content_type, self.content_encoding = "application/json", "utf-8"
@@ -119,7 +126,9 @@ def test_a_new_connection_keeps_the_accounts_and_adds_no_timer(scene: Scene) -> 
 
 
 @pytest.mark.parametrize(("pool", "batch"), [("threads", 16), ("gevent", 16), ("solo", 16), ("prefork", 1)])
-def test_elsewhere_celery_s_own_way_is_kept(pool: str, batch: int, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_elsewhere_celery_s_own_way_is_kept(
+    pool: str, batch: int, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("celery.worker.strategy.default", lambda task, app, consumer: "celery's own")
     scene.app.petiole.pool = pool
     scene.app.petiole.settings = Settings(batch=batch)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.engine.bench import Bench, State, chain, says
 
 from petiole_stores.errors import ConfigurationError, CorruptionError, StoreUnavailableError
 from petiole_stores.records import Blob
@@ -22,6 +21,7 @@ from petiole_workers.failure import MAX_TRACEBACK, Failure, describe, ends_the_p
 from petiole_workers.registry import Registry, load_graph
 from petiole_workers.runner import Hint
 from petiole_workers.settings import Settings
+from tests.unit.engine.bench import Bench, State, chain, says
 
 # ---------------------------------------------------------------- slots
 
@@ -92,7 +92,9 @@ def test_one_store_is_opened_however_many_ask(context: WorkerContext) -> None:
 # ---------------------------------------------------------------- misfits
 
 
-def test_foreign_tasks_are_left_and_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_foreign_tasks_are_left_and_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(misfits, "_said", {})
     bench = Bench(chain(a=says("a")))
     run_id = bench.submit()
@@ -105,7 +107,9 @@ def test_foreign_tasks_are_left_and_said_once(monkeypatch: pytest.MonkeyPatch, c
     assert [record.message[:28] for record in caplog.records] == ["graph 'g' is not served by t"]
 
 
-def test_a_store_that_is_away_does_not_keep_the_job_s_other_tasks(context: WorkerContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_away_does_not_keep_the_job_s_other_tasks(
+    context: WorkerContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(misfits, "_said", {})
 
     def away(*args: Any) -> None:
@@ -128,7 +132,11 @@ def test_a_store_that_is_away_does_not_keep_the_job_s_other_tasks(context: Worke
         ("x = 1", "refmod2:y", "refmod2 has no attribute 'y'"),
         ("x = 1", "refmod3:x", "is a int: name a compiled graph"),
         ("def graph(): raise KeyError('no such table')", "refmod4", "cannot be made: KeyError"),
-        ("from petiole import StateGraph\nfrom typing import TypedDict\nN = TypedDict('N', {'n': int})\ngraph = StateGraph(N)", "refmod5", "cannot be made: GraphValidationError"),
+        (
+            "from petiole import StateGraph\nfrom typing import TypedDict\nN = TypedDict('N', {'n': int})\ngraph = StateGraph(N)",
+            "refmod5",
+            "cannot be made: GraphValidationError",
+        ),
     ],
 )
 def test_a_graph_that_cannot_be_had_is_a_configuration_error(
@@ -188,7 +196,9 @@ def test_a_blob_that_is_gone_or_damaged_is_said(how: str, monkeypatch: pytest.Mo
         if how == "gone":
             del blobs[digest]
         else:
-            blobs[digest] = Blob(digest, blob.codec, blob.data[:-1] + bytes([blob.data[-1] ^ 1]), blob.checksum)
+            blobs[digest] = Blob(
+                digest, blob.codec, blob.data[:-1] + bytes([blob.data[-1] ^ 1]), blob.checksum
+            )
     head = bench.store.head("t")
     assert head is not None
     with pytest.raises(CorruptionError):
@@ -246,7 +256,12 @@ def test_an_error_comes_back_as_it_was_told() -> None:
 
     text = describe(ValueError("a\0b\ud800"), node="n", attempt=2, tries=3)
     assert parse_failure(text) == Failure(
-        type="ValueError", message="a\\0b\\ud800", node="n", attempt=2, tries=3, traceback="ValueError: a\\0b\\ud800\n"
+        type="ValueError",
+        message="a\\0b\\ud800",
+        node="n",
+        attempt=2,
+        tries=3,
+        traceback="ValueError: a\\0b\\ud800\n",
     )
     assert str(parse_failure(text)) == "ValueError in node 'n' (attempt 2): a\\0b\\ud800"
     mute = parse_failure(describe(Mute(), node="n", attempt=1))
@@ -269,4 +284,6 @@ def test_orders_to_stop_are_told_from_failures() -> None:
         """As Celery's WorkerShutdown."""
 
     assert [ends_the_process(e) for e in (KeyboardInterrupt(), GeneratorExit(), Order())] == [True] * 3
-    assert [ends_the_process(e) for e in (SystemExit(1), asyncio.CancelledError(), ValueError())] == [False] * 3
+    assert [ends_the_process(e) for e in (SystemExit(1), asyncio.CancelledError(), ValueError())] == [
+        False
+    ] * 3

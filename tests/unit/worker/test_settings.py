@@ -12,7 +12,9 @@ from petiole_workers.settings import Settings, environment, load_settings, origi
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "pyproject.toml").write_text('[tool.petiole]\nlease = 9\nqueue-type = "quorum"\ngraphs = ["a:b"]\n')
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.petiole]\nlease = 9\nqueue-type = "quorum"\ngraphs = ["a:b"]\n'
+    )
     return tmp_path
 
 
@@ -65,7 +67,10 @@ def test_a_broken_pyproject_is_named(tmp_path: Path) -> None:
 
 def test_a_child_loads_what_its_parent_has_whatever_lies_in_its_folder(folder: Path) -> None:
     settings = Settings(lease=3.0, graphs=["x:y", "z:w"], publisher_confirms=True)
-    assert load_settings(environ=environment(settings, {"PETIOLE_LEASE": "99", "HOME": "/"}), folder=folder) == settings
+    assert (
+        load_settings(environ=environment(settings, {"PETIOLE_LEASE": "99", "HOME": "/"}), folder=folder)
+        == settings
+    )
 
 
 @pytest.mark.parametrize(("lease", "grace"), [(0.5, 1.0), (15.0, 5.0), (300.0, 10.0)])

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from celery.worker import state
-from tests.unit.engine.bench import HOLDER, Bench, chain, says
 
 from petiole_stores.errors import StoreUnavailableError
 from petiole_stores.records import QueueBacklog, SweepReport, TaskRef, Worker
@@ -16,6 +15,7 @@ from petiole_workers.celery import sweeper as sweeping
 from petiole_workers.celery.heartbeat import Heartbeat
 from petiole_workers.celery.sweeper import Sweeper
 from petiole_workers.celery.threads import Periodic
+from tests.unit.engine.bench import HOLDER, Bench, chain, says
 
 
 class Broker:
@@ -83,7 +83,9 @@ def test_an_outage_is_said_once_and_so_is_its_end(fleet: Fleet, caplog: pytest.L
     ]  # fmt: skip
 
 
-def test_a_revived_holder_says_that_it_had_lost_its_lease(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_revived_holder_says_that_it_had_lost_its_lease(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
     heart = Heartbeat(fleet.context, fleet.described)
     fleet.bench.now += 20
     fleet.bench.store.sweep()
@@ -126,7 +128,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return now
 
 
-def test_nobody_is_declared_dead_before_a_whole_lease_was_watched(fleet: Fleet, clock: SimpleNamespace) -> None:
+def test_nobody_is_declared_dead_before_a_whole_lease_was_watched(
+    fleet: Fleet, clock: SimpleNamespace
+) -> None:
     sweeper = Sweeper(fleet.context)
 
     def pass_time(seconds: float) -> str:
@@ -143,7 +147,9 @@ def test_nobody_is_declared_dead_before_a_whole_lease_was_watched(fleet: Fleet, 
     assert [pass_time(5) for _ in range(4)] == ["alive"] * 3 + ["dead"], "an outage begins the watch anew"
 
 
-def test_a_long_silence_of_the_sweep_itself_begins_the_watch_anew(fleet: Fleet, clock: SimpleNamespace) -> None:
+def test_a_long_silence_of_the_sweep_itself_begins_the_watch_anew(
+    fleet: Fleet, clock: SimpleNamespace
+) -> None:
     """A process that was stopped, or hung at its broker, has not seen the store answer meanwhile."""
     seen: list[float] = []
 
@@ -205,7 +211,9 @@ def test_a_broker_that_is_down_is_asked_again_at_the_next_sweep(fleet: Fleet) ->
 
 def test_tasks_of_invoke_are_never_published(fleet: Fleet) -> None:
     fleet.context.publisher = None  # any use of it would raise
-    Sweeper(fleet.context)._refill(QueueBacklog(queue="@holder", priority="default", ready=1, due=1, oldest=0.0), 0.0)
+    Sweeper(fleet.context)._refill(
+        QueueBacklog(queue="@holder", priority="default", ready=1, due=1, oldest=0.0), 0.0
+    )
 
 
 # ---------------------------------------------------------------- what carries them

@@ -35,7 +35,9 @@ class Sweeper(Periodic):
 
     def tick(self) -> None:
         began = time.monotonic()
-        if began - self._answered > self._gap:  # this process was stopped, or hung at its broker: it has watched nothing
+        if (
+            began - self._answered > self._gap
+        ):  # this process was stopped, or hung at its broker: it has watched nothing
             self._answering_since = None
         observed = 0.0 if self._answering_since is None else began - self._answering_since
         reach("sweep.before")
