@@ -52,6 +52,7 @@ class Scene:
             hostname="w@h",
             hub=SimpleNamespace(call_repeatedly=lambda every, call: self.repeated.append(call)),
             connection_errors=(OSError,),
+            qos=None,
             on_task_request=self.jobs.append,
         )
         self.gatherer = Gatherer(self.task, app, self.consumer, slots=2, most=most)

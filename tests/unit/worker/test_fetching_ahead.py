@@ -1,4 +1,4 @@
-"""The Gatherer: jobs of several hints while every slot is busy, and fetching ahead while they are short."""
+"""The gatherer fetches further ahead while jobs are short."""
 
 from __future__ import annotations
 
@@ -77,42 +77,11 @@ class Stage:
         self.clock.now += after
         job.on_success((False, None, after))
 
-    def hints(self, job: Any) -> list[str]:
-        return [hint[0] for hint in json.loads(job.body)[0]]
-
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     state.reserved_requests.clear()
     return Stage(monkeypatch)
-
-
-def test_a_free_slot_gets_each_hint_at_once(stage: Stage) -> None:
-    stage.deliver(1, 2)
-
-    assert [stage.hints(job) for job in stage.jobs] == [["hint 1"], ["hint 2"]]
-
-
-def test_what_waits_is_shared_out_between_the_slots(stage: Stage) -> None:
-    stage.deliver(*range(1, 10))
-    assert len(stage.jobs) == 2
-
-    stage.end(stage.jobs[0])
-
-    assert stage.hints(stage.jobs[2]) == ["hint 3", "hint 4", "hint 5", "hint 6"], (
-        "half of the seven, rounded up"
-    )
-    assert stage.acknowledged == [4, 5, 6], "all but the first, which the pool acknowledges when it begins"
-    stage.end(stage.jobs[1])
-    assert stage.hints(stage.jobs[3]) == ["hint 7", "hint 8"]
-
-
-def test_a_job_that_failed_frees_its_slot(stage: Stage) -> None:
-    stage.deliver(1, 2, 3)
-    state.reserved_requests.discard(stage.jobs[0])  # as Celery does when a pool process dies
-    stage.deliver(4)
-
-    assert [stage.hints(job) for job in stage.jobs[2:]] == [["hint 3"]]
 
 
 def test_short_jobs_are_fetched_ahead_and_long_ones_are_not(stage: Stage) -> None:
