@@ -11,6 +11,7 @@ import pytest
 from celery import Celery
 from celery.worker import state
 
+from petiole_workers.celery import strategy as gathering
 from petiole_workers.celery.app import make_app
 from petiole_workers.celery.strategy import Gatherer, strategy
 from petiole_workers.publishing import TASK_NAME
@@ -38,6 +39,18 @@ class Message:
         self.content_type, self.content_encoding = "application/json", "utf-8"
 
 
+class Qos:
+    """How many messages the consumer may have fetched."""
+
+    value = 8
+
+    def increment_eventually(self, n: int) -> None:
+        self.value += n
+
+    def decrement_eventually(self, n: int) -> None:
+        self.value -= n
+
+
 class Scene:
     """Two slots; jobs are what the consumer was asked to run."""
 
@@ -52,7 +65,7 @@ class Scene:
             hostname="w@h",
             hub=SimpleNamespace(call_repeatedly=lambda every, call: self.repeated.append(call)),
             connection_errors=(OSError,),
-            qos=None,
+            qos=Qos(),
             on_task_request=self.jobs.append,
         )
         self.gatherer = Gatherer(self.task, app, self.consumer, slots=2, most=most)
@@ -106,6 +119,24 @@ def test_a_job_takes_no_more_than_it_may(scene: Scene) -> None:
     scene.deliver(*map(str, range(22)))
     scene.end(scene.jobs[0])
     assert len(scene.hints(scene.jobs[2])) == 4
+
+
+def test_it_fetches_ahead_while_jobs_are_short_and_stops_when_they_are_long(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = SimpleNamespace(at=0.0)
+    monkeypatch.setattr(gathering, "time", SimpleNamespace(monotonic=lambda: now.at))
+
+    def hint_that_takes(seconds: float) -> int:
+        scene.deliver("1")
+        now.at += seconds
+        scene.end(scene.jobs[-1])
+        return scene.consumer.qos.value
+
+    assert hint_that_takes(0.001) == 8 + 2 * 4
+    assert hint_that_takes(0.001) == 8 + 2 * 4, "once"
+    assert hint_that_takes(5.0) == 8
+    assert hint_that_takes(0.001) == 8, "one short job after a long one is no habit"
 
 
 def test_a_slot_that_became_free_unnoticed_is_found_by_the_timer(scene: Scene) -> None:
