@@ -53,6 +53,8 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
             context.holder, ", ".join(g.name for g in context.registry) or "no graph",
             ", ".join(sorted(context.queues)), context.settings.lease,
         )  # fmt: skip
+        for line in context.store.durability():
+            logger.warning("store %s: %s", context.store.url.shown, line)
 
     def stop(self, worker: Any) -> None:
         """Warm: running nodes get ``grace`` seconds; what is left is given back at once."""
