@@ -126,14 +126,18 @@ class Documents:
         """The value of one document."""
         return self._serde.load(text, self.blobs(thread_id, [text]), thread_id=thread_id)
 
-    def checkpoint(self, record: Checkpointed) -> Loaded:
-        """A stored checkpoint as a snapshot. Raises CorruptionError when its state is not what was written."""
+    def checkpoint(self, record: Checkpointed, *, tasks: bool = True) -> Loaded:
+        """A stored checkpoint as a snapshot. Raises CorruptionError when its state is not what was written.
+
+        Without ``tasks`` its ``next`` is left empty: a task of a fan-out does not look at its siblings, and reading
+        all of them for each of them would take time with the square of their number.
+        """
         if digest_document(record.state) != record.digest:
             raise CorruptionError(
                 f"checkpoint {record.checkpoint_id} of thread {record.thread_id!r} does not match its digest"
             )
         thread_id = record.thread_id
-        planned = _planned.decode(record.next)
+        planned = _planned.decode(record.next) if tasks else []
         args = [bytes(task.arg).decode() for task in planned]
         blobs = self.blobs(thread_id, [record.state, *args])
         specs = tuple(

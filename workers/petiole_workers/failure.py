@@ -34,8 +34,8 @@ def ends_the_process(error: BaseException) -> bool:
     """
     if isinstance(error, SystemExit):
         return type(error) is not SystemExit
-    killed = getattr(sys.modules.get("greenlet"), "GreenletExit", GeneratorExit)
-    return isinstance(error, (KeyboardInterrupt, GeneratorExit, killed))
+    killed = getattr(sys.modules.get("greenlet"), "GreenletExit", KeyboardInterrupt)
+    return isinstance(error, (KeyboardInterrupt, killed))
 
 
 def describe(error: BaseException, *, node: str, attempt: int, tries: int = 0) -> str:

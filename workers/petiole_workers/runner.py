@@ -350,7 +350,7 @@ class _Attempt:
                     f"graph {self.run.graph!r} has no node {self.task.node!r} in this worker's version; it has: {known}. "
                     "Bring the node back, or replay the run from a checkpoint before it"
                 )
-            loaded = self._base()
+            loaded = self._base(tasks=self.claim.width == 1)
             spec = TaskSpec(path=self.task.path, node=self.task.node, arg=self._arg())
             input = task_input(self.definition, loaded.snapshot, spec)
             returned = self._call(input, spec)
@@ -375,7 +375,7 @@ class _Attempt:
     def _call(self, input: object, spec: TaskSpec) -> Any:
         def again() -> object:
             return task_input(
-                self.definition, self._base().snapshot, dataclasses.replace(spec, arg=self._arg())
+                self.definition, self._base(tasks=False).snapshot, dataclasses.replace(spec, arg=self._arg())
             )
 
         caller, node = self.runner.caller, self.definition.nodes[self.task.node]
@@ -546,10 +546,10 @@ class _Attempt:
 
     # ---------------------------------------------------------------- parts
 
-    def _base(self) -> Loaded:
+    def _base(self, *, tasks: bool = True) -> Loaded:
         if self.claim.base is None:
             raise PetioleError(f"task {self.task.task_id} ({self.task.node}) has no checkpoint to start from")
-        return self.documents.checkpoint(self.claim.base)
+        return self.documents.checkpoint(self.claim.base, tasks=tasks)
 
     def _arg(self) -> object:
         return MISSING if self.task.arg is None else self.documents.value(self.task.thread_id, self.task.arg)

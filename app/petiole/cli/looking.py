@@ -94,9 +94,8 @@ def get(
     error = document["error"] or {}
     trace = error.pop("traceback", "")
     document["tasks"] = ", ".join(f"{number} {status}" for status, number in document["tasks"].items())
-    document["error"] = (
-        f"{error.get('type')} in {error.get('node')}: {error.get('message')}" if error else None
-    )
+    where = f" in {error['node']}" if error.get("node") else ""
+    document["error"] = f"{error.get('type')}{where}: {error.get('message')}" if error else None
     out.write_fields(document.items())
     if trace:
         print(f"\n{trace.rstrip()}")

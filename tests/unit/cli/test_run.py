@@ -309,3 +309,9 @@ def test_cancel_and_resume(cli: Cli, store: MemoryStore) -> None:
 def test_an_error_shows_its_traceback_on_request(cli: Cli) -> None:
     with pytest.raises(LookupError):
         cli("--debug", "run", "get", "nobody")
+
+
+def test_the_reason_of_a_cancel_is_told_without_a_node(cli: Cli, store: MemoryStore) -> None:
+    start(cli)
+    cli("run", "cancel", "t", "--reason", "enough")
+    assert "Cancelled: enough" in cli("run", "get", "t").out

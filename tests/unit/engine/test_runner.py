@@ -8,13 +8,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+<<<<<<< HEAD
+=======
+from greenlet import GreenletExit
+from tests.unit.engine.bench import HOLDER, Bench, State, chain, says
+>>>>>>> newcomer
 
 from petiole_stores.errors import StoreError, StoreUnavailableError
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import Claim, FinishAnswer, Outcome
 from petiole_workers import patience
 from petiole_workers.failure import parse_failure
-from petiole_workers.graph import END, START, RetryPolicy, Runtime, StateGraph
+from petiole_workers.graph import END, START, RetryPolicy, Runtime, Send, StateGraph
+from petiole_workers.graph.snapshot import TaskSpec
 from petiole_workers.runner import Hint
 from tests.unit.engine.bench import HOLDER, Bench, State, chain, says
 
@@ -33,7 +39,9 @@ class Uncommon(BaseException):
 
 
 @pytest.mark.parametrize(
-    "error", [asyncio.CancelledError(), Uncommon("x"), SystemExit(3), ValueError("x")], ids=repr
+    "error",
+    [asyncio.CancelledError(), Uncommon("x"), SystemExit(3), GeneratorExit("x"), ValueError("x")],
+    ids=repr,
 )
 @pytest.mark.parametrize("where", ["node", "router"])
 def test_whatever_users_code_raises_fails_its_task_and_not_the_worker(
@@ -57,7 +65,7 @@ def test_whatever_users_code_raises_fails_its_task_and_not_the_worker(
     assert failure.type.endswith(type(error).__name__)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit()], ids=repr)
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), GreenletExit()], ids=repr)
 def test_what_ends_the_worker_is_no_failure_of_the_node(error: BaseException) -> None:
     def broken(state: State) -> State:
         raise error
@@ -378,3 +386,23 @@ def test_two_finishes_under_one_token_commit_once() -> None:
     before = bench.store.head("t")
     bench.runner.commit([second])
     assert bench.store.head("t") == before
+
+
+def test_a_fan_out_reads_its_list_of_tasks_once_and_not_once_for_each_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = []
+
+    def counted(path: str, node: str, arg: object) -> TaskSpec:
+        read.append(path)
+        return TaskSpec(path, node, arg)
+
+    monkeypatch.setattr("petiole_workers.documents.TaskSpec", counted)
+    builder = StateGraph(State)
+    builder.add_node("a", says("a"))
+    builder.add_conditional_edges(START, lambda state: [Send("a", {}) for _ in range(30)], ["a"])
+    bench = Bench(builder)
+    run_id = bench.submit()
+    bench.drain()
+    assert bench.run(run_id).status == "succeeded"
+    assert len(read) == 30
