@@ -8,11 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-<<<<<<< HEAD
-=======
 from greenlet import GreenletExit
-from tests.unit.engine.bench import HOLDER, Bench, State, chain, says
->>>>>>> newcomer
 
 from petiole_stores.errors import StoreError, StoreUnavailableError
 from petiole_stores.memory import MemoryStore
