@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 from typing import Any
 
@@ -101,7 +102,7 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
             )
             self._give_back()
             if context.pool == "prefork":
-                worker.pool.terminate()
+                _end_children(worker.pool)
         else:
             self._give_back()
 
@@ -111,6 +112,20 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
         refs = context.store.release(context.holder, final=True)
         reach("release.after")
         context.publisher.publish(refs)
+
+
+def _end_children(pool: Any) -> None:
+    """End the pool whose work is given back.
+
+    Its processes are killed first: asked to end, one that has finished a job waits up to 30 s for this process, which has
+    stopped to read results, to take note of it.
+    """
+    for process in list(pool._pool._pool):
+        try:
+            os.kill(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    pool.terminate()
 
 
 def _pool_name(worker: Any) -> str:
