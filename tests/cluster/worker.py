@@ -91,6 +91,12 @@ class WorkerProcess:
         """SIGTERM to the main process; does not wait."""
         self.process.send(signal.SIGTERM)
 
+    def terminate_group(self) -> None:
+        """SIGTERM to the main process and its pool alike, as service managers send it to a whole group."""
+        for pid in (*self.children(), self.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
     def stop(self, timeout: float = 15.0) -> int:
         """A warm stop, waited for; SIGKILL after ``timeout`` seconds. Gives the exit code."""
         return self.process.stop(timeout)
