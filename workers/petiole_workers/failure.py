@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 
@@ -9,6 +10,9 @@ import msgspec
 
 MAX_TRACEBACK = 16_000
 MAX_MESSAGE = 4_000
+
+#: What billiard ends a pool process with at SIGTERM.
+TERMINATED = -(256 - signal.SIGTERM)
 
 
 class Failure(msgspec.Struct, kw_only=True):
@@ -32,8 +36,11 @@ def ends_the_process(error: BaseException) -> bool:
 
     Other exceptions outside ``Exception`` are failures: cancellations and time-outs of some libraries, ``sys.exit()``.
     """
+    # SIGTERM for a pool process, as service managers send it to a worker's whole group.
+    if getattr(sys.modules.get("billiard.common"), "terminate_handler_fired", bool)():
+        return True
     if isinstance(error, SystemExit):
-        return type(error) is not SystemExit
+        return type(error) is not SystemExit or error.code == TERMINATED
     killed = getattr(sys.modules.get("greenlet"), "GreenletExit", KeyboardInterrupt)
     return isinstance(error, (KeyboardInterrupt, killed))
 

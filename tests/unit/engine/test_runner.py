@@ -61,7 +61,7 @@ def test_whatever_users_code_raises_fails_its_task_and_not_the_worker(
     assert failure.type.endswith(type(error).__name__)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), GreenletExit()], ids=repr)
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), GreenletExit(), SystemExit(-241)], ids=repr)
 def test_what_ends_the_worker_is_no_failure_of_the_node(error: BaseException) -> None:
     def broken(state: State) -> State:
         raise error
