@@ -108,6 +108,10 @@ class Store(CheckpointStore, Ledger):
         """Check that the store can be reached and that its schema is the one this version works with."""
         self.head("petiole-validate")
 
+    def durability(self) -> builtins.list[str]:
+        """What could make the store forget acknowledged commits, in sentences (empty: nothing that it knows of)."""
+        return []
+
     # ---------------------------------------------------------------- documents
 
     def to_record(self, checkpoint: Checkpoint) -> tuple[NewCheckpoint, Sequence[Blob]]:

@@ -6,10 +6,6 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
-from tests.benchmarks.graphs import CHAINS
-from tests.benchmarks.peers.petiole import INPUTS
-from tests.benchmarks.served import GRAPHS
-
 from petiole import Settings
 from petiole.client.submission import Submission
 from petiole_stores.ids import new_id
@@ -17,6 +13,9 @@ from petiole_stores.opening import open_store
 from petiole_stores.records import TaskRef, Worker
 from petiole_workers.registry import Registry
 from petiole_workers.runner import Hint, Runner
+from tests.benchmarks.graphs import CHAINS
+from tests.benchmarks.peers.petiole import INPUTS
+from tests.benchmarks.served import GRAPHS
 
 
 class Counting:

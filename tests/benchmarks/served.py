@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tests.benchmarks.graphs import CHAINS, build
-
 import petiole
+from tests.benchmarks.graphs import CHAINS, build
 
 GRAPHS = {kind: build(petiole, kind).compile(name=f"bench_{kind}") for kind in (*CHAINS, "fan")}
 long, short, fan = GRAPHS["long"], GRAPHS["short"], GRAPHS["fan"]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import psycopg
 import redis
+
 from tests.discovery import (
     POSTGRES,
     RABBITMQ,

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import amqp
 import pytest
 import redis
-from tests.conftest import unavailable
-from tests.servers import OwnRedis
 
 from petiole.defaults import ground
 from petiole_workers.queues import PRIORITIES, lane
 from petiole_workers.settings import Settings
+from tests.conftest import unavailable
+from tests.servers import OwnRedis
 
 #: What the issue of durability is shown on.
 MATRIX = ("postgresql+redis", "postgresql+rabbitmq", "redis+redis", "sqlite+embedded")

@@ -11,10 +11,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-from tests.cluster.backends import Backend
-from tests.cluster.doubled import SWITCH
-from tests.cluster.trip import Trip
-from tests.cluster.worker import WorkerProcess
 
 from petiole.client import Client
 from petiole_stores.opening import open_store
@@ -23,6 +19,10 @@ from petiole_workers.crashpoints import VARIABLE
 from petiole_workers.publishing import Publisher
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings, load_settings
+from tests.cluster.backends import Backend
+from tests.cluster.doubled import SWITCH
+from tests.cluster.trip import Trip
+from tests.cluster.worker import WorkerProcess
 
 #: Short enough for tests; everything that is derived from them shrinks along.
 LEASE, SWEEP, GRACE = 3.0, 0.5, 2.0

@@ -8,9 +8,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from tests.graphs import tour
-
 from petiole_workers.publishing import Publisher
+from tests.graphs import tour
 
 __all__ = ["STACKS", "SWITCH", "tour"]
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from petiole.client import Client, RunHandle
+from petiole_stores.records import Checkpointed, Task
 from tests import graphs
 from tests.graphs import Execution, journal
 from tests.waiting import wait_until
-
-from petiole.client import Client, RunHandle
-from petiole_stores.records import Checkpointed, Task
 
 #: Attempts that a node makes in an undisturbed run, where that is not one.
 TRIES = {"total": 2}

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from tests.cluster.doubled import STACKS
-from tests.processes import Leashed, alive
-from tests.waiting import wait_until
-
 from petiole.supervisor import command
 from petiole_stores.records import Worker
 from petiole_stores.store import Store
 from petiole_workers.settings import Settings, environment
+from tests.cluster.doubled import STACKS
+from tests.processes import Leashed, alive
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 #: Where workers find Petiole and the tests' graphs.
@@ -91,6 +90,12 @@ class WorkerProcess:
     def warm_stop(self) -> None:
         """SIGTERM to the main process; does not wait."""
         self.process.send(signal.SIGTERM)
+
+    def terminate_group(self) -> None:
+        """SIGTERM to the main process and its pool alike, as service managers send it to a whole group."""
+        for pid in (*self.children(), self.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
     def stop(self, timeout: float = 15.0) -> int:
         """A warm stop, waited for; SIGKILL after ``timeout`` seconds. Gives the exit code."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.contract.backends import BACKENDS
 
 from petiole_stores.opening import open_store
 from petiole_stores.store import Store
+from tests.contract.backends import BACKENDS
 
 
 @pytest.fixture(scope="module", params=BACKENDS)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
-from tests.contract.backends import REAL
-from tests.contract.operations import KINDS, MAX_CRASHES, STEPS, Director, reached, tidy
 
 from petiole_stores.conformance.scene import plain, snapshot
 from petiole_stores.store import Store
+from tests.contract.backends import REAL
+from tests.contract.operations import KINDS, MAX_CRASHES, STEPS, Director, reached, tidy
 
 EXAMPLES = int(os.environ.get("PETIOLE_FUZZ_EXAMPLES", "30"))
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from tests.contract.operations import STEPS, Call, Director
 
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import ENDED, SETTLED, Settle, Worker
+from tests.contract.operations import STEPS, Call, Director
 
 EXAMPLES = int(os.environ.get("PETIOLE_FUZZ_EXAMPLES", "100"))
 ROUNDS = 60

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from tests.contract.operations import KINDS, Director
 
 PAGE = Path(__file__).parents[2] / "docs" / "guarantees.md"

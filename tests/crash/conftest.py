@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.cluster import Cluster, open_backend
 from tests.cluster.backends import MATRIX
 

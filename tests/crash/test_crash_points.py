@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.cluster import Cluster, open_backend
 from tests.waiting import wait_until
 

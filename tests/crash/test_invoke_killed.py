@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tests.processes import Leashed
 from tests.waiting import wait_until
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.cluster import Cluster, Trip
 from tests.waiting import wait_until
 
@@ -143,6 +144,17 @@ def test_warm_stop_waits_for_a_node_within_its_grace(cluster: Cluster) -> None:
     trip.open_gate()
     trip.verify()
     assert owner.process.wait(15) == 0
+
+
+def test_sigterm_to_the_whole_group_fails_no_node(cluster: Cluster, took: Took) -> None:
+    cluster.ensure(2)
+    trip = cluster.submit(hold=BRANCH)
+    owner = cluster.owner(trip.await_node(BRANCH).pid)
+    owner.terminate_group()
+    took("terminated pool", takeover(trip, BRANCH, time.time()))
+    trip.open_gate()
+    trip.verify(again=[BRANCH])
+    owner.process.wait(30)
 
 
 def test_warm_stop_gives_back_what_outlasts_its_grace(cluster: Cluster, took: Took) -> None:

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from petiole_stores.records import Worker
+from petiole_workers.settings import environment
 from tests.cluster import Cluster, open_backend
 from tests.cluster.backends import QUORUM
 from tests.cluster.worker import IMPORTS
 from tests.processes import Leashed
 from tests.waiting import wait_until
-
-from petiole_stores.records import Worker
-from petiole_workers.settings import environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

@@ -27,11 +27,11 @@ from pytest_celery import (
 )
 from pytest_celery.vendors.worker.defaults import DEFAULT_WORKER_VOLUME
 from pytest_docker_tools import build, container, fxtr
-from tests.conftest import unavailable
-from tests.e2e.local_engine import SERVERS, LocalEngine
 
 from petiole.client import Client
 from petiole_workers.settings import Settings
+from tests.conftest import unavailable
+from tests.e2e.local_engine import SERVERS, LocalEngine
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("first", "second")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from pytest_celery import CeleryTestSetup, CeleryTestWorker
-from tests.e2e.conftest import NAMES
-from tests.e2e.flow import STEPS
-from tests.waiting import wait_until
 
 from petiole.client import Client, RunHandle
 from petiole_stores.records import Task
+from tests.e2e.conftest import NAMES
+from tests.e2e.flow import STEPS
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import kombu
 import pytest
-from tests.processes import Leashed, alive
-from tests.waiting import wait_until
 
 from petiole.embedded import EmbeddedBroker, answers, default_store_url, server_binary
 from petiole_stores.errors import BrokerError
+from tests.processes import Leashed, alive
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 PATH = os.pathsep.join(str(ROOT / part) for part in ("app", "workers", "stores", "."))

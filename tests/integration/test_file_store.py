@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.sqlite_child import prepare, prepared, settled
-from tests.integration.test_sqlite import start
 
 from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.errors import CorruptionError, NotFoundError, StoreUnavailableError
@@ -17,6 +15,8 @@ from petiole_stores.file import FileStore
 from petiole_stores.folder import Folder, safe_name
 from petiole_stores.opening import open_store
 from petiole_stores.records import NewRun, Outcome, Settle
+from tests.integration.sqlite_child import prepare, prepared, settled
+from tests.integration.test_sqlite import start
 
 
 @pytest.fixture

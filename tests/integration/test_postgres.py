@@ -17,9 +17,6 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
-from tests.discovery import PostgresDatabases
-from tests.processes import free_port
-from tests.waiting import wait_until
 
 from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.conformance import Scene
@@ -27,6 +24,9 @@ from petiole_stores.conformance.scene import plain
 from petiole_stores.errors import ConfigurationError, StoreError, StoreUnavailableError, UnstorableError
 from petiole_stores.opening import open_store
 from petiole_stores.sql.postgres import PostgresStore
+from tests.discovery import PostgresDatabases
+from tests.processes import free_port
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.postgres
 

@@ -10,7 +10,6 @@ import pytest
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from tests.discovery import PostgresDatabases
 
 from petiole_stores.errors import SchemaError
 from petiole_stores.opening import open_store
@@ -18,6 +17,7 @@ from petiole_stores.sql import migrate
 from petiole_stores.sql.postgres import PostgresStore
 from petiole_stores.sql.schema import metadata
 from petiole_stores.store import StoreUrl
+from tests.discovery import PostgresDatabases
 
 pytestmark = pytest.mark.postgres
 

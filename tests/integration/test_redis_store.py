@@ -16,9 +16,6 @@ from typing import Any
 import pytest
 import redis
 from redis.crc import key_slot
-from tests.processes import Leashed
-from tests.servers import HOST, OwnRedis, redis_binary
-from tests.waiting import wait_until
 
 from petiole_stores.conformance import LEDGER_CHECKS, NotOffered, Scene
 from petiole_stores.errors import ConfigurationError, SchemaError, StoreError, StoreUnavailableError
@@ -27,6 +24,9 @@ from petiole_stores.redis import RedisStore
 from petiole_stores.redis import store as store_module
 from petiole_stores.redis.connection import Call
 from petiole_stores.redis.partitions import Locator, partition_of, tag_prefix
+from tests.processes import Leashed
+from tests.servers import HOST, OwnRedis, redis_binary
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.redis
 

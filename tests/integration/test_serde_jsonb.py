@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
-from tests.unit.serde.values import CLASSES, jsonb, same, states
 
 from petiole_stores.serde import Serde, digest_document
+from tests.unit.serde.values import CLASSES, jsonb, same, states
 
 URL = os.environ.get("PETIOLE_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 pytestmark = pytest.mark.postgres

@@ -12,6 +12,7 @@ import amqp
 import psycopg
 import pytest
 import redis
+
 from tests.discovery import PostgresDatabases, RedisDatabases, VirtualHosts
 from tests.processes import Leashed, alive, answers
 from tests.servers import HOST, OwnPostgres, OwnRabbitMQ, OwnRedis, rabbitmq_answers

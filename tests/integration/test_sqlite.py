@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine
-from tests.integration.sqlite_child import chain, new_run, prepare, prepared, settled
 
 from petiole_stores.conformance.scene import snapshot
 from petiole_stores.errors import (
@@ -31,6 +30,7 @@ from petiole_stores.sql import migrate
 from petiole_stores.sql.schema import metadata
 from petiole_stores.sql.sqlite import SQLiteStore
 from petiole_stores.store import Store
+from tests.integration.sqlite_child import chain, new_run, prepare, prepared, settled
 
 ROOT = Path(__file__).parents[2]
 CHILD = Path(__file__).with_name("sqlite_child.py")

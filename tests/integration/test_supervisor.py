@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.processes import Leashed, alive
-from tests.waiting import wait_until
 
 from petiole import Client, Settings
 from petiole_stores.records import Task, Worker
 from petiole_workers.launch import EXIT_CONFIGURATION
 from petiole_workers.settings import environment
+from tests.processes import Leashed, alive
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,

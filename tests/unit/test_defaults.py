@@ -7,12 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.waiting import wait_until
 
 from petiole import Settings
 from petiole.defaults import ground, without_password
 from petiole.watching import FileWatch, folders_of
 from petiole_workers.launch import TRANSPORT_VARIABLE
+from tests.waiting import wait_until
 
 
 def test_what_is_configured_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.graphs import other
 
 from petiole.client import Client
 from petiole_stores.memory import MemoryStore
@@ -11,6 +10,7 @@ from petiole_stores.records import Worker
 from petiole_workers.registry import Registry
 from petiole_workers.runner import Hint, Runner
 from petiole_workers.settings import Settings
+from tests.graphs import other
 
 
 @pytest.mark.timeout(20)

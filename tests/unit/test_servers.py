@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.discovery import RABBITMQ, Found, Kind, NoServerError, VirtualHosts, control_of, discover
 from tests.processes import Leashed
 from tests.servers import OwnRedis, OwnServer, rabbitmq_answers, scratch

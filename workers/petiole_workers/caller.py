@@ -17,6 +17,7 @@ import tenacity
 
 from petiole_stores.errors import PetioleError
 from petiole_workers.graph import NodeSpec, RetryPolicy, Runtime, call_node
+from petiole_workers.greenlets import in_native_thread, is_patched
 
 
 class NodeTimeoutError(PetioleError, TimeoutError):
@@ -105,6 +106,10 @@ class NodeCaller:
         with _deadline(timeout, spec.name):
             return call_node(spec, input, runtime, runner=limited)
 
+    def wait(self, awaitable: Awaitable[object]) -> object:
+        """The result of what an async router gave."""
+        return self._await(_limited(awaitable, None, ""))
+
     def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         if self._loop is not None:
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -112,6 +117,8 @@ class NodeCaller:
                 return future.result()
             except concurrent.futures.CancelledError:
                 raise asyncio.CancelledError from None
+        if is_patched():
+            return in_native_thread(lambda: asyncio.run(coroutine))
         try:
             asyncio.get_running_loop()
         except RuntimeError:

@@ -11,6 +11,7 @@ from petiole_stores.opening import open_store
 from petiole_stores.records import Worker
 from petiole_stores.store import Store
 from petiole_workers.documents import Documents
+from petiole_workers.greenlets import native_thread
 from petiole_workers.publishing import Publisher
 from petiole_workers.registry import Registry
 from petiole_workers.runner import Hint, Runner
@@ -28,28 +29,42 @@ class WorkerContext:
         self._store: Store | None = None
         self._documents: Documents | None = None
         self._pid = 0
-        self._lock = threading.Lock()
+        self._native = native_thread()
+        self._others: dict[int, Store] = {}
+        self._lock, self._lock_pid = threading.Lock(), os.getpid()
         self._idle: list[Runner] = []
         self._slots = 0
 
     @property
     def store(self) -> Store:
-        """This process's store, opened at its first use in it (a connection must not cross a fork)."""
+        """This process's store, opened at its first use in it (a connection must not cross a fork).
+
+        Under gevent the heartbeat and the sweep, in native threads, have one each.
+        """
+        here = native_thread()
+        if here != self._native:
+            if here not in self._others:
+                self._others[here] = self._new_store()
+            return self._others[here]
         if self._pid != os.getpid() or self._store is None:
-            if self._pid != os.getpid():
-                self._lock = threading.Lock()  # the parent's may have been held when this process was forked
+            if self._lock_pid != os.getpid():  # the parent's may have been held when this process was forked
+                self._lock, self._lock_pid = threading.Lock(), os.getpid()
             with self._lock:
                 if self._pid != os.getpid() or self._store is None:
                     self._open()
         assert self._store is not None
         return self._store
 
-    def _open(self) -> None:
+    def _new_store(self) -> Store:
         store = open_store(self.settings.store or "", migrate=False)
         store.grace = self.settings.publish_grace
         store.max_crashes = self.settings.max_crashes
         for graph in self.registry:
             graph.register_types(store.serde)
+        return store
+
+    def _open(self) -> None:
+        store = self._new_store()
         self._documents = Documents(store)
         self._idle, self._slots = [], 0
         self._store, self._pid = store, os.getpid()

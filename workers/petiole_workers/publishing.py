@@ -16,6 +16,7 @@ from celery import Celery
 
 from petiole_stores.ids import new_id
 from petiole_stores.records import TaskRef
+from petiole_workers.greenlets import native_thread
 from petiole_workers.queues import kombu_queue, lane
 
 logger = logging.getLogger("petiole.publisher")
@@ -50,7 +51,7 @@ class Publisher:
     def __init__(self, app: Celery, *, queue_type: str = "classic") -> None:
         self._app = app
         self._queue_type = queue_type
-        self._idle: list[_Line] = []
+        self._lines: dict[int, list[_Line]] = {}
         self._pid = os.getpid()
         self._down_until = 0.0
 
@@ -85,11 +86,16 @@ class Publisher:
         while self._idle:
             self._idle.pop().close()
 
+    @property
+    def _idle(self) -> list[_Line]:
+        """The idle connections of this thread (under gevent), or of this process."""
+        return self._lines.setdefault(native_thread(), [])
+
     @contextmanager
     def _line(self) -> Iterator[_Line]:
         """An idle connection or a new one; a connection that raised is closed, and so are the idle ones beside it."""
         if self._pid != os.getpid():  # after a fork the parent's connections are the parent's
-            self._idle, self._pid = [], os.getpid()
+            self._lines, self._pid = {}, os.getpid()
         try:
             line = self._idle.pop()
         except IndexError:

@@ -439,7 +439,9 @@ class _Attempt:
             self._rows(work, [self._forked(base, loaded.parts)], loaded.record)
             return
         given = self.documents.value(self.task.thread_id, self.run.input)
-        taken, first = begin(self.definition, base, given, runtime=self._runtime())
+        taken, first = begin(
+            self.definition, base, given, runner=self.runner.caller.wait, runtime=self._runtime()
+        )
         first = dataclasses.replace(first, control={**first.control, FIRST_STEP: taken.step})
         kept = loaded.parts if loaded else {}
         self._rows(work, [(taken, kept), (first, {})], loaded.record if loaded else None)
@@ -450,14 +452,28 @@ class _Attempt:
         starts = [task for task in base.next if task.node == START]
         if starts:  # the checkpoint is an input's: what comes next is to apply it
             outputs = [task_output(self.definition, task, task.arg) for task in starts]
-            first = advance(self.definition, base, outputs, stop=None, runtime=self._runtime())
+            first = advance(
+                self.definition,
+                base,
+                outputs,
+                stop=None,
+                runner=self.runner.caller.wait,
+                runtime=self._runtime(),
+            )
             return dataclasses.replace(first, control={**first.control, FIRST_STEP: base.step}), {}
         return dataclasses.replace(
             base, step=base.step + 1, source="fork", control=control, writers=()
         ), parts
 
     def _settle(self, work: Work, loaded: Loaded, base: Snapshot, outputs: Sequence[TaskOutput]) -> None:
-        snapshot = advance(self.definition, base, outputs, stop=self._stop(base), runtime=self._runtime())
+        snapshot = advance(
+            self.definition,
+            base,
+            outputs,
+            stop=self._stop(base),
+            runner=self.runner.caller.wait,
+            runtime=self._runtime(),
+        )
         written = {key for output in outputs for key, _ in output.writes}
         kept = {key: part for key, part in loaded.parts.items() if key not in written}
         self._rows(work, [(snapshot, kept)], loaded.record)

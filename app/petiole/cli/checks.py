@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -55,15 +55,6 @@ def examine(place: Ground, origins: Mapping[str, str]) -> Iterator[Finding]:
             store.close()
 
 
-def durability(store: Store) -> list[str]:
-    """What a store warns of, such as commits that a power cut may lose (stores without opinion: nothing)."""
-    ask: Callable[[], Any] | None = getattr(store, "durability", None)
-    found = ask() if ask is not None else None
-    if not found:
-        return []
-    return [found] if isinstance(found, str) else [str(line) for line in found]
-
-
 def _versions() -> Finding:
     found = []
     for name in PACKAGES:
@@ -105,7 +96,7 @@ def _store(place: Ground) -> Iterator[tuple[Finding, Store | None]]:
         Finding(check="store", status=status, detail=f"{store.url.shown} answers, its schema is right{note}"),
         store,
     )
-    for line in durability(store):
+    for line in store.durability():
         yield Finding(check="durability", status="warn", detail=line), None
 
 

@@ -45,11 +45,10 @@ def upgrade(ctx: typer.Context, output: Output = Format.text, store: Store = Non
 def verify(ctx: typer.Context, output: Output = Format.text, store: Store = None) -> None:
     """Check that the store can be reached, that its schema is of this version, and how safely it keeps what it took."""
     from petiole.cli import output as out
-    from petiole.cli.checks import durability
 
     with _opened(ctx, store) as opened:
         opened.validate()
-        where, warnings = opened.url.shown, durability(opened)
+        where, warnings = opened.url.shown, opened.durability()
     if output is not Format.text:
         out.write_json({"store": where, "ok": True, "warnings": warnings}, output)
         return

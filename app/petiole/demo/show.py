@@ -158,7 +158,7 @@ class _Demo:
         found = timeline.spans(tasks, store.list_workers(), deaths)
         if found:
             say()
-            say(timeline.table(found, COLOURS))
+            say(timeline.table(found, COLOURS, self.console.width))
             for lost, after in timeline.takeovers(found):
                 say(
                     f"[red]{lost.label}[/] was lost with {lost.worker} and taken up by {after.worker}, "

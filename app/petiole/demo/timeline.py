@@ -10,7 +10,8 @@ from rich.text import Text
 
 from petiole_stores.records import Task, Worker
 
-WIDTH = 48
+#: What the other columns and the word "killed" take of a line.
+BESIDE = 54
 
 
 @dataclass(frozen=True)
@@ -58,24 +59,25 @@ def takeovers(spans: Sequence[Span]) -> list[tuple[Span, Span]]:
     ]
 
 
-def table(spans: Sequence[Span], colours: dict[str, str]) -> Table:
-    """The timeline as a table with a bar a line."""
+def table(spans: Sequence[Span], colours: dict[str, str], width: int) -> Table:
+    """The timeline as a table with a bar a line, ``width`` columns wide (at least 66)."""
+    room = max(12, min(48, width - BESIDE))
     result = Table(title="Who ran what", title_justify="left", box=None, pad_edge=False)
-    result.add_column("task")
-    result.add_column("worker")
-    result.add_column("try", justify="right")
-    result.add_column("from", justify="right")
-    result.add_column("took", justify="right")
+    result.add_column("task", no_wrap=True)
+    result.add_column("worker", no_wrap=True)
+    result.add_column("try", justify="right", no_wrap=True)
+    result.add_column("from", justify="right", no_wrap=True)
+    result.add_column("took", justify="right", no_wrap=True)
     result.add_column("", no_wrap=True)
     start = min(span.began for span in spans)
     length = max(max(span.ended for span in spans) - start, 1e-3)
     for span in spans:
-        left = int((span.began - start) / length * (WIDTH - 1))
-        wide = max(1, round((span.ended - span.began) / length * WIDTH))
+        left = int((span.began - start) / length * (room - 1))
+        wide = max(1, round((span.ended - span.began) / length * room))
         colour = colours.get(span.worker, "white")
         bar = Text(" " * left)
         lost = span.outcome in ("lost", "crashed")
-        bar.append(("░" if lost else "█") * min(wide, WIDTH - left), style="red" if lost else colour)
+        bar.append(("░" if lost else "█") * min(wide, room - left), style="red" if lost else colour)
         if lost:
             bar.append(" killed", style="bold red")
         result.add_row(

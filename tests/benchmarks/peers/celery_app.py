@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from celery import Celery
+
 from tests.benchmarks import workloads
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import chain, group
+
 from tests.benchmarks.peers.celery_app import make_canvas_app
 from tests.benchmarks.peers.peer import Peer
 from tests.benchmarks.servers import Servers, redis_pair, stored_bytes

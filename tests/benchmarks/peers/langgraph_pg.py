@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
+
 from tests.benchmarks.graphs import CHAINS, build
 from tests.benchmarks.peers.peer import Peer
 from tests.benchmarks.servers import Servers, stored_bytes

@@ -11,17 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from petiole import Client, load_settings
+from petiole.defaults import ground
+from petiole_stores.opening import open_store
+from petiole_workers.settings import environment
 from tests.benchmarks.peers.peer import Peer
 from tests.benchmarks.served import GRAPHS, REFERENCES
 from tests.benchmarks.servers import Servers, stored_bytes
 from tests.benchmarks.workloads import FAN, LONG_CHAIN, PROCESSES, RUNS, SHORT_CHAIN, big, small, wide
 from tests.processes import Leashed
 from tests.waiting import wait_until
-
-from petiole import Client, load_settings
-from petiole.defaults import ground
-from petiole_stores.opening import open_store
-from petiole_workers.settings import environment
 
 ROOT = Path(__file__).parents[3]
 #: What each workload starts with, and the ``n`` it must end with.

@@ -8,8 +8,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.conftest import Cli
-from tests.unit.driving import counting, drive
 
 from petiole import __version__
 from petiole.cli import checks, db
@@ -17,6 +15,8 @@ from petiole.cli.variadic import spread
 from petiole_stores import opening
 from petiole_stores.errors import SchemaError
 from petiole_stores.memory import MemoryStore
+from tests.unit.cli.conftest import Cli
+from tests.unit.driving import counting, drive
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.conftest import Cli
-from tests.unit.driving import Switch, counting, drive
 
 from petiole_stores.errors import StoreUnavailableError
 from petiole_stores.memory import MemoryStore
+from tests.unit.cli.conftest import Cli
+from tests.unit.driving import Switch, counting, drive
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 RUN_KEYS = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 import pytest
-from tests.unit.driving import Switch, counting, drive
 
 from petiole import (
     Client,
@@ -18,6 +17,7 @@ from petiole import (
 )
 from petiole.client import handle as handles
 from petiole_stores.memory import MemoryStore
+from tests.unit.driving import Switch, counting, drive
 
 
 def test_the_result_is_the_final_state(client: Client, store: MemoryStore) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import pytest
-from tests.unit.driving import HOLDER, counting, drive
 
 from petiole import END, START, Client, NotFoundError, RunTimeoutError, Settings, StateGraph, UnfitError
 from petiole.client import client as module
 from petiole_stores.memory import MemoryStore
+from tests.unit.driving import HOLDER, counting, drive
 
 
 def test_a_run_is_found_by_its_id_and_by_its_thread(client: Client) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.driving import Switch, counting, drive
 
 from petiole import Client, ConflictError, NotFoundError, ThreadBusyError
 from petiole_stores.memory import MemoryStore
+from tests.unit.driving import Switch, counting, drive
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from tests.unit.driving import counting, drive
 
 from petiole import (
     Client,
@@ -23,6 +22,7 @@ from petiole.client.submission import request_digest
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import START_PATH
 from petiole_workers.runner import RunConfig
+from tests.unit.driving import counting, drive
 
 
 def test_a_run_of_a_named_graph_is_stored_with_its_first_task(client: Client, store: MemoryStore) -> None:

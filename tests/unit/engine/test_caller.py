@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.unit.engine.bench import State
 
 from petiole_stores.errors import StoreUnavailableError
 from petiole_workers.caller import NodeCaller, NodeTimeoutError, RetryLaterError, undisturbed
 from petiole_workers.graph import NodeSpec, RetryPolicy, Runtime, StateGraph
+from tests.unit.engine.bench import State
 
 
 def spec(node: Callable[..., Any], **options: Any) -> NodeSpec:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.engine.bench import State, chain, says
 
 from petiole_stores.errors import PetioleError, StoreUnavailableError
 from petiole_stores.memory import MemoryStore
 from petiole_stores.opening import open_store
 from petiole_stores.records import ClaimAnswer, FinishAnswer, Outcome
 from petiole_workers.patience import patiently
+from tests.unit.engine.bench import State, chain, says
 
 CONFIG: dict[str, Any] = {"configurable": {"thread_id": "t"}}
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from greenlet import GreenletExit
-from tests.unit.engine.bench import HOLDER, Bench, State, chain, says
 
 from petiole_stores.errors import StoreError, StoreUnavailableError
 from petiole_stores.memory import MemoryStore
@@ -19,6 +18,7 @@ from petiole_workers.failure import parse_failure
 from petiole_workers.graph import END, START, RetryPolicy, Runtime, Send, StateGraph
 from petiole_workers.graph.snapshot import TaskSpec
 from petiole_workers.runner import Hint
+from tests.unit.engine.bench import HOLDER, Bench, State, chain, says
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
 
 import pytest
 from pydantic import BaseModel, ValidationError
-from tests.unit.graph.driver import drive
 
 from petiole_stores.errors import GraphValidationError, InvalidUpdateError
 from petiole_workers.graph import (
@@ -30,6 +29,7 @@ from petiole_workers.graph import (
     task_input,
     task_output,
 )
+from tests.unit.graph.driver import drive
 
 
 class Base(TypedDict):

@@ -8,10 +8,10 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
-from tests.unit.graph.driver import drive
 
 from petiole_stores.errors import GraphRecursionError, InvalidUpdateError
 from petiole_workers import graph as petiole
+from tests.unit.graph.driver import drive
 
 langgraph_graph = pytest.importorskip("langgraph.graph", reason="langgraph is not installed")
 langgraph_types = pytest.importorskip("langgraph.types", reason="langgraph is not installed")

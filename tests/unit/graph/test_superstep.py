@@ -10,7 +10,6 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.graph.driver import drive
 
 from petiole_stores.errors import GraphRecursionError, InputError, InvalidUpdateError
 from petiole_workers.graph import (
@@ -27,6 +26,7 @@ from petiole_workers.graph import (
     stop_step,
     task_input,
 )
+from tests.unit.graph.driver import drive
 
 
 def extend(current: list[Any], update: list[Any]) -> list[Any]:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.serde.values import CLASSES, Color, Doc, Leaf, Person, Point, same, states
 
 from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.codec import AesGcmCodec
 from petiole_stores.errors import CorruptionError, InputError, SerializationError, UnfitError
 from petiole_stores.serde import Serde
+from tests.unit.serde.values import CLASSES, Color, Doc, Leaf, Person, Point, same, states
 
 GOLDEN = Path(__file__).parent
 FIXED = Checkpoint(

@@ -11,6 +11,10 @@ from datetime import datetime, tzinfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from petiole_stores.errors import CorruptionError, NotFoundError, SerializationError, UnfitError
+from petiole_stores.serde import Blob, Serde
+from petiole_stores.serde.packed import MAX_DEPTH
 from tests.unit.serde.values import (
     CLASSES,
     Box,
@@ -27,10 +31,6 @@ from tests.unit.serde.values import (
     State,
     same,
 )
-
-from petiole_stores.errors import CorruptionError, NotFoundError, SerializationError, UnfitError
-from petiole_stores.serde import Blob, Serde
-from petiole_stores.serde.packed import MAX_DEPTH
 
 
 class Text(str):

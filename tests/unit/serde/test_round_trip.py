@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.serde.values import CLASSES, Doc, Key, Person, Point, jsonb, same, states, values
 
 from petiole_stores.codec import AesGcmCodec, PlainCodec
 from petiole_stores.serde import Serde, digest_document
+from tests.unit.serde.values import CLASSES, Doc, Key, Person, Point, jsonb, same, states, values
 
 relaxed = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 SERDES = {

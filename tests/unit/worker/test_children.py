@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.unit.engine.bench import HOLDER, Bench, chain, says
 
 from petiole_stores.errors import StoreUnavailableError
 from petiole_workers.celery import children
 from petiole_workers.celery.children import Births, ChildWatch
+from tests.unit.engine.bench import HOLDER, Bench, chain, says
 
 
 class Watched:

@@ -41,7 +41,7 @@ def make_app(
         task_acks_late=False,
         worker_send_task_events=False,
         worker_redirect_stdouts=False,
-        worker_prefetch_multiplier=4,
+        worker_prefetch_multiplier=1,  # the gatherer fetches further ahead while nodes are short
         worker_cancel_long_running_tasks_on_connection_loss=False,
         # Quorum queues know no prefetch limit for a whole connection; asking them for one ends the connection.
         worker_detect_quorum_queues=settings.queue_type == "quorum",

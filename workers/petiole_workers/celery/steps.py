@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 from typing import Any
 
@@ -53,6 +54,8 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
             context.holder, ", ".join(g.name for g in context.registry) or "no graph",
             ", ".join(sorted(context.queues)), context.settings.lease,
         )  # fmt: skip
+        for line in context.store.durability():
+            logger.warning("store %s: %s", context.store.url.shown, line)
 
     def stop(self, worker: Any) -> None:
         """Warm: running nodes get ``grace`` seconds; what is left is given back at once."""
@@ -99,7 +102,7 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
             )
             self._give_back()
             if context.pool == "prefork":
-                worker.pool.terminate()
+                _end_children(worker.pool)
         else:
             self._give_back()
 
@@ -109,6 +112,20 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
         refs = context.store.release(context.holder, final=True)
         reach("release.after")
         context.publisher.publish(refs)
+
+
+def _end_children(pool: Any) -> None:
+    """End the pool whose work is given back.
+
+    Its processes are killed first: asked to end, one that has finished a job waits up to 30 s for this process, which has
+    stopped to read results, to take note of it.
+    """
+    for process in list(pool._pool._pool):
+        try:
+            os.kill(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    pool.terminate()
 
 
 def _pool_name(worker: Any) -> str:

@@ -3,12 +3,16 @@
 A job of several hints lets a child claim and commit short nodes together (see :class:`petiole_workers.runner.Runner`).
 A hint that waits here while another worker idles is not lost to it: its queue looks empty to the sweep, which
 publishes the task again, and whoever claims it first runs it.
+
+How many are fetched ahead goes by how long they take: many while they are short, so that there is something to gather;
+Celery's own number while they are long, so that they wait in the broker, where any worker finds them.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,6 +25,10 @@ logger = logging.getLogger("petiole.worker")
 
 #: How often to look whether a slot has become free unnoticed, in seconds.
 LOOK = 0.5
+#: Up to so many seconds a hint, on average, the consumer fetches ahead as many as its slots may take together.
+SHORT = 0.02
+#: How much the newest job counts in that average.
+WEIGHT = 0.2
 
 
 class _Delivery(NamedTuple):
@@ -42,7 +50,9 @@ class Gatherer:
         self._app, self._consumer, self._task = app, consumer, task
         self._slots, self._most = slots, most
         self._waiting: deque[_Delivery] = deque()
-        self._live: set[Any] = set()
+        self._live: dict[Any, tuple[float, int]] = {}  # request -> when it went out, with how many hints
+        self._seconds = SHORT  # a hint takes, on average
+        self._ahead = 0  # fetched beyond Celery's own prefetch count
         self.connected()
         if consumer.hub is not None:
             consumer.hub.call_repeatedly(LOOK, self._refill)
@@ -50,6 +60,7 @@ class Gatherer:
     def connected(self) -> None:
         """The consumer has a new connection. What waits came over the old one; it is run all the same."""
         consumer = self._consumer
+        self._ahead = 0
         base = create_request_cls(
             Request, self._task, consumer.pool, consumer.hostname, consumer.event_dispatcher, app=self._app
         )
@@ -61,8 +72,24 @@ class Gatherer:
         self._refill()
 
     def _ended(self, request: Any) -> None:
-        self._live.discard(request)
+        began, count = self._live.pop(request, (None, 0))
+        if began is not None:
+            took = (time.monotonic() - began) / count
+            self._seconds += WEIGHT * (took - self._seconds)
+            self._adapt()
         self._refill()
+
+    def _adapt(self) -> None:
+        """Fetch further ahead, or no longer: the consumer's loop tells the broker when it sees the new number."""
+        qos = self._consumer.qos
+        wanted = self._slots * self._most if self._seconds < SHORT else 0
+        if qos is None or wanted == self._ahead:
+            return
+        if wanted > self._ahead:
+            qos.increment_eventually(wanted - self._ahead)
+        else:
+            qos.decrement_eventually(self._ahead - wanted)
+        self._ahead = wanted
 
     def _refill(self) -> None:
         """Give every free slot its share of what waits."""
@@ -76,7 +103,9 @@ class Gatherer:
             self._dispatch([self._waiting.popleft() for _ in range(count)])
 
     def _free(self) -> int:
-        self._live = {request for request in self._live if request in state.reserved_requests}
+        self._live = {
+            request: out for request, out in self._live.items() if request in state.reserved_requests
+        }
         return self._slots - len(self._live)
 
     def _dispatch(self, deliveries: list[_Delivery]) -> None:
@@ -103,7 +132,7 @@ class Gatherer:
         )
         signals.task_received.send(sender=consumer, request=request)
         state.task_reserved(request)
-        self._live.add(request)
+        self._live[request] = (time.monotonic(), len(deliveries))
         for delivery in others:  # hints may be acknowledged early: the ledger knows what is to be done
             delivery.ack(logger, consumer.connection_errors)
         for callback in first.callbacks or ():

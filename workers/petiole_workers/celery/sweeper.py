@@ -30,9 +30,15 @@ class Sweeper(Periodic):
         super().__init__(context.settings.sweep * random.uniform(0.9, 1.1))
         self._context = context
         self._answering_since: float | None = None
+        self._answered = float("-inf")
+        self._gap = max(3 * context.settings.sweep, context.settings.lease / 2)
 
     def tick(self) -> None:
         began = time.monotonic()
+        if (
+            began - self._answered > self._gap
+        ):  # this process was stopped, or hung at its broker: it has watched nothing
+            self._answering_since = None
         observed = 0.0 if self._answering_since is None else began - self._answering_since
         reach("sweep.before")
         try:
@@ -44,6 +50,7 @@ class Sweeper(Periodic):
             return
         reach("sweep.after")
         self._answering_since = began if self._answering_since is None else self._answering_since
+        self._answered = time.monotonic()
         for worker_id in report.died:
             logger.warning(
                 "worker %s has not been heard of for its whole lease: its tasks go to others", worker_id

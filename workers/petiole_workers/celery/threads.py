@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from petiole_workers.greenlets import is_patched, original
+
 logger = logging.getLogger("petiole.worker")
 
 
@@ -47,31 +49,15 @@ class Periodic:
 
 
 def _events() -> tuple[Any, Any]:
-    event: Callable[[], Any] = _original("threading", "Event") or threading.Event
+    event: Callable[[], Any] = original("threading", "Event") or threading.Event
     return event(), event()
 
 
 def _spawn(target: Callable[[], None], name: str) -> Any:
-    if _is_patched():
+    if is_patched():
         from gevent import get_hub
 
         return get_hub().threadpool.spawn(target)
     thread = threading.Thread(target=target, name=name, daemon=True)
     thread.start()
     return thread
-
-
-def _is_patched() -> bool:
-    import sys
-
-    monkey: Any = sys.modules.get("gevent.monkey")
-    return bool(monkey and monkey.is_module_patched("threading"))
-
-
-def _original(module: str, name: str) -> Any:
-    """gevent's saved original of a patched name, or ``None`` where nothing is patched."""
-    import sys
-
-    if not _is_patched():
-        return None
-    return sys.modules["gevent.monkey"].get_original(module, name)

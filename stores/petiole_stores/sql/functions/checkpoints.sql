@@ -48,8 +48,9 @@ LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = o
 DECLARE
     c record;
 BEGIN
-    PERFORM FROM checkpoints s JOIN heads h ON h.thread_id = s.thread_id AND h.ns = ''
-    WHERE s.checkpoint_id = p_checkpoint_id FOR NO KEY UPDATE OF h;
+    PERFORM FROM heads h
+    WHERE h.thread_id = (SELECT s.thread_id FROM checkpoints s WHERE s.checkpoint_id = p_checkpoint_id) AND h.ns = ''
+    FOR NO KEY UPDATE OF h;
     SELECT s.thread_id, s.ns, s.parent_id, th.active_run INTO c
     FROM checkpoints s JOIN threads th ON th.thread_id = s.thread_id WHERE s.checkpoint_id = p_checkpoint_id;
     IF NOT FOUND THEN

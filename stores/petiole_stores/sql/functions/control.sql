@@ -60,8 +60,9 @@ DECLARE
     v_reason text;
     r record;
 BEGIN
-    PERFORM FROM runs s JOIN heads h ON h.thread_id = s.thread_id AND h.ns = ''
-    WHERE s.run_id = p_run_id FOR NO KEY UPDATE OF h;
+    -- By the thread alone: joined, a planner that knows no figures may walk all heads by their ns (Postgres 18 can).
+    PERFORM FROM heads h
+    WHERE h.thread_id = (SELECT s.thread_id FROM runs s WHERE s.run_id = p_run_id) AND h.ns = '' FOR NO KEY UPDATE OF h;
     SELECT s.status, s.thread_id, th.active_run INTO r
     FROM runs s JOIN threads th ON th.thread_id = s.thread_id WHERE s.run_id = p_run_id;
     IF NOT FOUND THEN
@@ -112,8 +113,9 @@ DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     r record;
 BEGIN
-    PERFORM FROM runs s JOIN heads h ON h.thread_id = s.thread_id AND h.ns = ''
-    WHERE s.run_id = p_run_id FOR NO KEY UPDATE OF h;
+    -- By the thread alone: joined, a planner that knows no figures may walk all heads by their ns (Postgres 18 can).
+    PERFORM FROM heads h
+    WHERE h.thread_id = (SELECT s.thread_id FROM runs s WHERE s.run_id = p_run_id) AND h.ns = '' FOR NO KEY UPDATE OF h;
     SELECT s.status, s.thread_id INTO r FROM runs s WHERE s.run_id = p_run_id;
     IF NOT FOUND THEN
         RETURN json_build_object('run_id', p_run_id, 'result', 'refused', 'reason', 'missing');

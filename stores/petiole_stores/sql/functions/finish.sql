@@ -34,8 +34,8 @@ BEGIN
     IF v_count = 1 THEN
         v_id := p_outcomes -> 0 ->> 'task_id';
         v_order := '{1}';
-        PERFORM FROM tasks s JOIN heads h ON h.thread_id = s.thread_id AND h.ns = ''
-        WHERE s.task_id = v_id FOR NO KEY UPDATE OF h;
+        PERFORM FROM heads h
+        WHERE h.thread_id = (SELECT s.thread_id FROM tasks s WHERE s.task_id = v_id) AND h.ns = '' FOR NO KEY UPDATE OF h;
     ELSE
         SELECT array_agg(e.value ->> 'task_id'), array_agg(e.ordinality::integer ORDER BY s.thread_id, e.ordinality),
             array_agg(DISTINCT s.thread_id)
