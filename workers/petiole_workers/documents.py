@@ -16,6 +16,7 @@ import msgspec
 
 from petiole_stores.errors import CorruptionError
 from petiole_stores.ids import new_id
+from petiole_stores.integrity import damage_of, seal_of
 from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, NewTask, Output
 from petiole_stores.serde import digest_document
 from petiole_stores.store import Store
@@ -132,9 +133,9 @@ class Documents:
         Without ``tasks`` its ``next`` is left empty: a task of a fan-out does not look at its siblings, and reading
         all of them for each of them would take time with the square of their number.
         """
-        if digest_document(record.state) != record.digest:
+        if damage := damage_of(record):
             raise CorruptionError(
-                f"checkpoint {record.checkpoint_id} of thread {record.thread_id!r} does not match its digest"
+                f"checkpoint {record.checkpoint_id} of thread {record.thread_id!r} is damaged: {damage}"
             )
         thread_id = record.thread_id
         planned = _planned.decode(record.next) if tasks else []
@@ -248,4 +249,5 @@ class Documents:
             metadata=_encode(metadata).decode() if metadata else "{}",
             digest=digest_document(state),
         )
+        checkpoint.seal = seal_of(checkpoint)
         return Rows(checkpoint, tasks, blobs)
