@@ -38,10 +38,11 @@ from petiole_workers.compiled import CompiledGraph
 from petiole_workers.documents import Documents
 from petiole_workers.failure import parse_failure
 from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, START, result
+from petiole_workers.hop import Hint, RunConfig
 from petiole_workers.processes import process_birth
 from petiole_workers.queues import INLINE_PREFIX
 from petiole_workers.registry import Registry
-from petiole_workers.runner import Hint, RunConfig, Runner
+from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
 
 LEASE = 15.0

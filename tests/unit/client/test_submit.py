@@ -21,7 +21,7 @@ from petiole import (
 from petiole.client.submission import request_digest
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import START_PATH
-from petiole_workers.runner import RunConfig
+from petiole_workers.hop import RunConfig
 from tests.unit.driving import counting, drive
 
 

@@ -10,8 +10,9 @@ from petiole_stores.ids import new_id
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import START_PATH, NewRun, NewTask, Run, Task, TaskRef, Worker
 from petiole_workers.graph import END, START, StateGraph
+from petiole_workers.hop import Hint
 from petiole_workers.registry import Registry
-from petiole_workers.runner import Hint, Runner
+from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
 
 HOLDER = "worker-1"
