@@ -20,8 +20,8 @@ Rules that every backend keeps
     outbox     Tasks are inserted in the transaction that made them, with ``next_publish = now + grace``.
     one run    A thread has one active run. When it settles, the thread's next queued run starts in the same transaction.
     held back  Nothing of a paused or blocked run is claimed. What was claimed before may finish and settle: the run stays
-               held back, and tasks that would be born claimed (``NewTask.token``) are born ready. A superstep's
-               ``advance`` is still inserted and claimed by its last finisher. Ending and interrupting win over it.
+               held back, and tasks that would be born claimed (``NewTask.token``) are born ready, unless the same
+               finish ends them (a worker had carried the run on). A superstep's ``advance`` is still inserted and claimed by its last finisher. Ending and interrupting win over it.
     deadline   A run that has not settled when its deadline is over fails at the next sweep, with all its open tasks.
 """
 
@@ -124,7 +124,8 @@ class Ledger(ABC):
     def finish(self, holder: str, slot: str, outcomes: Sequence[Outcome]) -> list[FinishAnswer]:
         """End attempts under their tokens; each outcome is judged on its own, all in one transaction.
 
-        Judged in this order: an unknown task is refused as ``missing``; a token that already ended it is ``already``
+        Outcomes are judged in the order given (of one thread): one may end a task that an earlier one's settle has born
+        claimed. Judged in this order: an unknown task is refused as ``missing``; a token that already ended it is ``already``
         (and gets its advance claim once more, while it holds it); another's token is ``fenced``; a settled run refuses
         with ``run <status>``; a claim that has ended otherwise is ``fenced``; a settle for a node with siblings is
         refused as ``not alone``, one whose first checkpoint does not extend the head as ``head moved``. A refused

@@ -5,22 +5,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from petiole_stores.errors import GraphError, PetioleError, StoreUnavailableError
-from petiole_stores.ids import new_id
+from petiole_stores.ids import derived_id, new_id
 from petiole_stores.records import START_PATH, Checkpointed, Claim, Outcome, Settle, Task
-from petiole_workers.caller import RetryLaterError, undisturbed
+from petiole_workers.caller import RetryLaterError
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.documents import Loaded, Rows
 from petiole_workers.failure import describe, ends_the_process, parse_failure
 from petiole_workers.graph import (
+    HANDLER_PREFIX,
     MISSING,
     START,
+    NodeError,
     Runtime,
     Snapshot,
     TaskOutput,
@@ -30,7 +31,9 @@ from petiole_workers.graph import (
     task_input,
     task_output,
 )
+from petiole_workers.graph import call as call_function
 from petiole_workers.hop import RunConfig, Work
+from petiole_workers.services import AttemptServices, ParkedError
 
 if TYPE_CHECKING:
     from petiole_workers.runner import Runner
@@ -52,7 +55,11 @@ class Attempt:
         known = parse_failure(self.task.error) if self.task.failures else None
         #: Earlier tries that failed: the ledger counts those that left the worker, the error has those made in it too.
         self._failures = max(self.task.failures, known.tries if known else 0)
+        self._known = known
         self._tries = 0
+        self.config = msgspec.json.decode(self.run.config, type=RunConfig)
+        self.durability = runner.durability(self.config.durability or graph.durability)
+        self.services = AttemptServices(runner, self.task)
 
     def outcome(self) -> Outcome:
         return Outcome(
@@ -62,6 +69,7 @@ class Attempt:
             advance_id=new_id(),
             advance_token=new_id(),
             advance_queue=self.task.queue,
+            relaxed=self.config.relaxed,
         )
 
     # ---------------------------------------------------------------- nodes
@@ -77,27 +85,53 @@ class Attempt:
             loaded = self._base(tasks=self.claim.width == 1)
             spec = TaskSpec(path=self.task.path, node=self.task.node, arg=self._arg())
             input = task_input(self.definition, loaded.snapshot, spec)
-            returned = self._call(input, spec)
-            output = task_output(self.definition, spec, returned)
-            document, blobs = self.documents.output(self.task.thread_id, output)
-        except StoreUnavailableError:
-            raise
+            output = self._output(work, input, spec)
+            document, blobs = self.documents.output(self.task.thread_id, output, node=self.task.node)
+        except ParkedError as parked:
+            self._put_off(work, "parked", parked.delay)
+            return
         except RetryLaterError as later:
             self._end(work, "retry", later.error)
-            work.outcome.delay = later.delay
+            self._put_off(work, "retry", later.delay)
             return
         except BaseException as error:  # what users' code raises is its task's outcome
-            if ends_the_process(error):
+            self.services.roll_back()
+            if ends_the_process(error) or isinstance(error, StoreUnavailableError):
                 raise
             self._end(work, "failed", error)
             return
+        work.transaction = self.services.open_transaction
         work.outcome.output = document
         work.outcome.blobs = list(blobs.values())
         if self.claim.width == 1:
             self._settle_alone(work, loaded, output)
 
+    def _output(self, work: Work, input: object, spec: TaskSpec) -> TaskOutput:
+        """What the node gives; or, once it has failed for good, its error handler."""
+        node = self.definition.nodes[self.task.node]
+        try:
+            return task_output(self.definition, spec, self._call(input, spec))
+        except Exception as error:
+            if node.error_handler is None or isinstance(error, StoreUnavailableError | RetryLaterError):
+                raise
+            self.services.again()
+            self._end(work, "failed", error)
+            work.outcome.ending = "done"
+            handler = node.error_handler.bind(NodeError(node.name, error))
+            again = task_input(self.definition, self._base(tasks=False).snapshot, spec)
+            returned = call_function(handler, again, self._runtime(), self.runner.caller.wait)
+            given = task_output(self.definition, spec, returned)
+            return dataclasses.replace(given, node=HANDLER_PREFIX + node.name)
+
+    def _put_off(self, work: Work, ending: str, delay: float) -> None:
+        """End the attempt alone; what it leaves goes along."""
+        self.services.roll_back()
+        work.outcome.ending, work.outcome.delay = ending, delay  # type: ignore[assignment]
+        work.outcome.progress = self.services.left_behind()
+
     def _call(self, input: object, spec: TaskSpec) -> Any:
         def again() -> object:
+            self.services.again()
             return task_input(
                 self.definition, self._base(tasks=False).snapshot, dataclasses.replace(spec, arg=self._arg())
             )
@@ -225,15 +259,34 @@ class Attempt:
             checkpoints.append(rows.checkpoint)
             work.outcome.blobs = [*work.outcome.blobs, *rows.blobs.values()]
         assert rows is not None
-        if self._config().inline:
+        if self.config.inline:
             for task in rows.tasks:
                 task.queue = self.task.queue
         status = "succeeded" if not rows.tasks else "interrupted" if interrupted else "running"
-        if self.runner.may_go_on(self.claim, rows.tasks) and not interrupted:
-            rows.tasks[0].token = new_id()
-            work.follow = self._followed(rows)
-        work.outcome.settle = Settle(checkpoints=checkpoints, tasks=rows.tasks, run_status=status)  # type: ignore[arg-type]
+        if not interrupted and self.services.open_transaction is None:
+            work.carried = self.durability.carries and self.runner.is_lone(rows.tasks)
+            if work.carried or self.runner.may_go_on(self.claim, rows.tasks):
+                self._go_on(work, rows)
+        work.outcome.settle = Settle(
+            checkpoints=checkpoints,
+            tasks=rows.tasks,
+            run_status=status,  # type: ignore[arg-type]
+            version=self.definition.version,
+            fingerprint=self.definition.fingerprint,
+        )
         work.rows = rows
+
+    def _go_on(self, work: Work, rows: Rows) -> None:
+        """Claim the settle's only task in the settle itself.
+
+        A carried task may be run again before the ledger has heard of it: its id derives from what came before it, so
+        that its idempotency key is the same then.
+        """
+        new = rows.tasks[0]
+        if work.carried:
+            new.task_id = derived_id("carried", self.task.task_id, str(work.claim.run.replays), new.path)
+        new.token = new_id()
+        work.follow = self._followed(rows)
 
     def _followed(self, rows: Rows) -> Claim:
         """The claim of the settle's only task, which this slot will hold when the settle is committed."""
@@ -278,14 +331,11 @@ class Attempt:
     def _arg(self) -> object:
         return MISSING if self.task.arg is None else self.documents.value(self.task.thread_id, self.task.arg)
 
-    def _config(self) -> RunConfig:
-        return msgspec.json.decode(self.run.config, type=RunConfig)
-
     def _stop(self, base: Snapshot) -> int:
         """The last step that the run may take: its first one and the recursion limit, as LangGraph counts."""
         first = base.control.get(FIRST_STEP, -1)
         assert isinstance(first, int)
-        return first + self._config().recursion_limit + 1
+        return first + self.config.recursion_limit + 1
 
     def _queue(self) -> str:
         return self.graph.queue or self.runner.settings.queue
@@ -305,6 +355,10 @@ class Attempt:
             )
         )
 
+    def close(self) -> None:
+        """Give up what the node still holds of the store."""
+        self.services.roll_back()
+
     @property
     def _attempt(self) -> int:
         """The number of the first try that is made here."""
@@ -321,7 +375,8 @@ class Attempt:
             attempt=self._attempt,
             idempotency_key=f"{task.thread_id}:{task.run_id}:{task.task_id}:{digest}",
             logger=logging.getLogger(f"petiole.node.{self.run.graph}.{task.node}"),
-            is_cancelled=_Watch(self.runner, task),
+            is_cancelled=self.services.cancelled,
+            services=self.services,
         )
 
     def _end(self, work: Work, ending: str, error: BaseException) -> None:
@@ -338,22 +393,3 @@ class Attempt:
             node, self.task.thread_id, self.run.run_id, attempt,
             "will be tried again" if ending == "retry" else "failed", type(error).__name__, error,
         )  # fmt: skip
-
-
-class _Watch:
-    """Tells a running node whether its claim still stands, asking the ledger at most once a beat."""
-
-    def __init__(self, runner: Runner, task: Task) -> None:
-        self._runner, self._task = runner, task
-        self._next = time.monotonic() + runner.settings.beat_every
-        self._lost = False
-
-    def __call__(self) -> bool:
-        if not self._lost and time.monotonic() >= self._next:
-            self._next = time.monotonic() + self._runner.settings.beat_every
-            try:
-                with undisturbed():
-                    self._lost = not self._runner.store.holds(self._task.task_id, self._task.token or "")
-            except StoreUnavailableError:
-                pass  # not knowing is no reason to stop: the fence will judge the output
-        return self._lost

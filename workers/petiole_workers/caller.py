@@ -42,7 +42,7 @@ class NodeCaller:
     def __init__(
         self, *, in_process_wait: float = 1.0, loop: asyncio.AbstractEventLoop | None = None
     ) -> None:
-        self._in_process_wait = in_process_wait
+        self.in_process_wait = in_process_wait
         self._loop = loop
         self._kept: asyncio.Runner | None = None
         self._error: BaseException | None = None
@@ -90,7 +90,7 @@ class NodeCaller:
         self._error = outcome.exception() if outcome else None
 
     def _sleep(self, seconds: float) -> None:
-        if seconds > self._in_process_wait:
+        if seconds > self.in_process_wait:
             assert self._error is not None
             raise RetryLaterError(seconds, self._error)
         time.sleep(seconds)

@@ -38,6 +38,8 @@ class CompiledGraph:
         self.name: str = definition.name or "graph"
         #: The queue of nodes that name none; ``None``: the settings' one.
         self.queue: str | None = None
+        #: How its runs are kept where they say nothing themselves; ``None``: as the worker's settings say.
+        self.durability: str | None = None
         self._checkpointer = checkpointer
         self._engine: InlineEngine | None = None
 

@@ -20,8 +20,11 @@ from petiole_stores.integrity import damage_of, seal_of
 from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, NewTask, Output
 from petiole_stores.serde import digest_document
 from petiole_stores.store import Store
-from petiole_workers.graph import MISSING, GraphDefinition, Snapshot, TaskOutput, TaskSpec
+from petiole_workers.graph import MISSING, GraphDefinition, Send, Snapshot, TaskOutput, TaskSpec
 from petiole_workers.patience import patiently
+
+#: Keys of an output's document that are no keys of the state: where a Command leads, and who gave the output.
+_GOTO, _NODE = "__goto__", "__node__"
 
 BLOB_CACHE_BYTES = 64 * 1024 * 1024
 
@@ -170,25 +173,42 @@ class Documents:
         """The kept outputs of a superstep's tasks."""
         blobs = self.blobs(thread_id, [output.output for output in outputs])
         load = self._serde.load
-        return [
-            TaskOutput(
-                path=output.path,
-                node=output.node,
-                writes=tuple(
-                    (key, load(bytes(raw).decode(), blobs, thread_id=thread_id))
-                    for key, raw in _raw_writes.decode(output.output)
-                ),
-            )
-            for output in outputs
-        ]
+
+        def read(output: Output) -> TaskOutput:
+            node = output.node
+            goto: tuple[str | Send, ...] = ()
+            writes = []
+            for key, raw in _raw_writes.decode(output.output):
+                value = load(bytes(raw).decode(), blobs, thread_id=thread_id)
+                if key == _GOTO:
+                    goto = tuple(to if isinstance(to, str) else Send(*to) for to in value)
+                elif key == _NODE:
+                    node = value
+                else:
+                    writes.append((key, value))
+            return TaskOutput(output.path, node, tuple(writes), goto)
+
+        return [read(output) for output in outputs]
 
     # ---------------------------------------------------------------- writing
 
-    def output(self, thread_id: str, output: TaskOutput) -> tuple[str, dict[str, Blob]]:
-        """A task's writes as a document (a list of pairs) and its blobs."""
+    def output(
+        self, thread_id: str, output: TaskOutput, *, node: str | None = None
+    ) -> tuple[str, dict[str, Blob]]:
+        """A task's writes as a document (a list of pairs) and its blobs.
+
+        ``node`` is the task's; an output of another one (its error handler's) says so in a pair of its own.
+        """
         blobs: dict[str, Blob] = {}
         pairs = []
-        for key, value in output.writes:
+        more_pairs: list[tuple[str, object]] = []
+        if output.goto:
+            more_pairs.append(
+                (_GOTO, [to if isinstance(to, str) else [to.node, to.arg] for to in output.goto])
+            )
+        if node not in (None, output.node):
+            more_pairs.append((_NODE, output.node))
+        for key, value in (*output.writes, *more_pairs):
             text, more = self._serde.dump(value, thread_id=thread_id)
             blobs |= more
             pairs.append((key, msgspec.Raw(text.encode())))

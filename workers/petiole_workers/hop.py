@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
 
 from petiole_stores.records import Claim, Outcome, TaskRef
+from petiole_stores.store import StoreTransaction
 from petiole_workers.documents import Rows
 from petiole_workers.graph import DEFAULT_RECURSION_LIMIT
 
@@ -36,6 +38,10 @@ class RunConfig(msgspec.Struct, omit_defaults=True):
 
     recursion_limit: int = DEFAULT_RECURSION_LIMIT
     inline: bool = False  #: made by graph.invoke: its tasks are never published
+    durability: str | None = (
+        None  #: see :mod:`petiole_workers.durability`; ``None``: the graph's, else the worker's
+    )
+    relaxed: bool = False  #: a power cut may lose its commits
 
 
 @dataclass
@@ -47,3 +53,7 @@ class Work:
     rows: Rows | None = None  #: of its settle
     took: float = 0.0
     follow: Claim | None = None  #: the next task, if this worker holds it already
+    carried: bool = False  #: its commit may wait: ``follow`` is run first
+    transaction: StoreTransaction | None = None  #: of the node's own, to be committed with the outcome
+    close: Callable[[], None] = lambda: None  #: gives up what its attempt still holds of the store
+    refused: bool = False  #: it was not committed, and never will be

@@ -354,7 +354,7 @@ class _Crew:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
         for runner in self._runners:
-            runner.caller.close()
+            runner.close()
         if failed:
             try:
                 slots = [runner.slot for runner in self._runners]

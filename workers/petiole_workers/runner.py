@@ -11,9 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from petiole_stores.errors import StoreError, StoreUnavailableError
 from petiole_stores.ids import new_id
 from petiole_stores.records import (
+    HELD_BACK,
+    RUNNABLE,
     START_PATH,
     Claim,
     ClaimAnswer,
@@ -23,13 +27,15 @@ from petiole_stores.records import (
     Task,
     TaskRef,
 )
-from petiole_stores.store import Store
+from petiole_stores.store import Store, StoreTransaction
 from petiole_workers.attempt import Attempt
 from petiole_workers.caller import NodeCaller
+from petiole_workers.carry import Carry
 from petiole_workers.crashpoints import reach
 from petiole_workers.documents import Documents
+from petiole_workers.durability import Durability, Measured
 from petiole_workers.failure import describe
-from petiole_workers.hop import Hint, Work
+from petiole_workers.hop import Hint, RunConfig, Work
 from petiole_workers.patience import patiently
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings
@@ -59,6 +65,7 @@ class Runner:
         publish   called with the tasks that became ready; returns the ids of those whose message is known to be out
         serves    tells whether this worker consumes a queue (for ``chain = "inline"``)
         on_failure  called with the exception itself when a task fails (``graph.invoke`` raises it again)
+        measured  what this process knows of commits and crashes (for ``durability = "adaptive"``)
     """
 
     def __init__(
@@ -74,6 +81,7 @@ class Runner:
         documents: Documents | None = None,
         serves: Callable[[str], bool] = lambda queue: True,
         on_failure: Callable[[Claim, BaseException], None] | None = None,
+        measured: Measured | None = None,
     ) -> None:
         self.store, self.registry, self.settings = store, registry, settings
         self.holder, self.slot = holder, slot
@@ -86,6 +94,10 @@ class Runner:
         self._published: list[str] = []
         self._seconds: dict[tuple[str, str], float] = {}
         self._slice_ends = 0.0
+        self._clock: tuple[float, float] | None = None
+        self._durabilities: dict[str, Durability] = {}
+        self.measured = measured or Measured()
+        self._carry = Carry(self._commit, self._is_to_go_on, self.measured)
 
     # ---------------------------------------------------------------- a message's worth of tasks
 
@@ -142,17 +154,30 @@ class Runner:
     def work(self, claims: Sequence[Claim]) -> int:
         """Run claimed tasks, and whatever of their followers this slot holds; returns how many attempts were made."""
         self._slice_ends = time.monotonic() + self.settings.inline_slice
+        self._note_time(claims)
         queue = list(claims)
         made: list[Work] = []
         done, began = 0, time.monotonic()
         while queue:
             work = self.execute(queue.pop(0))
-            made.append(work)
             done += 1
-            if not queue or time.monotonic() - began > GATHER:
+            if work.carried:
+                follow = self._carry.add(work, self._durability_of(work.claim))
+                queue[:0] = [] if follow is None else [follow]
+                if queue:
+                    continue
+            else:
+                made.append(work)
+            if not queue or work.transaction is not None or time.monotonic() - began > GATHER:
                 queue.extend(self.commit(made))
                 made, began = [], time.monotonic()
         return done
+
+    def close(self) -> None:
+        """Commit what is carried and give up what the runner holds."""
+        self.commit_carried()
+        self._carry.close()
+        self.caller.close()
 
     # ---------------------------------------------------------------- one task
 
@@ -161,7 +186,7 @@ class Runner:
         began = time.monotonic()
         graph = self.registry[claim.run.graph]
         attempt = Attempt(self, graph, claim)
-        work = Work(claim, attempt.outcome())
+        work = Work(claim, attempt.outcome(), close=attempt.close)
         if claim.task.kind == "advance":
             attempt.settle_only(work)
         else:
@@ -175,12 +200,31 @@ class Runner:
     # ---------------------------------------------------------------- commit and chain
 
     def commit(self, made: Sequence[Work]) -> list[Claim]:
+        """Commit what is carried and these; gives the claims that this slot now holds.
+
+        One with a transaction of its node's own is committed by itself.
+        """
+        works = [*self._carry.take(), *made]
+        if works and works[-1].transaction is not None and len(works) > 1:
+            return [*self._commit(works[:-1]), *self._commit(works[-1:])]
+        return self._commit(works) if works else []
+
+    def commit_carried(self) -> None:
+        """Commit what is carried: the ledger is to know the task that is run now."""
+        if works := self._carry.take():
+            self._commit(works)
+
+    def _commit(self, made: Sequence[Work]) -> list[Claim]:
         """Finish, publish what comes next, and return the claims that this slot now holds."""
         follow: list[Claim] = []
         publish: list[TaskRef] = []
+        for work in made[:-1]:  # tasks that an earlier one of these inserts are not known to every store
+            self.store.hint(work.claim.task.thread_id, [made[-1].claim.task.task_id, work.claim.task.task_id])
+        began = time.monotonic()
         reach("finish.before")
         answers = self._finish(made)
         reach("finish.after")
+        self.measured.committed((time.monotonic() - began) / len(made))
         for work, answer in zip(made, answers, strict=True):
             self._count(work, answer)
             if answer.result == "refused":
@@ -188,11 +232,12 @@ class Runner:
                     "output of %s dropped: task %s of run %s was refused (%s)",
                     work.claim.task.node, work.claim.task.task_id, work.claim.run.run_id, answer.reason,
                 )  # fmt: skip
+                work.refused = True
                 continue
             publish += answer.publish
             if answer.advance is not None:
                 follow.append(answer.advance)
-            if work.follow is not None:
+            if work.follow is not None and answer.run_status not in HELD_BACK:
                 follow.append(work.follow)
             if work.rows is not None:
                 self.documents.stored(work.claim.task.thread_id, work.outcome.blobs)
@@ -201,19 +246,20 @@ class Runner:
                     for task in work.rows.tasks
                     if task.token is None and task.status == "ready"
                 ]
-            elif work.outcome.ending == "retry" and not work.outcome.delay:
+            elif work.outcome.ending in ("retry", "parked") and not work.outcome.delay:
                 publish.append(_ref(work.claim.task, work.claim))
         if publish:
             self._published.extend(self._publish(publish))
             reach("publish.after")
         return follow
 
-    def _finish(self, made: Sequence[Work]) -> list[FinishAnswer]:
+    def _finish(self, made: Sequence[Work]) -> Sequence[FinishAnswer]:
         """The ledger's answers. An output that the store cannot hold fails its own task, not its neighbours."""
+        outcomes = [work.outcome for work in made]
         try:
-            return patiently(
-                lambda: self.store.finish(self.holder, self.slot, [work.outcome for work in made])
-            )
+            if made[0].transaction is not None:
+                return self._finish_transaction(made[0], made[0].transaction)
+            return patiently(lambda: self.store.finish(self.holder, self.slot, outcomes))
         except StoreUnavailableError:
             raise
         except StoreError as error:
@@ -231,8 +277,30 @@ class Runner:
                 error=describe(error, node=task.node, attempt=task.attempt),
                 advance_id=new_id(), advance_token=new_id(), advance_queue=task.queue,
             )  # fmt: skip
-            work.rows = work.follow = None
+            work.rows = work.follow = work.transaction = None
             return self._finish([work])
+
+    def _finish_transaction(self, work: Work, transaction: StoreTransaction) -> Sequence[FinishAnswer]:
+        """Commit a node's own writes with its outcome.
+
+        Where the answer is lost, the ledger tells whether both were committed; if not, the node's writes are gone and it
+        runs again.
+        """
+        try:
+            return transaction.finish(self.holder, self.slot, [work.outcome])
+        except StoreUnavailableError as error:
+            logger.warning("a node's transaction is in doubt, asking the ledger: %s", error)
+        finally:
+            work.transaction = None
+            work.close()
+        task = work.claim.task
+        if patiently(lambda: self.store.holds(task.task_id, task.token or "")):
+            work.outcome = Outcome(
+                task_id=task.task_id, token=work.outcome.token, ending="parked",
+                error=describe(StoreUnavailableError("its transaction was lost"), node=task.node, attempt=task.attempt),
+            )  # fmt: skip
+            work.rows = work.follow = None
+        return patiently(lambda: self.store.finish(self.holder, self.slot, [work.outcome]))
 
     def _count(self, work: Work, answer: FinishAnswer) -> None:
         self.stats.seconds += work.took
@@ -245,12 +313,53 @@ class Runner:
         else:
             self.stats.committed += 1
 
+    # ---------------------------------------------------------------- what attempts ask
+
+    def store_time(self) -> float:
+        """The store's time by now, as far as the last claim tells."""
+        at, seen = self._clock or (time.time(), time.monotonic())
+        return at + time.monotonic() - seen
+
+    def _note_time(self, claims: Sequence[Claim]) -> None:
+        times = [claim.task.claimed_at for claim in claims if claim.task.claimed_at is not None]
+        if times:
+            self._clock = max(times), time.monotonic()
+        for claim in claims:
+            self.measured.crashes += sum(it.outcome in ("lost", "crashed") for it in claim.task.attempts[-1:])
+
+    def anchor(self, task: Task) -> tuple[str, str]:
+        """The task and token that the ledger knows as claimed while ``task`` is run."""
+        known = self._carry.anchor(task)
+        return known.task_id, known.token or ""
+
+    def durability(self, text: str | None) -> Durability:
+        """How a run is kept that says so itself or by its graph; else as the settings say."""
+        text = text or self.settings.durability
+        if text not in self._durabilities:
+            self._durabilities[text] = Durability.parse(text)
+        return self._durabilities[text]
+
+    def _durability_of(self, claim: Claim) -> Durability:
+        config = msgspec.json.decode(claim.run.config, type=RunConfig)
+        return self.durability(config.durability or self.registry[claim.run.graph].durability)
+
+    def _is_to_go_on(self, run_id: str) -> bool:
+        try:
+            run = self.store.get_run(run_id)
+        except StoreUnavailableError:
+            return True
+        return run is not None and run.status in RUNNABLE
+
+    def is_lone(self, tasks: Sequence[NewTask]) -> bool:
+        """Whether a settle's tasks are one that this worker may carry on with."""
+        return len(tasks) == 1 and tasks[0].status == "ready" and self._serves(tasks[0].queue)
+
     def may_go_on(self, claim: Claim, tasks: Sequence[NewTask]) -> bool:
         """Whether to claim a settle's only task in the settle itself.
 
         A run's first node follows its start in one message; further ones with ``chain = "inline"``, for its slice.
         """
-        if len(tasks) != 1 or tasks[0].status != "ready" or not self._serves(tasks[0].queue):
+        if not self.is_lone(tasks):
             return False
         if claim.task.path == START_PATH and claim.task.kind == "advance":
             return tasks[0].priority == claim.task.priority

@@ -53,6 +53,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: ``inline``: a worker may go on with a run's single next task itself, for up to ``inline_slice``.
     chain: Literal["broker", "inline"] = "broker"
     inline_slice: float = 0.1
+    #: ``sync``, ``interval:SECONDS``, ``adaptive``, ``async`` or ``exit``, for runs whose graph and submit say nothing.
+    durability: str = "sync"
     #: How many waiting messages one pool slot may take at once (1: none are taken together).
     batch: int = 16
     #: Wait for RabbitMQ to confirm each message (the sweep makes good what is lost without).

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from petiole_stores.errors import GraphValidationError
 from petiole_workers.graph.callables import graph_function
 from petiole_workers.graph.definition import GraphDefinition
+from petiole_workers.graph.errors import error_handler as read_handler
 from petiole_workers.graph.faults import graph_faults
 from petiole_workers.graph.names import END, RESERVED_CHARACTERS, RESERVED_NAMES, START
 from petiole_workers.graph.parts import Branch, Join, NodeSpec, Priority
@@ -81,6 +82,7 @@ class StateGraph:
         defer: bool = False,
         metadata: Mapping[str, object] | None = None,
         input_schema: Any = None,
+        error_handler: Function | None = None,
     ) -> Self: ...
 
     @overload
@@ -96,6 +98,7 @@ class StateGraph:
         defer: bool = False,
         metadata: Mapping[str, object] | None = None,
         input_schema: Any = None,
+        error_handler: Function | None = None,
     ) -> Self: ...
 
     def add_node(
@@ -110,6 +113,7 @@ class StateGraph:
         defer: bool = False,
         metadata: Mapping[str, object] | None = None,
         input_schema: Any = None,
+        error_handler: Function | None = None,
     ) -> Self:
         """Adds a node: ``add_node(function)`` under the function's name, or ``add_node(name, function)``.
 
@@ -124,6 +128,9 @@ class StateGraph:
         metadata: the author's own.
         input_schema: what the function reads of the state; by default the schema that its first parameter is
             annotated with, else the state's.
+        error_handler: called in the node's place once its retries are over: ``(state)`` or ``(state, error)`` with a
+            `NodeError`, and ``runtime`` if it asks for it. What it returns is the node's output; the node's edges
+            are not followed, a ``Command(goto=...)`` says where to go on (LangGraph's rule).
 
         Raises GraphValidationError for a name that is taken, reserved or cannot be told from the function, and
         for an argument that is out of range.
@@ -165,7 +172,16 @@ class StateGraph:
             policies = (retry_policy,) if isinstance(retry_policy, RetryPolicy) else tuple(retry_policy)
         schema = self._add_schema(wanted) if wanted is not None else self.state_schema
         self.nodes[name] = NodeSpec(
-            name, bound, schema, policies, seconds, queue, priority, defer, dict(metadata or {})
+            name,
+            bound,
+            schema,
+            policies,
+            seconds,
+            queue,
+            priority,
+            defer,
+            dict(metadata or {}),
+            None if error_handler is None else read_handler(error_handler, name),
         )
         return self
 
