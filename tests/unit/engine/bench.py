@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, ClassVar, TypedDict
 
 from petiole_stores.ids import new_id
 from petiole_stores.memory import MemoryStore
@@ -26,6 +26,9 @@ class State(TypedDict, total=False):
 class Bench:
     """One worker's runner, and a list in place of the broker."""
 
+    #: Every runner that was made: closed after each test (tests/unit/engine/conftest.py).
+    runners: ClassVar[list[Runner]] = []
+
     def __init__(self, builder: StateGraph, *, store: MemoryStore | None = None, **settings: Any) -> None:
         self.now = 1000.0
         self.store = store or MemoryStore()
@@ -41,10 +44,12 @@ class Bench:
         self.store.beat(Worker(worker_id=holder, name=holder, lease=15.0))
 
     def another(self, holder: str = HOLDER, slot: str = "1") -> Runner:
-        return Runner(
+        runner = Runner(
             store=self.store, registry=Registry([self.graph]), settings=self.settings, holder=holder, slot=slot,
             publish=self.publish,
         )  # fmt: skip
+        Bench.runners.append(runner)
+        return runner
 
     def publish(self, refs: Sequence[TaskRef]) -> list[str]:
         self.messages.extend(refs)
