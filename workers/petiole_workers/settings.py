@@ -55,6 +55,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     inline_slice: float = 0.1
     #: ``sync``, ``interval:SECONDS``, ``adaptive``, ``async`` or ``exit``, for runs whose graph and submit say nothing.
     durability: str = "sync"
+    #: What becomes of a run whose checkpoint is damaged beyond repair: ``park`` it with the reason, or go on from the
+    #: nearest sound ``parent``, which runs what came after it again.
+    on_corruption: Literal["park", "parent"] = "park"
     #: How many waiting messages one pool slot may take at once (1: none are taken together).
     batch: int = 16
     #: Wait for RabbitMQ to confirm each message (the sweep makes good what is lost without).
