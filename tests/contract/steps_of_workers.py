@@ -184,6 +184,18 @@ class WorkerSteps(ClientSteps):
         if self.tokens:
             yield Call("holds", dice.pick(self.tokens[::-1]))
 
+    def _overtake(self, dice: Dice) -> Iterator[Call | None]:
+        """Hold a run back while its tasks are being worked on, and let one finish well."""
+        held = self.tasks("claimed")
+        if held:
+            task = dice.pick(held)
+            ending = dice.pick(["done", "done", "interrupted", "failed"])
+            if dice.rarely(2):
+                yield Call("block", ([task.run_id],), {"kind": "Unserved", "reason": "nobody"})
+            else:
+                yield Call("pause", ([task.run_id],))
+            yield self.finishing(task.holder or "", task.slot or "", [self.good(dice, task, ending)])
+
     def _note(self, dice: Dice) -> Iterator[Call | None]:
         pool = [(t.task_id, t.token) for t in self.tasks("claimed", "ready", of=UNSETTLED) if t.token]
         if dice.rarely(4) or not pool:

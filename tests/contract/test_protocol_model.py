@@ -156,7 +156,8 @@ class Watch:
 
     def _bases(self) -> None:
         for task in self.store._tasks.values():
-            if task.checkpoint_id and (task.status not in ENDED or task.status == "interrupted"):
+            needed = task.status not in ENDED or task.status == "interrupted"
+            if task.checkpoint_id and needed and self.store._runs[task.run_id].status not in SETTLED:
                 assert task.checkpoint_id in self.store._checkpoints, f"{task.task_id} has lost its base"
         for name, thread in self.store._threads.items():
             for head in thread.heads.values():
