@@ -49,7 +49,7 @@ from petiole_workers.graph import (
     task_input,
     task_output,
 )
-from petiole_workers.patience import patiently
+from petiole_workers.patience import Patience
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings
 
@@ -137,7 +137,8 @@ class Runner:
     ) -> None:
         self.store, self.registry, self.settings = store, registry, settings
         self.holder, self.slot = holder, slot
-        self.documents = documents or Documents(store)
+        self._patiently = Patience.of(settings, store)
+        self.documents = documents or Documents(store, self._patiently)
         self.caller = caller or NodeCaller(in_process_wait=settings.in_process_wait)
         self.stats = Stats()
         self._publish = publish
@@ -182,7 +183,9 @@ class Runner:
         until = time.monotonic() + self.settings.lease
         while True:
             reach("claim.before")
-            answers = patiently(lambda: self.store.claim(self.holder, self.slot, wants, published=published))
+            answers = self._patiently(
+                lambda: self.store.claim(self.holder, self.slot, wants, published=published)
+            )
             reach("claim.after")
             if answers[0].reason not in ("holder dead", "holder unknown") or time.monotonic() > until:
                 return answers
@@ -271,7 +274,7 @@ class Runner:
     def _finish(self, made: Sequence[Work]) -> list[FinishAnswer]:
         """The ledger's answers. An output that the store cannot hold fails its own task, not its neighbours."""
         try:
-            return patiently(
+            return self._patiently(
                 lambda: self.store.finish(self.holder, self.slot, [work.outcome for work in made])
             )
         except StoreUnavailableError:
@@ -380,7 +383,14 @@ class _Attempt:
 
         caller, node = self.runner.caller, self.definition.nodes[self.task.node]
         try:
-            return caller.call(node, input, self._runtime(), failures=self._failures, again=again)
+            return caller.call(
+                node,
+                input,
+                self._runtime(),
+                failures=self._failures,
+                key=f"{self.run.graph}.{node.name}",
+                again=again,
+            )
         finally:
             self._tries = caller.tries
 
