@@ -47,6 +47,21 @@ def patiently(
 
     Raises StoreUnavailableError when the strategy or the limit ends the attempts.
     """
+    try:  # first without tenacity's loop, which costs more than some stores' answers
+        answer = operation()
+    except StoreUnavailableError as error:
+        failure: StoreUnavailableError | None = error
+    else:
+        strategy.succeeded(key)
+        return answer
+
+    def attempt() -> T:
+        nonlocal failure
+        if failure is not None:  # the one above, for the loop to take up
+            first, failure = failure, None
+            raise first
+        return operation()
+
     loop = retrying(
         (strategy,),
         key=key,
@@ -55,7 +70,7 @@ def patiently(
         sleep=tenacity.nap.sleep,
         before_sleep=_say,
     )
-    return loop(operation)
+    return loop(attempt)
 
 
 @dataclass(frozen=True)
