@@ -150,7 +150,14 @@ class Attempt:
 
         caller, node = self.runner.caller, self.definition.nodes[self.task.node]
         try:
-            return caller.call(node, input, self._runtime(), failures=self._failures, again=again)
+            return caller.call(
+                node,
+                input,
+                self._runtime(),
+                failures=self._failures,
+                key=f"{self.run.graph}.{node.name}",
+                again=again,
+            )
         finally:
             self._tries = caller.tries
 

@@ -16,7 +16,6 @@ from petiole_stores.ids import derived_id, new_id
 from petiole_stores.records import START_PATH, Checkpointed, Claim, NewRun, NewTask
 from petiole_workers.crashpoints import reach
 from petiole_workers.graph import START
-from petiole_workers.patience import patiently
 from petiole_workers.repair import Repair
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class DamageControl:
     def _base(self, claim: Claim) -> Checkpointed | None:
         checkpoint_id = claim.task.checkpoint_id
         return (
-            patiently(lambda: self._runner.store.get_checkpoint(checkpoint_id))
+            self._runner.patiently(lambda: self._runner.store.get_checkpoint(checkpoint_id))
             if checkpoint_id is not None
             else None
         )
@@ -119,7 +118,7 @@ class DamageControl:
         reach("quarantine.before")
         if task.checkpoint_id is not None:
             checkpoint_id = task.checkpoint_id
-            patiently(lambda: store.quarantine(checkpoint_id, reason))
+            self._runner.patiently(lambda: store.quarantine(checkpoint_id, reason))
         reach("quarantine.after")
         if not self._runner.published_elsewhere:
             raise error
@@ -127,14 +126,14 @@ class DamageControl:
         if self._runner.settings.on_corruption == "parent" and parent is not None:
             self._from_parent(claim, parent, reason)
             return
-        patiently(lambda: store.block([task.run_id], kind="Corruption", reason=reason))
+        self._runner.patiently(lambda: store.block([task.run_id], kind="Corruption", reason=reason))
 
     def _parent(self, claim: Claim) -> Checkpointed | None:
         """The nearest sound ancestor of a damaged base."""
         record = self._base(claim)
         while record is not None and record.parent_id is not None:
             parent_id = record.parent_id
-            record = patiently(lambda: self._runner.store.get_checkpoint(parent_id))  # noqa: B023 - called at once
+            record = self._runner.patiently(lambda: self._runner.store.get_checkpoint(parent_id))  # noqa: B023 - called at once
             if record is None:
                 return None
             try:
@@ -160,8 +159,8 @@ class DamageControl:
                 task_id=new_id(), path=START_PATH, node=START, kind="advance", queue=claim.task.queue
             ),
         )
-        patiently(
+        self._runner.patiently(
             lambda: store.cancel([run.run_id], reason=f"{reason}; run {new.run_id} goes on from its parent")
         )
-        [answer] = patiently(lambda: store.submit([new]))
+        [answer] = self._runner.patiently(lambda: store.submit([new]))
         self._runner.publish(answer.publish)

@@ -38,7 +38,7 @@ from petiole_workers.durability import Durability, Measured
 from petiole_workers.failure import describe
 from petiole_workers.hop import Hint, RunConfig, Work
 from petiole_workers.misfits import note_misfits
-from petiole_workers.patience import patiently
+from petiole_workers.patience import Patience
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings
 
@@ -89,7 +89,8 @@ class Runner:
     ) -> None:
         self.store, self.registry, self.settings = store, registry, settings
         self.holder, self.slot = holder, slot
-        self.documents = documents or Documents(store)
+        self.patiently = Patience.of(settings, store)
+        self.documents = documents or Documents(store, self.patiently)
         self.caller = caller or NodeCaller(in_process_wait=settings.in_process_wait)
         self.stats = Stats()
         self._publish = publish
@@ -144,7 +145,9 @@ class Runner:
         until = time.monotonic() + self.settings.lease
         while True:
             reach("claim.before")
-            answers = patiently(lambda: self.store.claim(self.holder, self.slot, wants, published=published))
+            answers = self.patiently(
+                lambda: self.store.claim(self.holder, self.slot, wants, published=published)
+            )
             reach("claim.after")
             if answers[0].reason not in ("holder dead", "holder unknown") or time.monotonic() > until:
                 return answers
@@ -269,7 +272,7 @@ class Runner:
         try:
             if made[0].transaction is not None:
                 return self._finish_transaction(made[0], made[0].transaction)
-            return patiently(lambda: self.store.finish(self.holder, self.slot, outcomes))
+            return self.patiently(lambda: self.store.finish(self.holder, self.slot, outcomes))
         except StoreUnavailableError:
             raise
         except StoreError as error:
@@ -304,13 +307,13 @@ class Runner:
             work.transaction = None
             work.close()
         task = work.claim.task
-        if patiently(lambda: self.store.holds(task.task_id, task.token or "")):
+        if self.patiently(lambda: self.store.holds(task.task_id, task.token or "")):
             work.outcome = Outcome(
                 task_id=task.task_id, token=work.outcome.token, ending="parked",
                 error=describe(StoreUnavailableError("its transaction was lost"), node=task.node, attempt=task.attempt),
             )  # fmt: skip
             work.rows = work.follow = None
-        return patiently(lambda: self.store.finish(self.holder, self.slot, [work.outcome]))
+        return self.patiently(lambda: self.store.finish(self.holder, self.slot, [work.outcome]))
 
     def _count(self, work: Work, answer: FinishAnswer) -> None:
         self.stats.seconds += work.took

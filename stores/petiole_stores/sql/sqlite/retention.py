@@ -31,7 +31,9 @@ WITH kept (checkpoint_id) AS (
 SELECT checkpoint_id FROM numbered
 WHERE place > :most AND checkpoint_id NOT IN (SELECT checkpoint_id FROM kept WHERE checkpoint_id IS NOT NULL)"""
 _GONE = "checkpoint_id IN (SELECT value FROM json_each(:gone))"
-_FORGET_TASKS = f"DELETE FROM tasks WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread) AND {_GONE}"
+_FORGET_TASKS = (
+    f"DELETE FROM tasks WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread) AND {_GONE}"
+)
 _FORGET = f"DELETE FROM checkpoints WHERE {_GONE}"
 
 _BLOBS = "SELECT digest FROM blobs WHERE thread_id = ?"
@@ -43,9 +45,7 @@ WHERE r.thread_id = :thread AND instr(coalesce(r.input, '') || r.metadata, '$blo
 UNION ALL SELECT t.arg, t.output, t.progress, NULL FROM runs r JOIN tasks t ON t.run_id = r.run_id
 WHERE r.thread_id = :thread
     AND instr(coalesce(t.arg, '') || coalesce(t.output, '') || coalesce(t.progress, ''), '$blob')"""
-_FORGET_BLOBS = (
-    "DELETE FROM blobs WHERE thread_id = ? AND digest NOT IN (SELECT value FROM json_each(?))"
-)
+_FORGET_BLOBS = "DELETE FROM blobs WHERE thread_id = ? AND digest NOT IN (SELECT value FROM json_each(?))"
 
 _ACTIVE = "SELECT active_run FROM threads WHERE thread_id = ?"
 _DELETE = "DELETE FROM threads WHERE thread_id = ?"
