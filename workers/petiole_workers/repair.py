@@ -38,6 +38,7 @@ class Finding:
     subject: str
     what: str
     graph: str = ""
+    checkpoint_id: str | None = None  #: the one to mend
     quarantined: bool = False
 
     def __str__(self) -> str:
@@ -77,7 +78,7 @@ def _verify_thread(store: Store, thread_id: str) -> Iterator[Finding]:
             if what:
                 yield Finding(
                     thread_id, "checkpoint", record.checkpoint_id, what, graphs[record.run_id],
-                    record.quarantined is not None,
+                    record.checkpoint_id, record.quarantined is not None,
                 )  # fmt: skip
             else:
                 yield from _verify_blobs(store, record, graphs[record.run_id], sound)
@@ -109,6 +110,7 @@ def _verify_blobs(
                 digest,
                 f"{fault}, and checkpoint {record.checkpoint_id} names it",
                 graph,
+                record.checkpoint_id,
             )
 
 
