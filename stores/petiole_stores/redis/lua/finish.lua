@@ -27,6 +27,10 @@ local function put_off(task, outcome)
   end
 end
 
+-- The tasks that this call ends.
+local ends = {}
+for _, outcome in ipairs(request.outcomes) do ends[outcome.task_id] = true end
+
 -- Returns the id of a run that starts because this one has ended.
 local function settle(task, run, thread, new)
   local ns, head = task.ns, nil
@@ -41,7 +45,7 @@ local function settle(task, run, thread, new)
   end
   local held_back, open = HELD_BACK[run.status], 0
   for _, made in ipairs(new.tasks) do
-    if made.token and not held_back then
+    if made.token and (not held_back or ends[made.task_id]) then
       insert_claimed(made, run, head, made.token)
     else
       insert_task(made, run, head)
