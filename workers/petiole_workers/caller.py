@@ -29,7 +29,8 @@ class RetryLaterError(PetioleError):
 
     def __init__(self, delay: float, error: BaseException) -> None:
         super().__init__(f"to be tried again in {delay:.1f} s after {type(error).__name__}: {error}")
-        self.delay, self.error = delay, error
+        # tenacity's waits are floats of a class of its own, which no store could encode.
+        self.delay, self.error = float(delay), error
 
 
 class NodeCaller:
