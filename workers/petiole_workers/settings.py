@@ -15,6 +15,7 @@ from typing import Any, Literal, get_type_hints
 import msgspec
 
 from petiole_stores.errors import ConfigurationError
+from petiole_workers.durability import Durability
 
 PREFIX = "PETIOLE_"
 #: Environment names with the prefix that are not settings.
@@ -191,6 +192,7 @@ def _check_ranges(settings: Settings) -> None:
         value = getattr(settings, name)
         if value is not None and value < 1:
             raise ConfigurationError(f"{name} is {value}: take at least 1")
+    Durability.parse(settings.durability)
     for queue in (settings.queue, *settings.queues):
         if not queue or queue.startswith("@"):
             raise ConfigurationError(

@@ -334,14 +334,17 @@ class StateGraph:
         version: str | None = None,
         interrupt_before: Sequence[str] | Literal["*"] | None = (),
         interrupt_after: Sequence[str] | Literal["*"] | None = (),
+        durability: str | None = None,
     ) -> CompiledGraph:
         """Validates the graph and makes it runnable.
 
         checkpointer: where threads are kept; ``None`` for none.
         name, version: what workers register the graph under.
         interrupt_before, interrupt_after: nodes to stop at, or ``"*"`` for all.
+        durability: how much of its runs a worker may carry before it commits, where a run says nothing itself:
+            ``sync``, ``interval:SECONDS``, ``adaptive``, ``async`` or ``exit`` (`petiole_workers.durability`).
 
-        Raises GraphValidationError naming every fault.
+        Raises GraphValidationError naming every fault, ConfigurationError for an unknown durability.
         """
         # The compiled graph runs this package's engine, so it cannot be imported before it.
         from petiole_workers.compiled import CompiledGraph
@@ -349,7 +352,7 @@ class StateGraph:
         definition = self.definition(
             name=name, version=version, interrupt_before=interrupt_before, interrupt_after=interrupt_after
         )
-        return CompiledGraph(definition, checkpointer)
+        return CompiledGraph(definition, checkpointer, durability=durability)
 
 
 def _policies(
