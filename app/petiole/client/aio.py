@@ -101,6 +101,7 @@ class AsyncClient:
     history = _threaded(Client.history)
     workers = _threaded(Client.workers)
     backlogs = _threaded(Client.backlogs)
+    explain = _threaded(Client.explain)
     cancel = _threaded(Client.cancel)
     pause = _threaded(Client.pause)
     unpause = _threaded(Client.unpause)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from petiole.client.connection import Connection
+from petiole.client.explaining import Explanation, explain
 from petiole.client.handle import check_succeeded
 from petiole.client.history import PAGE, HistoryEntry, history_of, runs_of
 from petiole.client.times import epoch
@@ -96,6 +97,15 @@ class Reading(Connection):
     def backlogs(self) -> list[QueueBacklog]:
         """How many tasks wait, by queue and priority."""
         return self.store.backlogs()
+
+    def explain(self, thread_id: str, *, run: str | None = None) -> Explanation:
+        """What a run (the thread's newest, or ``run``) waits for, why, and the command that helps. Raises NotFoundError.
+
+        The broker is asked how many messages wait with it; that it cannot be reached is part of the answer.
+        """
+        found = self.run_of(thread_id, run)
+        depth = self.dispatch.depth if self.store.shared else None
+        return explain(self.store, found, now=self.now(), depth=depth)
 
     def outcome(self, run: Run) -> dict[str, Any]:
         """The final state's values of a run that has succeeded; else raises what :meth:`RunHandle.result` does."""

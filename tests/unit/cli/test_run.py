@@ -29,6 +29,8 @@ TASK_KEYS = [
 ENTRY_KEYS = [
     "checkpoint_id", "parent_id", "run_id", "step", "source", "node_names", "next", "state", "metadata", "created_at", "tasks",
 ]  # fmt: skip
+EXPLANATION_KEYS = ["thread_id", "run_id", "graph", "status", "summary", "superstep", "waits", "now"]
+WAIT_KEYS = ["kind", "subject", "detail", "since", "until", "command"]
 
 
 def start(cli: Cli, *options: str, thread: str = "t") -> None:
@@ -255,13 +257,25 @@ def test_a_run_of_another_thread_is_not_found(cli: Cli) -> None:
     start(cli)
     start(cli, thread="u")
     other = cli("run", "get", "u", "-o", "json").json["run_id"]
-    for verb in ("get", "tasks", "replay", "cancel", "resume", "watch", "pause", "unpause"):
+    for verb in ("get", "tasks", "replay", "cancel", "resume", "watch", "pause", "unpause", "explain"):
         assert cli("run", verb, "t", "--run", other).code == 3, verb
 
 
 @pytest.mark.parametrize(
     "verb",
-    ["get", "watch", "tasks", "state", "history", "replay", "resume", "cancel", "pause", "unpause"],
+    [
+        "get",
+        "watch",
+        "tasks",
+        "state",
+        "history",
+        "replay",
+        "resume",
+        "cancel",
+        "pause",
+        "unpause",
+        "explain",
+    ],
 )
 def test_an_unknown_thread_is_not_found(cli: Cli, verb: str) -> None:
     said = cli("run", verb, "nobody")
@@ -370,3 +384,18 @@ def test_the_reason_of_a_cancel_is_told_without_a_node(cli: Cli, store: MemorySt
     start(cli)
     cli("run", "cancel", "t", "--reason", "enough")
     assert "Cancelled: enough" in cli("run", "get", "t").out
+
+
+def test_explain_says_what_a_run_waits_for(cli: Cli, store: MemoryStore) -> None:
+    start(cli, "--in", "1h", "--deadline", "2h")
+    drive(store, counting())
+    said = cli("run", "explain", "t", "-o", "json")
+    assert (said.code, list(said.json)) == (0, EXPLANATION_KEYS)
+    assert [list(wait) for wait in said.json["waits"]] == [WAIT_KEYS, WAIT_KEYS]
+    assert [wait["kind"] for wait in said.json["waits"]] == ["start", "deadline"]
+    assert ISO.fullmatch(said.json["waits"][0]["until"])
+    text = cli("run", "explain", "t").out
+    assert "is waiting: the run is not to start before its time" in text
+    assert re.search(r"until (\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d \(in (59m|1h)", text)
+    cli("run", "pause", "t", "--reason", "maintenance")
+    assert "$ petiole run unpause t" in cli("run", "explain", "t").out
