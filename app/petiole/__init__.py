@@ -46,6 +46,14 @@ if TYPE_CHECKING:
     from petiole_workers.compiled import CompiledGraph
     from petiole_workers.failure import Failure
     from petiole_workers.graph import END, START, RetryPolicy, Runtime, Send, StateGraph
+    from petiole_workers.retry import (
+        Adaptive,
+        Emergency,
+        Exponential,
+        Fixed,
+        RetryStrategy,
+        default_retry_on,
+    )
     from petiole_workers.settings import Settings, load_settings
 
 __version__ = "0.1.0"
@@ -88,6 +96,14 @@ _HOMES = {
     "petiole_workers.compiled": ("CompiledGraph",),
     "petiole_workers.failure": ("Failure",),
     "petiole_workers.graph": ("END", "START", "RetryPolicy", "Runtime", "Send", "StateGraph"),
+    "petiole_workers.retry": (
+        "Adaptive",
+        "Emergency",
+        "Exponential",
+        "Fixed",
+        "RetryStrategy",
+        "default_retry_on",
+    ),
     "petiole_workers.settings": ("Settings", "load_settings"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -95,6 +111,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "END",
     "START",
+    "Adaptive",
     "AsyncClient",
     "AsyncRunHandle",
     "BrokerError",
@@ -105,7 +122,10 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "CorruptionError",
+    "Emergency",
+    "Exponential",
     "Failure",
+    "Fixed",
     "GraphError",
     "GraphRecursionError",
     "GraphValidationError",
@@ -116,6 +136,7 @@ __all__ = [
     "NotFoundError",
     "PetioleError",
     "RetryPolicy",
+    "RetryStrategy",
     "Run",
     "RunCancelledError",
     "RunError",
@@ -139,6 +160,7 @@ __all__ = [
     "Worker",
     "__version__",
     "attach",
+    "default_retry_on",
     "load_settings",
     "open_checkpoint_store",
     "open_store",

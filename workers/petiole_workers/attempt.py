@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from petiole_stores.errors import GraphError, PetioleError, StoreUnavailableError
+from petiole_stores.errors import CorruptionError, GraphError, PetioleError, StoreUnavailableError, UnfitError
 from petiole_stores.ids import derived_id, new_id
 from petiole_stores.records import START_PATH, Checkpointed, Claim, Outcome, Settle, Task
 from petiole_workers.caller import RetryLaterError
 from petiole_workers.compiled import CompiledGraph
+from petiole_workers.damage import UnreadableError
 from petiole_workers.documents import Loaded, Rows
 from petiole_workers.failure import describe, ends_the_process, parse_failure
 from petiole_workers.graph import (
@@ -33,15 +35,13 @@ from petiole_workers.graph import (
 )
 from petiole_workers.graph import call as call_function
 from petiole_workers.hop import RunConfig, Work
+from petiole_workers.repair import FIRST_STEP
 from petiole_workers.services import AttemptServices, ParkedError
 
 if TYPE_CHECKING:
     from petiole_workers.runner import Runner
 
 logger = logging.getLogger("petiole.runner")
-
-#: In a snapshot's control: the step at which the run began, for its recursion limit.
-FIRST_STEP = "first_step"
 
 
 class Attempt:
@@ -90,6 +90,9 @@ class Attempt:
         except ParkedError as parked:
             self._put_off(work, "parked", parked.delay)
             return
+        except UnreadableError as unreadable:
+            self._unreadable(work, unreadable.error)
+            return
         except RetryLaterError as later:
             self._end(work, "retry", later.error)
             self._put_off(work, "retry", later.delay)
@@ -118,10 +121,19 @@ class Attempt:
             self._end(work, "failed", error)
             work.outcome.ending = "done"
             handler = node.error_handler.bind(NodeError(node.name, error))
-            again = task_input(self.definition, self._base(tasks=False).snapshot, spec)
+            fresh = dataclasses.replace(spec, arg=self._arg())
+            again = task_input(self.definition, self._base(tasks=False).snapshot, fresh)
             returned = call_function(handler, again, self._runtime(), self.runner.caller.wait)
             given = task_output(self.definition, spec, returned)
             return dataclasses.replace(given, node=HANDLER_PREFIX + node.name)
+
+    def _unreadable(self, work: Work, error: CorruptionError | UnfitError) -> None:
+        """The stored data is damaged, or this worker is not fit for it: neither is a failure of the node's."""
+        self.services.roll_back()
+        delay = self.runner.damage.handle(self.claim, error)
+        work.outcome.settle, work.rows, work.follow, work.carried = None, None, None, False
+        work.outcome.error = describe(error, node=self.task.node, attempt=self._attempt)
+        self._put_off(work, "parked", delay)
 
     def _put_off(self, work: Work, ending: str, delay: float) -> None:
         """End the attempt alone; what it leaves goes along."""
@@ -138,7 +150,14 @@ class Attempt:
 
         caller, node = self.runner.caller, self.definition.nodes[self.task.node]
         try:
-            return caller.call(node, input, self._runtime(), failures=self._failures, again=again)
+            return caller.call(
+                node,
+                input,
+                self._runtime(),
+                failures=self._failures,
+                key=f"{self.run.graph}.{node.name}",
+                again=again,
+            )
         finally:
             self._tries = caller.tries
 
@@ -148,9 +167,10 @@ class Attempt:
             written = {key for key, _ in output.writes}
             base = loaded.snapshot
             if self._reads_state(written):
-                base = dataclasses.replace(base, values=self.documents.fresh_values(loaded))
+                with reading():
+                    base = dataclasses.replace(base, values=self.documents.fresh_values(loaded))
             self._settle(work, loaded, base, [output])
-        except StoreUnavailableError:
+        except (StoreUnavailableError, UnreadableError):
             raise
         except BaseException as error:
             if ends_the_process(error):
@@ -175,10 +195,13 @@ class Attempt:
                 self._start(work)
             else:
                 loaded = self._base()
-                outputs = self.documents.outputs(self.task.thread_id, self.claim.outputs)
+                with reading():
+                    outputs = self.documents.outputs(self.task.thread_id, self.claim.outputs)
                 self._settle(work, loaded, loaded.snapshot, outputs)
         except StoreUnavailableError:
             raise
+        except UnreadableError as unreadable:
+            self._unreadable(work, unreadable.error)
         except BaseException as error:  # reducers and routers are users' code too
             if ends_the_process(error):
                 raise
@@ -187,7 +210,7 @@ class Attempt:
 
     def _start(self, work: Work) -> None:
         """Apply the input to the thread's head and plan the first superstep."""
-        loaded = self._base() if self.claim.base is not None else None
+        loaded = self._base() if self.task.checkpoint_id is not None else None
         base = loaded.snapshot if loaded else None
         if self.run.input is None:
             if loaded is None or base is None:
@@ -196,7 +219,8 @@ class Attempt:
                 )
             self._rows(work, [self._forked(base, loaded.parts)], loaded.record)
             return
-        given = self.documents.value(self.task.thread_id, self.run.input)
+        with reading():
+            given = self.documents.value(self.task.thread_id, self.run.input)
         taken, first = begin(
             self.definition, base, given, runner=self.runner.caller.wait, runtime=self._runtime()
         )
@@ -324,12 +348,19 @@ class Attempt:
     # ---------------------------------------------------------------- parts
 
     def _base(self, *, tasks: bool = True) -> Loaded:
-        if self.claim.base is None:
-            raise PetioleError(f"task {self.task.task_id} ({self.task.node}) has no checkpoint to start from")
-        return self.documents.checkpoint(self.claim.base, tasks=tasks)
+        base = self.claim.base
+        with reading():
+            if base is None:
+                raise CorruptionError(
+                    f"the checkpoint {self.task.checkpoint_id} that {self.task.node!r} starts from is missing from the store"
+                )
+            return self.documents.checkpoint(base, tasks=tasks)
 
     def _arg(self) -> object:
-        return MISSING if self.task.arg is None else self.documents.value(self.task.thread_id, self.task.arg)
+        if self.task.arg is None:
+            return MISSING
+        with reading():
+            return self.documents.value(self.task.thread_id, self.task.arg)
 
     def _stop(self, base: Snapshot) -> int:
         """The last step that the run may take: its first one and the recursion limit, as LangGraph counts."""
@@ -393,3 +424,12 @@ class Attempt:
             node, self.task.thread_id, self.run.run_id, attempt,
             "will be tried again" if ending == "retry" else "failed", type(error).__name__, error,
         )  # fmt: skip
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """What cannot be read within is the engine's to deal with: it is no failure of users' code."""
+    try:
+        yield
+    except (CorruptionError, UnfitError) as error:
+        raise UnreadableError(error) from error

@@ -292,6 +292,7 @@ class InlineEngine:
             caller=NodeCaller(in_process_wait=float("inf"), loop=loop),
             documents=self.documents,
             on_failure=crew.note,
+            published_elsewhere=False,
         )
 
 
