@@ -13,9 +13,9 @@ from typing import Any, Self
 import msgspec
 
 from petiole.client import Client
+from petiole_stores.crashpoints import VARIABLE
 from petiole_stores.opening import open_store
 from petiole_workers.celery.app import context_of, make_app
-from petiole_workers.crashpoints import VARIABLE
 from petiole_workers.publishing import Publisher
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings, load_settings

@@ -13,12 +13,12 @@ import pytest
 
 import petiole_workers
 from petiole_stores.errors import ConfigurationError
-from petiole_workers import crashpoints
+from petiole_stores import crashpoints
 
 SOURCES = Path(petiole_workers.__file__).parent
 LOOP = """
 import sys
-from petiole_workers.crashpoints import reach
+from petiole_stores.crashpoints import reach
 for turn in range(3):
     reach("finish.before")
     reach("finish.after")

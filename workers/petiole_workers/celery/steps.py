@@ -15,7 +15,6 @@ from petiole_stores.ids import new_id
 from petiole_workers.celery.children import ChildWatch, children
 from petiole_workers.celery.heartbeat import Heartbeat
 from petiole_workers.celery.sweeper import Sweeper
-from petiole_workers.crashpoints import reach
 from petiole_workers.launch import HOLDER_VARIABLE
 
 logger = logging.getLogger("petiole.worker")
@@ -108,9 +107,7 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def _give_back(self) -> None:
         context = self.context
-        reach("release.before")
         refs = context.store.release(context.holder, final=True)
-        reach("release.after")
         context.publisher.publish(refs)
 
 
