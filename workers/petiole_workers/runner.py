@@ -173,6 +173,7 @@ class Runner:
             work = self.execute(queue.pop(0))
             done += 1
             if work.carried:
+                self.documents.carried(work.claim.task.thread_id, work.outcome.blobs)
                 follow = self._carry.add(work, self._durability_of(work.claim))
                 queue[:0] = [] if follow is None else [follow]
                 if queue:
@@ -232,7 +233,12 @@ class Runner:
         for work in made[:-1]:  # tasks that an earlier one of these inserts are not known to every store
             self.store.hint(work.claim.task.thread_id, [made[-1].claim.task.task_id, work.claim.task.task_id])
         began = time.monotonic()
-        answers = self._finish(made)
+        try:
+            answers = self._finish(made)
+        except BaseException:
+            for work in made:
+                self.documents.dropped(work.claim.task.thread_id, work.outcome.blobs)
+            raise
         self.measured.committed((time.monotonic() - began) / len(made))
         for work, answer in zip(made, answers, strict=True):
             self._count(work, answer)
@@ -242,6 +248,7 @@ class Runner:
                     work.claim.task.node, work.claim.task.task_id, work.claim.run.run_id, answer.reason,
                 )  # fmt: skip
                 work.refused = True
+                self.documents.dropped(work.claim.task.thread_id, work.outcome.blobs)
                 continue
             publish += answer.publish
             if answer.advance is not None:
