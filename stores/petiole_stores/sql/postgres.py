@@ -31,6 +31,7 @@ from petiole_stores.records import (
 from petiole_stores.sql import migrate
 from petiole_stores.sql.archive import restore, write_backup
 from petiole_stores.sql.reading import PostgresReads
+from petiole_stores.sql.silence import unhurried
 
 WORKERS_KEPT = 7 * 86400.0
 
@@ -89,7 +90,8 @@ class PostgresStore(PostgresReads):
         if self.connections.transact(migrate.current) == migrate.HEAD:
             return []
         engine, schema = self.connections.engine, self.connections.schema
-        return self.connections.again(lambda: migrate.upgrade(engine, schema=schema))
+        with unhurried():
+            return self.connections.again(lambda: migrate.upgrade(engine, schema=schema))
 
     def validate(self) -> None:
         """Raise StoreUnavailableError, or SchemaError when the schema is missing or of another version."""
@@ -98,14 +100,16 @@ class PostgresStore(PostgresReads):
 
     def backup(self, path: str | Path) -> int:
         """Write every table, as of one moment, to a new zip file and return how many checkpoints there were."""
-        return self.connections.transact(lambda c: write_backup(c, path), isolation="REPEATABLE READ")
+        with unhurried():
+            return self.connections.transact(lambda c: write_backup(c, path), isolation="REPEATABLE READ")
 
     def restore(self, path: str | Path) -> int:
         """Fill an empty database from a file that ``backup`` wrote and return how many checkpoints there were.
 
         Raises StoreError when the database already holds threads, or the file is none of ours or is damaged.
         """
-        return restore(self.connections, path)
+        with unhurried():
+            return restore(self.connections, path)
 
     # ---------------------------------------------------------------- the protocol
 
