@@ -20,7 +20,9 @@ SELECT t.task_id, t.path, t.node, t.kind, t.ns, t.queue, t.priority, t.arg, t.ch
 FROM tasks t LEFT JOIN heads h ON h.thread_id = t.thread_id AND h.ns = t.ns
 WHERE t.run_id = ? AND t.status = 'failed' AND NOT t.replaced"""
 _REPLACE = "UPDATE tasks SET replaced = 1 WHERE task_id = ?"
-_HAND_ON = "UPDATE tasks SET progress = (SELECT old.progress FROM tasks old WHERE old.task_id = ?) WHERE task_id = ?"
+_HAND_ON = (
+    "UPDATE tasks SET progress = (SELECT old.progress FROM tasks old WHERE old.task_id = ?) WHERE task_id = ?"
+)
 _COUNT = "UPDATE heads SET open = open + ? WHERE thread_id = ? AND ns = ?"
 _REPLAY = """
 UPDATE runs SET status = 'queued', ended_at = NULL, error = NULL, deadline = NULL, replays = replays + 1
@@ -32,7 +34,9 @@ _RESUME_TASKS = f"""
 UPDATE tasks SET ended_at = NULL, token = NULL, holder = NULL, slot = NULL, {MADE_READY}
 WHERE run_id = ? AND status = 'interrupted'"""
 _RESUME = "UPDATE runs SET status = 'running' WHERE run_id = ?"
-_DROP = "UPDATE tasks SET dropped = 1 WHERE task_id = ? AND status = 'failed' AND NOT replaced AND NOT dropped"
+_DROP = (
+    "UPDATE tasks SET dropped = 1 WHERE task_id = ? AND status = 'failed' AND NOT replaced AND NOT dropped"
+)
 
 
 def cancel(work: Work, run_ids: Sequence[str], reason: str) -> list[Answer]:

@@ -31,10 +31,12 @@ WITH kept (checkpoint_id) AS (
 SELECT checkpoint_id FROM numbered
 WHERE place > :most AND checkpoint_id NOT IN (SELECT checkpoint_id FROM kept WHERE checkpoint_id IS NOT NULL)"""
 _GONE = "checkpoint_id IN (SELECT value FROM json_each(:gone))"
-_FORGET_TASKS = f"DELETE FROM tasks WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread) AND {_GONE}"
+_FORGET_TASKS = (
+    f"DELETE FROM tasks WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread) AND {_GONE}"
+)
 _FORGET = f"DELETE FROM checkpoints WHERE {_GONE}"
 
-_BLOBS = "SELECT digest FROM blobs WHERE thread_id = ?"
+_HAS_BLOBS = "SELECT EXISTS (SELECT 1 FROM blobs WHERE thread_id = ?)"
 _NAMING = """
 SELECT c.state, c.next, c.control, c.metadata FROM checkpoints c
 WHERE c.thread_id = :thread AND instr(c.state || c.next || c.control || c.metadata, '$blob')
@@ -43,9 +45,7 @@ WHERE r.thread_id = :thread AND instr(coalesce(r.input, '') || r.metadata, '$blo
 UNION ALL SELECT t.arg, t.output, t.progress, NULL FROM runs r JOIN tasks t ON t.run_id = r.run_id
 WHERE r.thread_id = :thread
     AND instr(coalesce(t.arg, '') || coalesce(t.output, '') || coalesce(t.progress, ''), '$blob')"""
-_FORGET_BLOBS = (
-    "DELETE FROM blobs WHERE thread_id = ? AND digest NOT IN (SELECT value FROM json_each(?))"
-)
+_FORGET_BLOBS = "DELETE FROM blobs WHERE thread_id = ? AND digest NOT IN (SELECT value FROM json_each(?))"
 
 _ACTIVE = "SELECT active_run FROM threads WHERE thread_id = ?"
 _DELETE = "DELETE FROM threads WHERE thread_id = ?"
@@ -83,11 +83,15 @@ def trim(
             with numbers_kept(db):
                 done.checkpoints = db.execute(_FORGET, values).rowcount
             done.tasks = db.execute(_FORGET_TASKS, values).rowcount
-    if db.execute(_BLOBS, (thread_id,)).fetchone():
+    if has_blobs(db, thread_id):
         digests = named(db, thread_id)
         if digests is not None:
             done.blobs = db.execute(_FORGET_BLOBS, (thread_id, json_text([*digests]))).rowcount
     return done
+
+
+def has_blobs(db: sqlite3.Connection, thread_id: str) -> bool:
+    return bool(db.execute(_HAS_BLOBS, (thread_id,)).fetchone()[0])
 
 
 def blobs_of(db: sqlite3.Connection, thread_id: str) -> set[str]:

@@ -8,7 +8,17 @@ from typing import Any
 
 import msgspec
 
-from petiole_stores.records import Attempt, Blob, Checkpointed, NewCheckpoint, Offer, Run, Task, TaskRef, Worker
+from petiole_stores.records import (
+    Attempt,
+    Blob,
+    Checkpointed,
+    NewCheckpoint,
+    Offer,
+    Run,
+    Task,
+    TaskRef,
+    Worker,
+)
 
 Row = tuple[Any, ...]
 
@@ -58,7 +68,9 @@ def to_checkpoint(row: Sequence[Any]) -> Checkpointed:
     checkpoint = Checkpointed(**dict(zip(CHECKPOINT, row, strict=True)))
     try:
         checkpoint.node_names = _strings.decode(checkpoint.node_names)  # type: ignore[arg-type]
-    except msgspec.DecodeError as error:  # the row is damaged; whoever reads it is to find out, not to fail here
+    except (
+        msgspec.DecodeError
+    ) as error:  # the row is damaged; whoever reads it is to find out, not to fail here
         checkpoint.node_names = []
         checkpoint.quarantined = checkpoint.quarantined or f"its node_names are no list: {error}"
     return checkpoint
