@@ -6,13 +6,16 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 from petiole_stores.opening import open_store
-from petiole_stores.records import Worker
+from petiole_stores.records import Offer, Worker
 from petiole_stores.store import Store
 from petiole_workers.documents import Documents
+from petiole_workers.fitting import Fleet, Wanted, misfit
 from petiole_workers.greenlets import native_thread
 from petiole_workers.hop import Hint
+from petiole_workers.misfits import note_misfits
 from petiole_workers.patience import Patience
 from petiole_workers.publishing import Publisher
 from petiole_workers.registry import Registry
@@ -34,6 +37,7 @@ class WorkerContext:
         self._native = native_thread()
         self._others: dict[int, Store] = {}
         self._lock, self._lock_pid = threading.Lock(), os.getpid()
+        self._fleet: tuple[Store, Fleet] | None = None
         self._idle: list[Runner] = []
         self._slots = 0
 
@@ -102,18 +106,28 @@ class WorkerContext:
 
     def run(self, hints: Sequence[Hint]) -> int:
         """Run what a message names; tasks of graphs that are not served here are left for other workers."""
-        mine = [hint for hint in hints if self.registry.get(hint.graph) is not None]
+        why = [misfit(self.offers, Wanted(hint.graph, hint.version, hint.node)) for hint in hints]
+        mine = [hint for hint, reason in zip(hints, why, strict=True) if reason is None]
         if len(mine) < len(hints):
-            self._misfits([hint for hint in hints if self.registry.get(hint.graph) is None])
+            others = [(hint, reason) for hint, reason in zip(hints, why, strict=True) if reason is not None]
+            note_misfits(self.store, others, self.fleet)
         if not mine:
             return 0
         with self.runner() as runner:
             return runner.run(mine)
 
-    def _misfits(self, hints: Sequence[Hint]) -> None:
-        from petiole_workers.misfits import note_misfits
+    @cached_property
+    def offers(self) -> dict[str, Offer]:
+        """What this worker serves, by graph."""
+        return {graph.name: graph.offer for graph in self.registry}
 
-        note_misfits(self.store, hints)
+    @property
+    def fleet(self) -> Fleet:
+        """The living workers, as this process's store knows them."""
+        store = self.store
+        if self._fleet is None or self._fleet[0] is not store:
+            self._fleet = store, Fleet(store)
+        return self._fleet[1]
 
     def description(self, name: str, concurrency: int, *, status: str = "alive") -> Worker:
         """This incarnation as the ledger knows it."""
@@ -129,6 +143,7 @@ class WorkerContext:
             graphs={
                 g.name: f"{g.definition.version or ''}/{g.definition.fingerprint}" for g in self.registry
             },
+            offers=self.offers,
             queues=sorted(self.queues),
             pool=self.pool,
             concurrency=concurrency,

@@ -117,7 +117,8 @@ class Runner:
         """
         pending = [hint for hint in hints if hint.graph not in self.unfit]
         if len(pending) < len(hints):
-            note_misfits(self.store, [hint for hint in hints if hint.graph in self.unfit])
+            unfit = [hint for hint in hints if hint.graph in self.unfit]
+            note_misfits(self.store, [(hint, f"graph {hint.graph!r} cannot be read") for hint in unfit])
         done = 0
         while pending:
             together, pending = self._split(pending)
