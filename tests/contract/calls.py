@@ -55,7 +55,9 @@ def source(value: Any) -> str:
         return f"[{', '.join(map(source, value))}]"
     if isinstance(value, msgspec.Struct):
         known = msgspec.structs.fields(value)
-        left_out = {field.name for field in known if getattr(value, field.name) in (field.default, None, [])}
+        left_out = {
+            f.name for f in known if not f.required and getattr(value, f.name) in (f.default, None, [])
+        }
         said = [f"{f.name}={source(getattr(value, f.name))}" for f in known if f.name not in left_out]
         return f"{type(value).__name__}({', '.join(said)})"
     return repr(value)
