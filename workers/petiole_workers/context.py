@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
-from petiole_stores.opening import open_store
+from petiole_stores.contract import CheckpointStore
+from petiole_stores.opening import open_checkpoint_store, open_store
 from petiole_stores.records import Offer, Worker
 from petiole_stores.store import Store
 from petiole_workers.documents import Documents
@@ -21,6 +22,7 @@ from petiole_workers.publishing import Publisher
 from petiole_workers.registry import Registry
 from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
+from petiole_workers.spool import BackupSpool, Spool, SpoolFolder
 
 
 class WorkerContext:
@@ -38,6 +40,7 @@ class WorkerContext:
         self._others: dict[int, Store] = {}
         self._lock, self._lock_pid = threading.Lock(), os.getpid()
         self._fleet: tuple[Store, Fleet] | None = None
+        self._backup: tuple[int, CheckpointStore] | None = None
         self._idle: list[Runner] = []
         self._slots = 0
 
@@ -92,6 +95,7 @@ class WorkerContext:
                 publish=self.publisher.publish,
                 documents=self._documents,
                 serves=self.queues.__contains__,
+                spool=self.spool,
             )
         try:
             yield runner
@@ -120,6 +124,27 @@ class WorkerContext:
     def offers(self) -> dict[str, Offer]:
         """What this worker serves, by graph."""
         return {graph.name: graph.offer for graph in self.registry}
+
+    @cached_property
+    def spools(self) -> SpoolFolder:
+        """The spools of this machine's workers."""
+        return SpoolFolder(self.settings.data_dir)
+
+    @property
+    def backup(self) -> CheckpointStore | None:
+        """The backup store, if one is set; opened anew in each process."""
+        url = self.settings.backup_store
+        if url is None:
+            return None
+        if self._backup is None or self._backup[0] != os.getpid():
+            self._backup = os.getpid(), open_checkpoint_store(url)
+        return self._backup[1]
+
+    @property
+    def spool(self) -> Spool:
+        """Where outcomes go that the store cannot take."""
+        backup = self.backup
+        return self.spools.of(self.holder) if backup is None else BackupSpool(backup, self.holder)
 
     @property
     def fleet(self) -> Fleet:
