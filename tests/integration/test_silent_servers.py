@@ -83,7 +83,7 @@ def test_a_claim_and_a_finish_on_a_silent_store_end_and_may_be_made_again(led: t
     proxy, store = led
     _, claim = claimed(store)
     proxy.fall_silent()
-    with Timed() as timed, pytest.raises(StoreUnavailableError, match="cannot be reached|does not answer"):
+    with Timed() as timed, pytest.raises(StoreUnavailableError, match=r"cannot be reached|does not answer"):
         claim()
     assert timed.took < BOUND
     proxy.speak()
