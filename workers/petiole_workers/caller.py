@@ -29,7 +29,8 @@ class RetryLaterError(PetioleError):
 
     def __init__(self, delay: float, error: BaseException) -> None:
         super().__init__(f"to be tried again in {delay:.1f} s after {type(error).__name__}: {error}")
-        self.delay, self.error = delay, error
+        # tenacity's waits are floats of a class of its own, which no store could encode.
+        self.delay, self.error = float(delay), error
 
 
 class NodeCaller:
@@ -42,7 +43,7 @@ class NodeCaller:
     def __init__(
         self, *, in_process_wait: float = 1.0, loop: asyncio.AbstractEventLoop | None = None
     ) -> None:
-        self._in_process_wait = in_process_wait
+        self.in_process_wait = in_process_wait
         self._loop = loop
         self._kept: asyncio.Runner | None = None
         self._error: BaseException | None = None
@@ -91,7 +92,7 @@ class NodeCaller:
         self._error = outcome.exception() if outcome else None
 
     def _sleep(self, seconds: float) -> None:
-        if seconds > self._in_process_wait:
+        if seconds > self.in_process_wait:
             assert self._error is not None
             raise RetryLaterError(seconds, self._error)
         time.sleep(seconds)

@@ -12,10 +12,11 @@ from petiole_stores.records import Worker
 from petiole_stores.store import Store
 from petiole_workers.documents import Documents
 from petiole_workers.greenlets import native_thread
+from petiole_workers.hop import Hint
 from petiole_workers.patience import Patience
 from petiole_workers.publishing import Publisher
 from petiole_workers.registry import Registry
-from petiole_workers.runner import Hint, Runner
+from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
 
 

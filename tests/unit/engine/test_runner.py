@@ -16,7 +16,7 @@ from petiole_stores.records import Claim, FinishAnswer, Outcome
 from petiole_workers.failure import parse_failure
 from petiole_workers.graph import END, START, RetryPolicy, Runtime, Send, StateGraph
 from petiole_workers.graph.snapshot import TaskSpec
-from petiole_workers.runner import Hint
+from petiole_workers.hop import Hint
 from tests.unit.engine.bench import HOLDER, Bench, State, chain, says
 
 

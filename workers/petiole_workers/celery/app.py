@@ -11,11 +11,11 @@ from petiole_stores.errors import ConfigurationError
 from petiole_workers.celery.steps import WorkerStep
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.context import WorkerContext
+from petiole_workers.hop import Hint
 from petiole_workers.network import HEARTBEAT, network_options
 from petiole_workers.publishing import TASK_NAME, Publisher
 from petiole_workers.queues import kombu_queues
 from petiole_workers.registry import Registry, load_graph, load_registry
-from petiole_workers.runner import Hint
 from petiole_workers.settings import Settings, load_settings
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 from petiole_stores.errors import GraphValidationError
 from petiole_workers.graph.callables import graph_function
 from petiole_workers.graph.definition import GraphDefinition
+from petiole_workers.graph.errors import error_handler as read_handler
 from petiole_workers.graph.faults import graph_faults
 from petiole_workers.graph.names import END, RESERVED_CHARACTERS, RESERVED_NAMES, START
 from petiole_workers.graph.parts import Branch, Join, NodeSpec, Priority
@@ -81,6 +82,7 @@ class StateGraph:
         defer: bool = False,
         metadata: Mapping[str, object] | None = None,
         input_schema: Any = None,
+        error_handler: Function | None = None,
     ) -> Self: ...
 
     @overload
@@ -96,6 +98,7 @@ class StateGraph:
         defer: bool = False,
         metadata: Mapping[str, object] | None = None,
         input_schema: Any = None,
+        error_handler: Function | None = None,
     ) -> Self: ...
 
     def add_node(
@@ -110,6 +113,7 @@ class StateGraph:
         defer: bool = False,
         metadata: Mapping[str, object] | None = None,
         input_schema: Any = None,
+        error_handler: Function | None = None,
     ) -> Self:
         """Adds a node: ``add_node(function)`` under the function's name, or ``add_node(name, function)``.
 
@@ -125,6 +129,9 @@ class StateGraph:
         metadata: the author's own.
         input_schema: what the function reads of the state; by default the schema that its first parameter is
             annotated with, else the state's.
+        error_handler: called in the node's place once its retries are over: ``(state)`` or ``(state, error)`` with a
+            `NodeError`, and ``runtime`` if it asks for it. What it returns is the node's output; the node's edges
+            are not followed, a ``Command(goto=...)`` says where to go on (LangGraph's rule).
 
         Raises GraphValidationError for a name that is taken, reserved or cannot be told from the function, and
         for an argument that is out of range.
@@ -163,7 +170,16 @@ class StateGraph:
         wanted = input_schema or annotated_input(hints, first or "")
         schema = self._add_schema(wanted) if wanted is not None else self.state_schema
         self.nodes[name] = NodeSpec(
-            name, bound, schema, policies, seconds, queue, priority, defer, dict(metadata or {})
+            name,
+            bound,
+            schema,
+            policies,
+            seconds,
+            queue,
+            priority,
+            defer,
+            dict(metadata or {}),
+            None if error_handler is None else read_handler(error_handler, name),
         )
         return self
 
@@ -318,14 +334,17 @@ class StateGraph:
         version: str | None = None,
         interrupt_before: Sequence[str] | Literal["*"] | None = (),
         interrupt_after: Sequence[str] | Literal["*"] | None = (),
+        durability: str | None = None,
     ) -> CompiledGraph:
         """Validates the graph and makes it runnable.
 
         checkpointer: where threads are kept; ``None`` for none.
         name, version: what workers register the graph under.
         interrupt_before, interrupt_after: nodes to stop at, or ``"*"`` for all.
+        durability: how much of its runs a worker may carry before it commits, where a run says nothing itself:
+            ``sync``, ``interval:SECONDS``, ``adaptive``, ``async`` or ``exit`` (`petiole_workers.durability`).
 
-        Raises GraphValidationError naming every fault.
+        Raises GraphValidationError naming every fault, ConfigurationError for an unknown durability.
         """
         # The compiled graph runs this package's engine, so it cannot be imported before it.
         from petiole_workers.compiled import CompiledGraph
@@ -333,7 +352,7 @@ class StateGraph:
         definition = self.definition(
             name=name, version=version, interrupt_before=interrupt_before, interrupt_after=interrupt_after
         )
-        return CompiledGraph(definition, checkpointer)
+        return CompiledGraph(definition, checkpointer, durability=durability)
 
 
 def _policies(
