@@ -31,6 +31,10 @@ class Failure(msgspec.Struct, kw_only=True):
     #: tries of the same attempt that failed before, oldest first: the worker waited for the next one itself
     earlier: list[Failure] = []
 
+    def is_a(self, error_type: str) -> bool:
+        """Whether it is of this type: its qualified name, or the last part of it."""
+        return error_type in (self.type, self.type.rpartition(".")[2])
+
     def __str__(self) -> str:
         where = f" in node {self.node!r}" if self.node else ""
         tries = f" (attempt {self.attempt})" if self.attempt > 1 else ""

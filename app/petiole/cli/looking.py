@@ -13,13 +13,18 @@ from petiole.cli.options import (
     Broker,
     ErrorType,
     Format,
+    GraphName,
     Graphs,
     Output,
     RunId,
+    Since,
+    Statuses,
     Store,
+    Tag,
     Thread,
     Timeout,
     Tracebacks,
+    Until,
 )
 from petiole.cli.session import connected, handle_of, tell
 
@@ -30,17 +35,13 @@ if TYPE_CHECKING:
 
 def list_(
     ctx: typer.Context,
-    graph: Annotated[str | None, typer.Option("--graph", metavar="NAME", help="Of this graph.")] = None,
-    status: Annotated[
-        list[str] | None, typer.Option("--status", metavar="STATUS", help="In it; may be repeated.")
-    ] = None,
+    graph: GraphName = None,
+    status: Statuses = None,
     thread: Annotated[str | None, typer.Option("--thread", metavar="ID", help="On this thread.")] = None,
-    tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="With this tag.")] = None,
+    tag: Tag = None,
     error_type: ErrorType = None,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="Submitted since: ISO 8601, or 2h ago.")
-    ] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Submitted before.")] = None,
+    since: Since = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 20,
     output: Output = Format.text,
     store: Store = None,
@@ -52,7 +53,7 @@ def list_(
     from petiole.cli import documents
     from petiole.cli import output as out
 
-    _check_statuses(status or [])
+    parsing.statuses(status or [])
     with connected(ctx, store, broker) as client:
         found = client.list_runs(
             graph=graph,
@@ -243,17 +244,6 @@ def history(
 def _thread(client: Client, thread: str) -> str:
     """The thread's id, also where a run's was given or the thread has checkpoints alone."""
     return thread if client.store.head(thread) is not None else client.handle(thread).thread_id
-
-
-def _check_statuses(statuses: list[str]) -> None:
-    from typing import get_args
-
-    from petiole_stores.errors import InputError
-    from petiole_stores.records import RunStatus
-
-    for status in statuses:
-        if status not in get_args(RunStatus):
-            raise InputError(f"--status is {status!r}: take one of {', '.join(get_args(RunStatus))}")
 
 
 def _note(run: Run) -> str:
