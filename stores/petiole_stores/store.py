@@ -119,6 +119,11 @@ class Store(CheckpointStore, Ledger):
                 f"thread {thread_id!r} has an active run: cancel it before its checkpoints are cleared"
             )
 
+    def mend(self, damaged: Checkpointed, sound: NewCheckpoint, blobs: Sequence[Blob]) -> None:
+        """Put a sound copy in the place of a damaged checkpoint, and its blobs in the place of theirs."""
+        self.replace_blobs(damaged.thread_id, blobs)
+        self._save(sound, damaged.thread_id, damaged.run_id, damaged.created_at, blobs)
+
     def _history(self, thread_id: str) -> Sequence[Checkpoint]:
         return self.list(thread_id, ns=None)
 
@@ -166,7 +171,7 @@ class Store(CheckpointStore, Ledger):
         """The checkpoint that a row stands for. Raises CorruptionError when its state does not match its digest."""
         if damage := damage_of(record):
             raise CorruptionError(
-                f"checkpoint {record.checkpoint_id!r} of thread {record.thread_id!r} is damaged ({damage}): "
+                f"checkpoint {record.checkpoint_id!r} of thread {record.thread_id!r} is damaged ({record.quarantined or damage}): "
                 "`petiole db verify --repair` rebuilds it from its parent; else restore a backup, or replay from its parent"
             )
         blobs = self.load_blobs(record.thread_id, [record.state, record.metadata])

@@ -15,7 +15,7 @@ from petiole_stores.errors import InputError, StoreError, StoreUnavailableError,
 from petiole_stores.opening import open_store
 from petiole_stores.sql.postgres import PostgresStore
 from tests.processes import free_port
-from tests.proxy import CuttingProxy
+from tests.cutting import CuttingProxy
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.postgres
