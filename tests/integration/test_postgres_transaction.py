@@ -14,8 +14,8 @@ from petiole_stores.conformance import Scene
 from petiole_stores.errors import InputError, StoreError, StoreUnavailableError, UnstorableError
 from petiole_stores.opening import open_store
 from petiole_stores.sql.postgres import PostgresStore
-from tests.processes import free_port
 from tests.cutting import CuttingProxy
+from tests.processes import free_port
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.postgres
