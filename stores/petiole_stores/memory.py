@@ -166,7 +166,7 @@ class MemoryStore(MemoryControl):
                 Output(path=t.path, node=t.node, output=t.output or "null")
                 for t in sorted(done, key=lambda t: t.path)
             ]
-        base = self._checkpoints[task.checkpoint_id] if task.checkpoint_id else None
+        base = self._checkpoints.get(task.checkpoint_id) if task.checkpoint_id else None
         return Claim(
             task=copy_task(task),
             run=replace(self._runs[task.run_id]),
@@ -182,6 +182,7 @@ class MemoryStore(MemoryControl):
     ) -> list[FinishAnswer]:
         with self._lock:
             at = store_time(now)
+            self._batch = {outcome.task_id for outcome in outcomes}
             return [self._finish_one(holder, slot, outcome, at) for outcome in outcomes]
 
     def _finish_one(self, holder: str, slot: str, outcome: Outcome, now: float) -> FinishAnswer:
@@ -265,7 +266,7 @@ class MemoryStore(MemoryControl):
         held_back = run.status in HELD_BACK
         for new in settle.tasks:
             made = self._insert_task(new, run, head.checkpoint_id, now)
-            if new.token is not None and not held_back:
+            if new.token is not None and (not held_back or new.task_id in self._batch):
                 made.status, made.token, made.holder, made.slot = "claimed", new.token, holder, slot
                 made.attempt, made.started, made.claimed_at = 1, True, now
                 made.next_publish = made.published_at = None

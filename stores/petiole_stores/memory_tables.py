@@ -65,6 +65,7 @@ class MemoryTables(Store):
         self._checkpoints: dict[str, Checkpointed] = {}
         self._workers: dict[str, Worker] = {}
         self._held: dict[str, set[str]] = {}
+        self._batch: set[str] = set()  # what the finish under way ends
 
     # ---------------------------------------------------------------- reading
 

@@ -24,6 +24,13 @@ class Busy(StrEnum):
     enqueue = "enqueue"
 
 
+class Consistency(StrEnum):
+    strong = "strong"
+    eventual = "eventual"
+    session = "session"
+    minimal = "minimal"
+
+
 @dataclass
 class Common:
     """What was given before the command's name."""
@@ -69,3 +76,26 @@ Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="SECONDS", help="How long to wait before giving up (exit code 6)."),
 ]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the run.")]
+ErrorType = Annotated[
+    str | None,
+    typer.Option(
+        "--error-type", metavar="TYPE", help="Failed of it: ValueError, shop.errors.Declined, Declined."
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
+MaybeThread = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[THREAD]", help="A thread's id (its newest run is meant), or a run's. Without: many."
+    ),
+]
+Statuses = Annotated[
+    list[str] | None, typer.Option("--status", metavar="STATUS", help="In it; may be repeated.")
+]
+GraphName = Annotated[str | None, typer.Option("--graph", metavar="NAME", help="Of this graph.")]
+Tag = Annotated[str | None, typer.Option("--tag", metavar="TAG", help="With this tag.")]
+Since = Annotated[
+    str | None, typer.Option("--since", metavar="TIME", help="Submitted since: ISO 8601, or 2h ago.")
+]
+Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Submitted before.")]

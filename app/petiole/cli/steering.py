@@ -1,17 +1,41 @@
-"""The verbs of ``petiole run`` that change something: start, replay, resume, cancel."""
+"""The verbs of ``petiole run`` that change something: start, replay, resume, cancel, pause, unpause."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from petiole.cli import parsing
-from petiole.cli.options import Broker, Busy, Format, Output, RunId, Store, Thread, Timeout, Wait
+from petiole.cli.options import (
+    Broker,
+    Busy,
+    Consistency,
+    ErrorType,
+    Format,
+    GraphName,
+    MaybeThread,
+    Output,
+    Reason,
+    RunId,
+    Since,
+    Statuses,
+    Store,
+    Tag,
+    Thread,
+    Timeout,
+    Until,
+    Wait,
+    Yes,
+)
 from petiole.cli.session import connected, handle_of, tell
+from petiole_stores.errors import InputError
 
 if TYPE_CHECKING:
-    from petiole.client import Client, RunHandle
+    from petiole.client import Client, RunHandle, Treated
+    from petiole_stores.records import Run
 
 
 def start(
@@ -41,6 +65,25 @@ def start(
     after: Annotated[
         str | None, typer.Option("--in", metavar="DURATION", help="Not before 30s, 5m, 2h … from now.")
     ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            "--deadline",
+            metavar="DURATION|TIME",
+            help="Fail it unless it has ended by then; 10m: after its start.",
+        ),
+    ] = None,
+    durability: Annotated[
+        str | None,
+        typer.Option(
+            "--durability",
+            metavar="MODE",
+            help="sync, async, exit, adaptive or interval:SECONDS. Default: its graph's.",
+        ),
+    ] = None,
+    consistency: Annotated[
+        Consistency | None, typer.Option("--consistency", help="A preset in place of --durability.")
+    ] = None,
     recursion_limit: Annotated[
         int | None, typer.Option("--recursion-limit", metavar="N", help="Supersteps that the run may take.")
     ] = None,
@@ -53,7 +96,7 @@ def start(
     """Submit a run. Once this returns, the run is stored and a worker will take it up."""
     value = parsing.json_value("--input", input)
     extra = parsing.json_object("--metadata", metadata)
-    when = parsing.start_time(at, after)
+    when, until = parsing.start_time(at, after), parsing.deadline(deadline)
     with connected(ctx, store, broker, notes=True) as client:
         handle = client.submit(
             _graph(graph),
@@ -63,8 +106,11 @@ def start(
             tags=tag or (),
             metadata=extra,
             at=when,
+            deadline=until,
             if_busy=if_busy.value,
             recursion_limit=recursion_limit,
+            durability=durability,
+            consistency=consistency.value if consistency else None,
         )
         _warn_unserved(client, handle)
         _settle(client, handle, wait, timeout, output)
@@ -72,7 +118,7 @@ def start(
 
 def replay(
     ctx: typer.Context,
-    thread: Thread,
+    thread: MaybeThread = None,
     run: RunId = None,
     checkpoint: Annotated[
         str | None, typer.Option("--checkpoint", metavar="ID", help="A new run from here.")
@@ -83,11 +129,33 @@ def replay(
     ] = None,
     wait: Wait = False,
     timeout: Timeout = None,
+    status: Statuses = None,
+    graph: GraphName = None,
+    tag: Tag = None,
+    error_type: ErrorType = None,
+    since: Since = None,
+    until: Until = None,
+    yes: Yes = False,
     output: Output = Format.text,
     store: Store = None,
     broker: Broker = None,
 ) -> None:
-    """Let a failed run go on from its failed nodes, or start anew from an earlier checkpoint."""
+    """Let a failed run go on from its failed nodes, or start anew from an earlier checkpoint.
+
+    Without a THREAD, all failed runs that the filters leave go on.
+    """
+    from petiole.cli import bulk
+
+    if set(status or ()) - {"failed"}:
+        raise InputError(f"--status is {', '.join(status or ())}: only runs that are failed are replayed")
+    filters = bulk.Filters(status or (), graph, tag, error_type, since, until)
+    single = {"--run": run, "--checkpoint": checkpoint, "--from": from_node, "--wait": wait}
+    if bulk.check_target(thread, filters, yes, single):
+        with connected(ctx, store, broker) as client:
+            found = replace(filters, status=["failed"]).find(client)
+            bulk.treat(bulk.REPLAY, found, client.replay_all, yes=yes, format=output)
+        return
+    assert thread is not None
     with connected(ctx, store, broker) as client:
         handle = client.replay(thread, run=run, checkpoint=checkpoint, from_node=from_node)
         _warn_unserved(client, handle)
@@ -111,16 +179,71 @@ def resume(
 
 def cancel(
     ctx: typer.Context,
-    thread: Thread,
+    thread: MaybeThread = None,
     run: RunId = None,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the run.")] = "",
+    reason: Reason = "",
+    status: Statuses = None,
+    graph: GraphName = None,
+    tag: Tag = None,
+    since: Since = None,
+    until: Until = None,
+    yes: Yes = False,
     output: Output = Format.text,
     store: Store = None,
     broker: Broker = None,
 ) -> None:
-    """Cancel a run; the outputs of nodes that still run are dropped."""
+    """Cancel a run; the outputs of nodes that still run are dropped.
+
+    Without a THREAD, all runs that have not ended and that the filters leave are cancelled.
+    """
+    from petiole.cli import bulk
+    from petiole.client.active import OPEN
+
+    parsing.statuses(status or ())
+    if ended := set(status or ()) - set(OPEN):
+        raise InputError(f"--status is {', '.join(ended)}: runs that have ended are not cancelled")
+    filters = bulk.Filters(status or (), graph, tag, None, since, until)
+    if bulk.check_target(thread, filters, yes, {"--run": run}):
+        with connected(ctx, store, broker) as client:
+            found = replace(filters, status=status or OPEN).find(client)
+
+            def act(runs: Iterable[Run]) -> Iterator[Treated]:
+                return client.cancel_all(runs, reason=reason)
+
+            bulk.treat(bulk.CANCEL, found, act, yes=yes, format=output)
+        return
+    assert thread is not None
     with connected(ctx, store, broker) as client:
         client.cancel(thread, run=run, reason=reason)
+        _settle(client, handle_of(client, thread, run), False, None, output)
+
+
+def pause(
+    ctx: typer.Context,
+    thread: Thread,
+    run: RunId = None,
+    reason: Reason = "",
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """Hold a run back: nodes that run finish, nothing further starts until it is unpaused."""
+    with connected(ctx, store, broker) as client:
+        client.pause(thread, run=run, reason=reason)
+        _settle(client, handle_of(client, thread, run), False, None, output)
+
+
+def unpause(
+    ctx: typer.Context,
+    thread: Thread,
+    run: RunId = None,
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """Let a paused run go on."""
+    with connected(ctx, store, broker) as client:
+        client.unpause(thread, run=run)
         _settle(client, handle_of(client, thread, run), False, None, output)
 
 
@@ -128,11 +251,19 @@ def _settle(client: Client, handle: RunHandle, wait: bool, timeout: float | None
     """Print what a command did to a run; with ``wait`` its final state, once it has one."""
     from petiole.cli import documents
     from petiole.cli import output as out
+    from petiole.client.reasons import reason_of
 
     if not wait:
         run = handle.run
         if format is Format.text:
-            out.write_fields((("thread", run.thread_id), ("run", run.run_id), ("status", run.status)))
+            out.write_fields(
+                (
+                    ("thread", run.thread_id),
+                    ("run", run.run_id),
+                    ("status", run.status),
+                    ("reason", reason_of(run)),
+                )
+            )
         else:
             out.write_json(documents.run_document(run), format)
         return

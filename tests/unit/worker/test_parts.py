@@ -18,8 +18,8 @@ from petiole_workers.celery.app import context_of, make_app
 from petiole_workers.context import WorkerContext
 from petiole_workers.documents import BlobCache, Documents
 from petiole_workers.failure import MAX_TRACEBACK, Failure, describe, ends_the_process, parse_failure
+from petiole_workers.hop import Hint
 from petiole_workers.registry import Registry, load_graph
-from petiole_workers.runner import Hint
 from petiole_workers.settings import Settings
 from tests.unit.engine.bench import Bench, State, chain, says
 
@@ -100,7 +100,7 @@ def test_foreign_tasks_are_left_and_said_once(
     run_id = bench.submit()
     hint = bench.hint()
     for _ in range(2):
-        misfits.note_misfits(bench.store, [hint])
+        misfits.note_misfits(bench.store, [(hint, "graph 'g' is not served")])
     [task] = bench.store.list_tasks(run_id)
     assert (task.status, task.next_publish) == ("ready", bench.now + misfits.DELAY)
     assert bench.store.due(published_before=bench.now) == [], "an empty queue does not bring it back sooner"

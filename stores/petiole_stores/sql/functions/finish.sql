@@ -164,7 +164,7 @@ BEGIN
                 FROM jsonb_to_recordset(v_settle -> 'tasks') AS n(
                     task_id text, path text, node text, kind text, ns text, queue text, priority text, arg text,
                     status text, token text),
-                    LATERAL (SELECT CASE WHEN NOT v_held_back THEN n.token END AS token) AS k;
+                    LATERAL (SELECT CASE WHEN NOT v_held_back OR n.task_id = ANY (v_ids) THEN n.token END AS token) AS k;
             END IF;
             UPDATE heads h SET checkpoint_id = v_head, open = v_open, width = v_width
             WHERE h.thread_id = t.thread_id AND h.ns = t.ns;

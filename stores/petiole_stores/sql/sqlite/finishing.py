@@ -89,6 +89,7 @@ class _Judged:
 
 
 def finish(work: Work, holder: str, slot: str, outcomes: Sequence[Outcome]) -> list[FinishAnswer]:
+    work.ends = frozenset(outcome.task_id for outcome in outcomes)
     return [_finish_one(work, holder, slot, outcome) for outcome in outcomes]
 
 
@@ -168,7 +169,9 @@ def _settle(work: Work, holder: str, slot: str, task: _Judged, settle: Settle) -
     db.execute(_MOVE, (head, task.open, len(settle.tasks), thread_id, task.ns))
     held_back = task.run_status in HELD_BACK
     if settle.tasks:
-        tasks = [replace(new, token=None) for new in settle.tasks] if held_back else settle.tasks
+        tasks = settle.tasks
+        if held_back:
+            tasks = [new if new.task_id in work.ends else replace(new, token=None) for new in tasks]
         work.insert_tasks(tasks, task.owner, head, holder, slot)
     if not (held_back and settle.run_status == "running"):
         task.run_status = settle.run_status

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from petiole_stores.records import QueueBacklog, SweepReport, TaskRef
+from petiole_stores.records import DEADLINE_OVER, QueueBacklog, SweepReport, TaskRef
 from petiole_stores.sql.sqlite.finishing import end_whole
 from petiole_stores.sql.sqlite.rows import PRIORITY, REF, REF_COLUMNS, to_ref
 from petiole_stores.sql.sqlite.work import HELD, Owner, Work
@@ -14,7 +14,6 @@ from petiole_stores.sql.sqlite.work import HELD, Owner, Work
 #: For how many seconds after its end a worker is remembered.
 WORKERS_KEPT = 7 * 86400.0
 
-DEADLINE_OVER = "the run had not ended when its deadline was over: replay it, or submit it with a later one"
 
 _POSTPONE = "UPDATE tasks SET next_publish = ?1, published_at = ?1 WHERE task_id = ?2 AND status = 'ready'"
 _FORGET = "DELETE FROM workers WHERE status IN ('dead', 'stopped') AND expires_at < ?"
