@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import tenacity
@@ -18,6 +18,10 @@ import tenacity
 from petiole_stores.errors import PetioleError
 from petiole_workers.graph import NodeSpec, RetryPolicy, Runtime, call_node
 from petiole_workers.greenlets import in_native_thread, is_patched
+
+
+#: How often a running async node is asked whether it is still wanted, in seconds.
+LOOK = 0.25
 
 
 class NodeTimeoutError(PetioleError, TimeoutError):
@@ -37,13 +41,19 @@ class NodeCaller:
 
     ``loop`` is the event loop that awaits async nodes (``graph.ainvoke``); without one, the caller keeps a loop of its
     own. A retry that is due within ``in_process_wait`` seconds is waited for here; a later one raises RetryLaterError.
+    An async node is cancelled when ``cancelled``, which costs nothing to ask, says that it is no longer wanted.
     """
 
     def __init__(
-        self, *, in_process_wait: float = 1.0, loop: asyncio.AbstractEventLoop | None = None
+        self,
+        *,
+        in_process_wait: float = 1.0,
+        loop: asyncio.AbstractEventLoop | None = None,
+        cancelled: Callable[[], bool] | None = None,
     ) -> None:
         self.in_process_wait = in_process_wait
         self._loop = loop
+        self._cancelled = cancelled
         self._kept: asyncio.Runner | None = None
         self._error: BaseException | None = None
         #: How often the last :meth:`call` has called its node.
@@ -57,19 +67,21 @@ class NodeCaller:
         *,
         failures: int = 0,
         again: Callable[[], object] | None = None,
+        watch: Callable[[int], AbstractContextManager[None]] = lambda tries: nullcontext(),
     ) -> Any:
         """What the node returned.
 
         Parameters
             failures  how many earlier tries of this task failed
             again     makes the input anew for a further try (the one that failed may have changed it in place)
+            watch     gives what is to be entered round the first, second … try
 
         Raises whatever the last try raised, or RetryLaterError.
         """
         policies = spec.retry_policies
         self.tries = 1
         if not policies:
-            return self._once(spec, input, runtime)
+            return self._once(spec, input, runtime, watch(1))
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda error: _policy_for(policies, error) is not None),
             stop=lambda state: _exhausted(policies, state, failures),
@@ -82,7 +94,7 @@ class NodeCaller:
             with attempt:
                 self.tries = attempt.retry_state.attempt_number
                 given = again() if again is not None and self.tries > 1 else input
-                return self._once(spec, given, _again(runtime, self.tries - 1))
+                return self._once(spec, given, _again(runtime, self.tries - 1), watch(self.tries))
         raise AssertionError("tenacity ends by returning or raising")
 
     def _note(self, state: tenacity.RetryCallState) -> None:
@@ -95,15 +107,18 @@ class NodeCaller:
             raise RetryLaterError(seconds, self._error)
         time.sleep(seconds)
 
-    def _once(self, spec: NodeSpec, input: object, runtime: Runtime) -> Any:
+    def _once(
+        self, spec: NodeSpec, input: object, runtime: Runtime, watched: AbstractContextManager[None]
+    ) -> Any:
         timeout = spec.timeout
 
         def limited(awaitable: Awaitable[object]) -> object:
-            return self._await(_limited(awaitable, timeout, spec.name))
+            return self._await(_limited(awaitable, timeout, spec.name, self._cancelled))
 
         if spec.is_async:
-            return call_node(spec, input, runtime, runner=limited)
-        with _deadline(timeout, spec.name):
+            with watched:
+                return call_node(spec, input, runtime, runner=limited)
+        with watched, _deadline(timeout, spec.name):
             return call_node(spec, input, runtime, runner=limited)
 
     def wait(self, awaitable: Awaitable[object]) -> object:
@@ -164,14 +179,58 @@ def _wait(policies: tuple[RetryPolicy, ...], state: tenacity.RetryCallState, fai
     return _matched(policies, state).delay(failures + state.attempt_number, random.random)
 
 
-async def _limited(awaitable: Awaitable[object], timeout: float | None, node: str) -> Any:
+async def _limited(
+    awaitable: Awaitable[object],
+    timeout: float | None,
+    node: str,
+    cancelled: Callable[[], bool] | None = None,
+) -> Any:
     try:
-        async with asyncio.timeout(timeout) as limit:
-            return await awaitable
+        with _cancelling(cancelled):
+            async with asyncio.timeout(timeout) as limit:
+                return await awaitable
     except TimeoutError as error:
         if not limit.expired():
             raise
-        raise NodeTimeoutError(f"node {node!r} ran longer than its timeout of {timeout} s") from error
+        raise timed_out(node, timeout) from error
+
+
+@contextmanager
+def _cancelling(cancelled: Callable[[], bool] | None) -> Iterator[None]:
+    """Cancel the present asyncio task when ``cancelled`` says so; until then it is asked every ``LOOK`` seconds."""
+    if cancelled is None:
+        yield
+        return
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def look() -> None:
+        nonlocal timer
+        if cancelled():
+            task.cancel()
+        else:
+            timer = loop.call_later(LOOK, look)
+
+    timer = loop.call_later(LOOK, look)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def timed_out(node: str, timeout: float | None) -> NodeTimeoutError:
+    return NodeTimeoutError(f"node {node!r} ran longer than its timeout of {timeout} s")
+
+
+def is_interruptible(spec: NodeSpec) -> bool:
+    """Whether a node that runs in this thread can be ended by its own process: an async one, or one in the main thread."""
+    return spec.is_async or threading.current_thread() is threading.main_thread()
+
+
+def next_try(spec: NodeSpec, error: Exception, failures: int) -> float | None:
+    """In how many seconds a node is tried again that has failed ``failures`` times, now by ``error``; ``None``: never."""
+    policy = _policy_for(spec.retry_policies, error)
+    return None if policy is None or failures >= policy.max_attempts else policy.delay(failures, random.random)
 
 
 @contextmanager
@@ -184,7 +243,7 @@ def _deadline(timeout: float | None, node: str) -> Iterator[None]:
     if timeout is None:
         yield
     elif threading.current_thread() is threading.main_thread():
-        with _alarm(timeout, NodeTimeoutError(f"node {node!r} ran longer than its timeout of {timeout} s")):
+        with _alarm(timeout, timed_out(node, timeout)):
             yield
     else:
         began = time.monotonic()
