@@ -166,7 +166,7 @@ class MemoryStore(MemoryControl):
                 Output(path=t.path, node=t.node, output=t.output or "null")
                 for t in sorted(done, key=lambda t: t.path)
             ]
-        base = self._checkpoints[task.checkpoint_id] if task.checkpoint_id else None
+        base = self._checkpoints.get(task.checkpoint_id) if task.checkpoint_id else None
         return Claim(
             task=copy_task(task),
             run=replace(self._runs[task.run_id]),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from petiole_stores.memory_tables import Head, store_time
 from petiole_stores.memory_upkeep import MemoryUpkeep
-from petiole_stores.records import ENDED, RUNNABLE, SETTLED, Answer, NewTask, Run, TaskRef
+from petiole_stores.records import DEADLINE_OVER, ENDED, RUNNABLE, SETTLED, Answer, NewTask, Run, TaskRef
 
 
 class MemoryControl(MemoryUpkeep):
@@ -200,12 +200,7 @@ class MemoryControl(MemoryUpkeep):
         for run in sorted(late, key=lambda run: run.run_id):
             if run.status in SETTLED:
                 continue
-            error = json.dumps(
-                {
-                    "type": "DeadlineExceeded",
-                    "message": "the run had not ended when its deadline was over: replay it, or submit it with a later one",
-                }
-            )
+            error = json.dumps({"type": "DeadlineExceeded", "message": DEADLINE_OVER})
             for task in self._tasks_of(run.run_id):
                 if task.status not in ENDED or task.status == "interrupted":
                     task.status, task.ended_at, task.next_publish, task.run_at = "failed", now, None, None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from petiole_stores.memory_tables import MemoryTables, Thread, store_time
 from petiole_stores.records import ENDED, Blob, Checkpointed, Task, Trimmed
 from petiole_stores.references import blobs_named
@@ -34,8 +36,8 @@ class MemoryUpkeep(MemoryTables):
     def _quarantine(self, checkpoint_id: str, reason: str) -> bool:
         with self._lock:
             found = self._checkpoints.get(checkpoint_id)
-            if found is not None:
-                found.quarantined = reason
+            if found is not None:  # claims that were given out keep the record as it was
+                self._checkpoints[checkpoint_id] = replace(found, quarantined=reason)
             return found is not None
 
     def _replace_blobs(self, thread_id: str, blobs: Sequence[Blob]) -> None:

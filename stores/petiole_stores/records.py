@@ -31,6 +31,9 @@ HELD_BACK: frozenset[str] = frozenset({"paused", "blocked"})
 #: A task in one of these has been counted down.
 ENDED: frozenset[str] = frozenset({"done", "failed", "interrupted", "cancelled"})
 
+#: What the error of a run says that had not ended in time.
+DEADLINE_OVER = "the run had not ended when its deadline was over: replay it, or submit it with a later one"
+
 #: Path and node of the ``advance`` task that opens a run: it applies the input and plans the first superstep.
 START_PATH = "start"
 #: Path of the ``advance`` task that settles a superstep of several tasks.

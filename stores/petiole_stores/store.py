@@ -119,6 +119,11 @@ class Store(CheckpointStore, Ledger):
                 f"thread {thread_id!r} has an active run: cancel it before its checkpoints are cleared"
             )
 
+    def mend(self, damaged: Checkpointed, sound: NewCheckpoint, blobs: Sequence[Blob]) -> None:
+        """Put a sound copy in the place of a damaged checkpoint, and its blobs in the place of theirs."""
+        self.replace_blobs(damaged.thread_id, blobs)
+        self._save(sound, damaged.thread_id, damaged.run_id, damaged.created_at, blobs)
+
     def _history(self, thread_id: str) -> Sequence[Checkpoint]:
         return self.list(thread_id, ns=None)
 

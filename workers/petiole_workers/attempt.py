@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from petiole_stores.errors import GraphError, PetioleError, StoreUnavailableError
+from petiole_stores.errors import CorruptionError, GraphError, PetioleError, StoreUnavailableError, UnfitError
 from petiole_stores.ids import derived_id, new_id
 from petiole_stores.records import START_PATH, Checkpointed, Claim, Outcome, Settle, Task
 from petiole_workers.board import TakenOverError
 from petiole_workers.caller import NodeTimeoutError, RetryLaterError, is_interruptible, next_try, timed_out
 from petiole_workers.compiled import CompiledGraph
+from petiole_workers.damage import UnreadableError
 from petiole_workers.documents import Loaded, Rows
 from petiole_workers.failure import describe, ends_the_process, parse_failure
 from petiole_workers.graph import (
@@ -36,6 +37,7 @@ from petiole_workers.graph import (
 )
 from petiole_workers.graph import call as call_function
 from petiole_workers.hop import RunConfig, Work
+from petiole_workers.repair import FIRST_STEP
 from petiole_workers.services import AttemptServices, ParkedError
 
 if TYPE_CHECKING:
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("petiole.runner")
 
-#: In a snapshot's control: the step at which the run began, for its recursion limit.
-FIRST_STEP = "first_step"
 #: How long after its timeout a node that can be interrupted is given to end, in seconds.
 MARGIN = 1.0
 TIMED_OUT = f"{NodeTimeoutError.__module__}.{NodeTimeoutError.__qualname__}"
@@ -97,6 +97,9 @@ class Attempt:
         except ParkedError as parked:
             self._put_off(work, "parked", parked.delay)
             return
+        except UnreadableError as unreadable:
+            self._unreadable(work, unreadable.error)
+            return
         except RetryLaterError as later:
             self._end(work, "retry", later.error)
             self._put_off(work, "retry", later.delay)
@@ -132,10 +135,19 @@ class Attempt:
             self._end(work, "failed", error)
             work.outcome.ending = "done"
             handler = node.error_handler.bind(NodeError(node.name, error))
-            again = task_input(self.definition, self._base(tasks=False).snapshot, spec)
+            fresh = dataclasses.replace(spec, arg=self._arg())
+            again = task_input(self.definition, self._base(tasks=False).snapshot, fresh)
             returned = call_function(handler, again, self._runtime(), self.runner.caller.wait)
             given = task_output(self.definition, spec, returned)
             return dataclasses.replace(given, node=HANDLER_PREFIX + node.name)
+
+    def _unreadable(self, work: Work, error: CorruptionError | UnfitError) -> None:
+        """The stored data is damaged, or this worker is not fit for it: neither is a failure of the node's."""
+        self.services.roll_back()
+        delay = self.runner.damage.handle(self.claim, error)
+        work.outcome.settle, work.rows, work.follow, work.carried = None, None, None, False
+        work.outcome.error = describe(error, node=self.task.node, attempt=self._attempt)
+        self._put_off(work, "parked", delay)
 
     def _put_off(self, work: Work, ending: str, delay: float) -> None:
         """End the attempt alone; what it leaves goes along."""
@@ -153,7 +165,13 @@ class Attempt:
         caller, node = self.runner.caller, self.definition.nodes[self.task.node]
         try:
             return caller.call(
-                node, input, self._runtime(), failures=self._failures, again=again, watch=self._watch
+                node,
+                input,
+                self._runtime(),
+                failures=self._failures,
+                key=self._key,
+                again=again,
+                watch=self._watch,
             )
         finally:
             self._tries = caller.tries
@@ -172,7 +190,7 @@ class Attempt:
 
     def _timed_out(self, node: NodeSpec, tries: int) -> Outcome:
         error, failures = timed_out(node.name, node.timeout), self._failures + tries
-        delay = next_try(node, error, failures)
+        delay = next_try(node, error, failures, self._key)
         if delay is None and node.error_handler is not None:
             delay = 0.0  # the next attempt calls it
         outcome = self.outcome()
@@ -184,7 +202,7 @@ class Attempt:
         """Whether the node was ended by the main process and has no further try: its error handler's turn."""
         if self._known is None or self._known.type != TIMED_OUT:
             return False
-        return next_try(node, timed_out(node.name, node.timeout), self._failures) is None
+        return next_try(node, timed_out(node.name, node.timeout), self._failures, self._key) is None
 
     def _settle_alone(self, work: Work, loaded: Loaded, output: TaskOutput) -> None:
         """A lone task brings its settle along; where that fails, an ``advance`` will fail in its stead, output kept."""
@@ -192,9 +210,10 @@ class Attempt:
             written = {key for key, _ in output.writes}
             base = loaded.snapshot
             if self._reads_state(written):
-                base = dataclasses.replace(base, values=self.documents.fresh_values(loaded))
+                with reading():
+                    base = dataclasses.replace(base, values=self.documents.fresh_values(loaded))
             self._settle(work, loaded, base, [output])
-        except StoreUnavailableError:
+        except (StoreUnavailableError, UnreadableError):
             raise
         except BaseException as error:
             if ends_the_process(error):
@@ -219,10 +238,13 @@ class Attempt:
                 self._start(work)
             else:
                 loaded = self._base()
-                outputs = self.documents.outputs(self.task.thread_id, self.claim.outputs)
+                with reading():
+                    outputs = self.documents.outputs(self.task.thread_id, self.claim.outputs)
                 self._settle(work, loaded, loaded.snapshot, outputs)
         except StoreUnavailableError:
             raise
+        except UnreadableError as unreadable:
+            self._unreadable(work, unreadable.error)
         except BaseException as error:  # reducers and routers are users' code too
             if ends_the_process(error):
                 raise
@@ -231,7 +253,7 @@ class Attempt:
 
     def _start(self, work: Work) -> None:
         """Apply the input to the thread's head and plan the first superstep."""
-        loaded = self._base() if self.claim.base is not None else None
+        loaded = self._base() if self.task.checkpoint_id is not None else None
         base = loaded.snapshot if loaded else None
         if self.run.input is None:
             if loaded is None or base is None:
@@ -240,7 +262,8 @@ class Attempt:
                 )
             self._rows(work, [self._forked(base, loaded.parts)], loaded.record)
             return
-        given = self.documents.value(self.task.thread_id, self.run.input)
+        with reading():
+            given = self.documents.value(self.task.thread_id, self.run.input)
         taken, first = begin(
             self.definition, base, given, runner=self.runner.caller.wait, runtime=self._runtime()
         )
@@ -368,12 +391,19 @@ class Attempt:
     # ---------------------------------------------------------------- parts
 
     def _base(self, *, tasks: bool = True) -> Loaded:
-        if self.claim.base is None:
-            raise PetioleError(f"task {self.task.task_id} ({self.task.node}) has no checkpoint to start from")
-        return self.documents.checkpoint(self.claim.base, tasks=tasks)
+        base = self.claim.base
+        with reading():
+            if base is None:
+                raise CorruptionError(
+                    f"the checkpoint {self.task.checkpoint_id} that {self.task.node!r} starts from is missing from the store"
+                )
+            return self.documents.checkpoint(base, tasks=tasks)
 
     def _arg(self) -> object:
-        return MISSING if self.task.arg is None else self.documents.value(self.task.thread_id, self.task.arg)
+        if self.task.arg is None:
+            return MISSING
+        with reading():
+            return self.documents.value(self.task.thread_id, self.task.arg)
 
     def _stop(self, base: Snapshot) -> int:
         """The last step that the run may take: its first one and the recursion limit, as LangGraph counts."""
@@ -402,6 +432,11 @@ class Attempt:
     def close(self) -> None:
         """Give up what the node still holds of the store."""
         self.services.roll_back()
+
+    @property
+    def _key(self) -> str:
+        """Names the node among those of all graphs."""
+        return f"{self.run.graph}.{self.task.node}"
 
     @property
     def _attempt(self) -> int:
@@ -437,3 +472,12 @@ class Attempt:
             node, self.task.thread_id, self.run.run_id, attempt,
             "will be tried again" if ending == "retry" else "failed", type(error).__name__, error,
         )  # fmt: skip
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """What cannot be read within is the engine's to deal with: it is no failure of users' code."""
+    try:
+        yield
+    except (CorruptionError, UnfitError) as error:
+        raise UnreadableError(error) from error

@@ -16,8 +16,10 @@ from typing import Any
 import tenacity
 
 from petiole_stores.errors import PetioleError
-from petiole_workers.graph import NodeSpec, RetryPolicy, Runtime, call_node
+from petiole_workers.graph import NodeSpec, Runtime, call_node
 from petiole_workers.greenlets import in_native_thread, is_patched
+from petiole_workers.retry.retrying import retrying
+from petiole_workers.retry.strategy import strategy_for
 
 
 #: How often a running async node is asked whether it is still wanted, in seconds.
@@ -33,7 +35,8 @@ class RetryLaterError(PetioleError):
 
     def __init__(self, delay: float, error: BaseException) -> None:
         super().__init__(f"to be tried again in {delay:.1f} s after {type(error).__name__}: {error}")
-        self.delay, self.error = delay, error
+        # tenacity's waits are floats of a class of its own, which no store could encode.
+        self.delay, self.error = float(delay), error
 
 
 class NodeCaller:
@@ -66,6 +69,7 @@ class NodeCaller:
         runtime: Runtime,
         *,
         failures: int = 0,
+        key: str = "",
         again: Callable[[], object] | None = None,
         watch: Callable[[int], AbstractContextManager[None]] = lambda tries: nullcontext(),
     ) -> Any:
@@ -73,29 +77,29 @@ class NodeCaller:
 
         Parameters
             failures  how many earlier tries of this task failed
+            key       names the node among those of all graphs, for strategies that remember how it fares
             again     makes the input anew for a further try (the one that failed may have changed it in place)
             watch     gives what is to be entered round the first, second … try
 
         Raises whatever the last try raised, or RetryLaterError.
         """
-        policies = spec.retry_policies
-        self.tries = 1
-        if not policies:
-            return self._once(spec, input, runtime, watch(1))
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: _policy_for(policies, error) is not None),
-            stop=lambda state: _exhausted(policies, state, failures),
-            wait=lambda state: _wait(policies, state, failures),
+        self.tries = 0
+
+        def attempt() -> Any:
+            self.tries += 1
+            given = again() if again is not None and self.tries > 1 else input
+            return self._once(spec, given, _again(runtime, self.tries - 1), watch(self.tries))
+
+        if not spec.retry_policies:
+            return attempt()
+        loop = retrying(
+            spec.retry_policies,
+            key=key or spec.name,
+            failures=failures,
             sleep=self._sleep,
             before_sleep=self._note,
-            reraise=True,
         )
-        for attempt in retrying:
-            with attempt:
-                self.tries = attempt.retry_state.attempt_number
-                given = again() if again is not None and self.tries > 1 else input
-                return self._once(spec, given, _again(runtime, self.tries - 1), watch(self.tries))
-        raise AssertionError("tenacity ends by returning or raising")
+        return loop(attempt)
 
     def _note(self, state: tenacity.RetryCallState) -> None:
         outcome = state.outcome
@@ -158,27 +162,6 @@ def _again(runtime: Runtime, more: int) -> Runtime:
     return dataclasses.replace(runtime, attempt=runtime.attempt + more) if more else runtime
 
 
-def _policy_for(policies: tuple[RetryPolicy, ...], error: BaseException) -> RetryPolicy | None:
-    """The first policy that takes the exception, as LangGraph matches a list of them."""
-    if not isinstance(error, Exception):
-        return None
-    return next((policy for policy in policies if policy.retries(error)), None)
-
-
-def _matched(policies: tuple[RetryPolicy, ...], state: tenacity.RetryCallState) -> RetryPolicy:
-    error = state.outcome.exception() if state.outcome else None
-    policy = _policy_for(policies, error) if error is not None else None
-    return policy or policies[0]
-
-
-def _exhausted(policies: tuple[RetryPolicy, ...], state: tenacity.RetryCallState, failures: int) -> bool:
-    return failures + state.attempt_number >= _matched(policies, state).max_attempts
-
-
-def _wait(policies: tuple[RetryPolicy, ...], state: tenacity.RetryCallState, failures: int) -> float:
-    return _matched(policies, state).delay(failures + state.attempt_number, random.random)
-
-
 async def _limited(
     awaitable: Awaitable[object],
     timeout: float | None,
@@ -227,10 +210,12 @@ def is_interruptible(spec: NodeSpec) -> bool:
     return spec.is_async or threading.current_thread() is threading.main_thread()
 
 
-def next_try(spec: NodeSpec, error: Exception, failures: int) -> float | None:
+def next_try(spec: NodeSpec, error: Exception, failures: int, key: str) -> float | None:
     """In how many seconds a node is tried again that has failed ``failures`` times, now by ``error``; ``None``: never."""
-    policy = _policy_for(spec.retry_policies, error)
-    return None if policy is None or failures >= policy.max_attempts else policy.delay(failures, random.random)
+    strategy = strategy_for(spec.retry_policies, error)
+    if strategy is None or strategy.exhausted(failures, 0.0):
+        return None
+    return strategy.delay(failures, random.random, key)
 
 
 @contextmanager

@@ -32,6 +32,10 @@ POINTS = {
     "sweep.after": "dead holders' tasks are ready, nothing is published",
     "due.after": "tasks are picked for publishing and their next_publish is pushed on, no message is out",
     "refill.after": "the picked tasks are published",
+    "mend.before": "a damaged checkpoint is about to be rebuilt",
+    "mend.after": "a damaged checkpoint is rebuilt, its task is still claimed",
+    "quarantine.before": "a checkpoint is damaged beyond repair, nothing says so yet",
+    "quarantine.after": "a checkpoint is quarantined, its run is not held back yet",
     "release.before": "a stop or a dead child is about to be told to the ledger",
     "release.after": "claims are given back, their tasks are not published",
 }

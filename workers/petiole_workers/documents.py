@@ -21,7 +21,7 @@ from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, NewTask, O
 from petiole_stores.serde import digest_document
 from petiole_stores.store import Store
 from petiole_workers.graph import MISSING, GraphDefinition, Send, Snapshot, TaskOutput, TaskSpec
-from petiole_workers.patience import patiently
+from petiole_workers.patience import Patience
 
 #: Keys of an output's document that are no keys of the state: where a Command leads, and who gave the output.
 _GOTO, _NODE = "__goto__", "__node__"
@@ -92,10 +92,11 @@ class BlobCache:
 
 
 class Documents:
-    """Reads and writes the documents of one store."""
+    """Reads and writes the documents of one store, with the ``patience`` that its worker has with it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, patience: Patience | None = None) -> None:
         self._store = store
+        self._patiently = patience or Patience(key=store.url.shown)
         self._serde = store.serde
         self._cache = BlobCache()
 
@@ -111,7 +112,7 @@ class Documents:
         found = self._cache.get(thread_id, digests)
         missing = sorted(digests - found.keys())
         if missing:
-            fetched = patiently(lambda: self._store.get_blobs(thread_id, missing))
+            fetched = self._patiently(lambda: self._store.get_blobs(thread_id, missing))
             for digest in missing:
                 if digest not in fetched:
                     raise CorruptionError(

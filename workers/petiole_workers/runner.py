@@ -33,11 +33,13 @@ from petiole_workers.board import Posted, Seat
 from petiole_workers.caller import NodeCaller
 from petiole_workers.carry import Carry
 from petiole_workers.crashpoints import reach
+from petiole_workers.damage import DamageControl
 from petiole_workers.documents import Documents
 from petiole_workers.durability import Durability, Measured
 from petiole_workers.failure import describe
 from petiole_workers.hop import Hint, RunConfig, Work
-from petiole_workers.patience import patiently
+from petiole_workers.misfits import note_misfits
+from petiole_workers.patience import Patience
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings
 
@@ -67,6 +69,7 @@ class Runner:
         publish   called with the tasks that became ready; returns the ids of those whose message is known to be out
         serves    tells whether this worker consumes a queue (for ``chain = "inline"``)
         on_failure  called with the exception itself when a task fails (``graph.invoke`` raises it again)
+        published_elsewhere  whether other workers may run what this one gives back (not for ``graph.invoke``)
         measured  what this process knows of commits and crashes (for ``durability = "adaptive"``)
         seat      where the worker's main process sees what this slot works on
     """
@@ -85,11 +88,13 @@ class Runner:
         serves: Callable[[str], bool] = lambda queue: True,
         on_failure: Callable[[Claim, BaseException], None] | None = None,
         measured: Measured | None = None,
+        published_elsewhere: bool = True,
         seat: Seat | None = None,
     ) -> None:
         self.store, self.registry, self.settings = store, registry, settings
         self.holder, self.slot = holder, slot
-        self.documents = documents or Documents(store)
+        self.patiently = Patience.of(settings, store)
+        self.documents = documents or Documents(store, self.patiently)
         self.seat = seat
         self.caller = caller or NodeCaller(
             in_process_wait=settings.in_process_wait,
@@ -105,6 +110,10 @@ class Runner:
         self._clock: tuple[float, float] | None = None
         self._durabilities: dict[str, Durability] = {}
         self.measured = measured or Measured()
+        #: Graphs that this process lacks something for, and what.
+        self.unfit: dict[str, str] = {}
+        self.published_elsewhere = published_elsewhere
+        self.damage = DamageControl(self)
         self._carry = Carry(self._commit, self._is_to_go_on, self.measured)
 
     # ---------------------------------------------------------------- a message's worth of tasks
@@ -114,7 +123,9 @@ class Runner:
 
         Nodes known to be short are claimed and committed together, all others one by one.
         """
-        pending = list(hints)
+        pending = [hint for hint in hints if hint.graph not in self.unfit]
+        if len(pending) < len(hints):
+            note_misfits(self.store, [hint for hint in hints if hint.graph in self.unfit])
         done = 0
         while pending:
             together, pending = self._split(pending)
@@ -142,7 +153,9 @@ class Runner:
         until = time.monotonic() + self.settings.lease
         while True:
             reach("claim.before")
-            answers = patiently(lambda: self.store.claim(self.holder, self.slot, wants, published=published))
+            answers = self.patiently(
+                lambda: self.store.claim(self.holder, self.slot, wants, published=published)
+            )
             reach("claim.after")
             if answers[0].reason not in ("holder dead", "holder unknown") or time.monotonic() > until:
                 return answers
@@ -283,7 +296,7 @@ class Runner:
         try:
             if made[0].transaction is not None:
                 return self._finish_transaction(made[0], made[0].transaction)
-            return patiently(lambda: self.store.finish(self.holder, self.slot, outcomes))
+            return self.patiently(lambda: self.store.finish(self.holder, self.slot, outcomes))
         except StoreUnavailableError:
             raise
         except StoreError as error:
@@ -318,13 +331,13 @@ class Runner:
             work.transaction = None
             work.close()
         task = work.claim.task
-        if patiently(lambda: self.store.holds(task.task_id, task.token or "")):
+        if self.patiently(lambda: self.store.holds(task.task_id, task.token or "")):
             work.outcome = Outcome(
                 task_id=task.task_id, token=work.outcome.token, ending="parked",
                 error=describe(StoreUnavailableError("its transaction was lost"), node=task.node, attempt=task.attempt),
             )  # fmt: skip
             work.rows = work.follow = None
-        return patiently(lambda: self.store.finish(self.holder, self.slot, [work.outcome]))
+        return self.patiently(lambda: self.store.finish(self.holder, self.slot, [work.outcome]))
 
     def _count(self, work: Work, answer: FinishAnswer) -> None:
         self.stats.seconds += work.took
@@ -339,6 +352,10 @@ class Runner:
             self.seat.count(kind)
 
     # ---------------------------------------------------------------- what attempts ask
+
+    def publish(self, refs: Sequence[TaskRef]) -> None:
+        """Tell the broker of tasks that became ready otherwise than by a commit."""
+        self._published.extend(self._publish(refs))
 
     def store_time(self) -> float:
         """The store's time by now, as far as the last claim tells."""

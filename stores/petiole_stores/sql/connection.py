@@ -49,8 +49,9 @@ LIBPQ = {
     "keepalives_count": "3",
     "tcp_user_timeout": "15000",
 }
-#: Deadlock, serialization failure, lock not available: made again at once, a few times.
-CONTENTION = frozenset({"40P01", "40001", "55P03"})
+#: Deadlock, serialization failure, lock not available, thread removed meanwhile (foreign key): made again at once, a few
+#: times.
+CONTENTION = frozenset({"40P01", "40001", "55P03", "23503"})
 #: Shutdown and start of the server, too many connections: made again like a cut connection.
 OUTAGE = frozenset({"57P01", "57P02", "57P03", "53300", "25006"})
 MISSING = frozenset({"42P01", "42883", "3F000"})
@@ -122,6 +123,22 @@ class PostgresEngine:
             connection.prepare_threshold = threshold
 
         return engine
+
+    def alone(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """A new connection that is nobody else's, in no pool, as psycopg makes it; the caller closes it.
+
+        Raises psycopg.Error.
+        """
+        target = self._target
+        named = {
+            "host": target.host,
+            "port": target.port,
+            "user": target.username,
+            "password": target.password,
+            "dbname": target.database,
+        }
+        given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        return psycopg.connect(**given | self._arguments, prepare_threshold=self._threshold)
 
     def close(self) -> None:
         """Close this process's connections; the next call opens new ones."""

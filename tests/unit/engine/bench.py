@@ -56,9 +56,12 @@ class Bench:
         return [ref.task_id for ref in refs]
 
     def submit(self, input: dict[str, Any] | None = None, *, thread_id: str = "t", config: str = "{}") -> str:
-        text, _ = self.store.serde.dump({"n": 0} if input is None else input, thread_id=thread_id)
+        text, blobs = self.store.serde.dump({"n": 0} if input is None else input, thread_id=thread_id)
         start = NewTask(task_id=new_id(), path=START_PATH, node=START, kind="advance")
-        run = NewRun(run_id=new_id(), thread_id=thread_id, graph="g", start=start, input=text, config=config)
+        run = NewRun(
+            run_id=new_id(), thread_id=thread_id, graph="g", start=start, input=text, config=config,
+            blobs=list(blobs.values()),
+        )  # fmt: skip
         answer = self.store.submit([run])[0]
         assert answer.result == "committed", answer.reason
         self.publish(answer.publish)

@@ -155,6 +155,7 @@ def test_a_short_wait_is_slept_through_and_a_long_one_leaves_the_slot(caller: No
     with pytest.raises(RetryLaterError, match=r"0\.1 s after ConnectionError: down") as caught:
         caller.call(spec(node, retry_policy=policy), {}, Runtime(attempt=1))
     assert (attempts, caller.tries, caught.value.delay) == ([1, 2], 2, pytest.approx(0.1))
+    assert type(caught.value.delay) is float  # else it cannot be encoded on its way to the store
     with pytest.raises(ConnectionError):
         caller.call(spec(node, retry_policy=policy), {}, Runtime(attempt=5), failures=4)
     assert (attempts, caller.tries) == ([1, 2, 5], 1)

@@ -10,7 +10,7 @@ from petiole_workers.graph.errors import HANDLER_PREFIX, NodeError
 from petiole_workers.graph.names import DEFAULT_RECURSION_LIMIT, END, MISSING, START
 from petiole_workers.graph.nodes import acall_node, call_node
 from petiole_workers.graph.parts import Branch, Join, NodeSpec
-from petiole_workers.graph.retry import RetryPolicy, default_retry_on
+from petiole_workers.graph.retry import RetryPolicy
 from petiole_workers.graph.runtime import Runtime
 from petiole_workers.graph.schema import Channel, Schema
 from petiole_workers.graph.send import Send
@@ -47,7 +47,6 @@ __all__ = [
     "call",
     "call_node",
     "check_limit",
-    "default_retry_on",
     "next_names",
     "result",
     "run_awaitable",

@@ -9,8 +9,8 @@ from typing import Literal
 
 from petiole_workers.graph.callables import GraphFunction
 from petiole_workers.graph.errors import ErrorHandler
-from petiole_workers.graph.retry import RetryPolicy
 from petiole_workers.graph.schema import Schema
+from petiole_workers.retry import RetryStrategy
 
 Priority = Literal["high", "default", "low"]
 
@@ -31,7 +31,7 @@ class NodeSpec:
     name: str
     function: GraphFunction
     input_schema: Schema
-    retry_policies: tuple[RetryPolicy, ...] = ()
+    retry_policies: tuple[RetryStrategy, ...] = ()
     timeout: float | None = None
     queue: str | None = None
     priority: Priority | None = None
