@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from petiole_stores.crashpoints import reach
 from petiole_stores.errors import StoreError, StoreUnavailableError
 from petiole_stores.ids import new_id
 from petiole_stores.records import (
@@ -32,7 +33,6 @@ from petiole_workers.attempt import Attempt
 from petiole_workers.board import Posted, Seat
 from petiole_workers.caller import NodeCaller
 from petiole_workers.carry import Carry
-from petiole_workers.crashpoints import reach
 from petiole_workers.damage import DamageControl
 from petiole_workers.documents import Documents
 from petiole_workers.durability import Durability, Measured
@@ -152,11 +152,9 @@ class Runner:
         wants = [(hint.task_id, new_id()) for hint in hints]
         until = time.monotonic() + self.settings.lease
         while True:
-            reach("claim.before")
             answers = self.patiently(
                 lambda: self.store.claim(self.holder, self.slot, wants, published=published)
             )
-            reach("claim.after")
             if answers[0].reason not in ("holder dead", "holder unknown") or time.monotonic() > until:
                 return answers
             time.sleep(min(0.2, self.settings.beat_every))
@@ -183,6 +181,7 @@ class Runner:
             work = self.execute(queue.pop(0))
             done += 1
             if work.carried:
+                self.documents.carried(work.claim.task.thread_id, work.outcome.blobs)
                 follow = self._carry.add(work, self._durability_of(work.claim))
                 queue[:0] = [] if follow is None else [follow]
                 if queue:
@@ -258,9 +257,12 @@ class Runner:
         for work in made[:-1]:  # tasks that an earlier one of these inserts are not known to every store
             self.store.hint(work.claim.task.thread_id, [made[-1].claim.task.task_id, work.claim.task.task_id])
         began = time.monotonic()
-        reach("finish.before")
-        answers = self._finish(made)
-        reach("finish.after")
+        try:
+            answers = self._finish(made)
+        except BaseException:
+            for work in made:
+                self.documents.dropped(work.claim.task.thread_id, work.outcome.blobs)
+            raise
         self.measured.committed((time.monotonic() - began) / len(made))
         for work, answer in zip(made, answers, strict=True):
             self._count(work, answer)
@@ -270,6 +272,7 @@ class Runner:
                     work.claim.task.node, work.claim.task.task_id, work.claim.run.run_id, answer.reason,
                 )  # fmt: skip
                 work.refused = True
+                self.documents.dropped(work.claim.task.thread_id, work.outcome.blobs)
                 continue
             publish += answer.publish
             if answer.advance is not None:
