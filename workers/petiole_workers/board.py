@@ -19,6 +19,7 @@ import os
 import tempfile
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -87,12 +88,8 @@ class Seat:
 
     def begin(self, posted: Posted) -> None:
         """A task begins."""
-        words = self._words
-        words[_TURN] += 1
-        words[_BEGAN] = time.monotonic_ns()
-        words[_DEADLINE] = 0
-        self._write(posted)
-        words[_BUSY] = 1
+        self._write(posted, begins=True)
+        self._words[_BUSY] = 1
 
     def end(self) -> None:
         """Its node has come to its end."""
@@ -137,10 +134,14 @@ class Seat:
         """Add to one of the ``COUNTERS``."""
         self._words[_COUNTS + COUNTERS.index(name)] += number
 
-    def _write(self, posted: Posted) -> None:
+    def _write(self, posted: Posted, *, begins: bool = False) -> None:
         data = _encoder.encode(posted)
         words = self._words
         words[_STAMP] += 1
+        if begins:
+            words[_TURN] += 1
+            words[_BEGAN] = time.monotonic_ns()
+            words[_DEADLINE] = 0
         if len(data) <= len(self._payload):
             self._payload[: len(data)] = data
             words[_SIZE], words[_CHECK] = len(data), zlib.crc32(data)
@@ -164,7 +165,11 @@ class Board:
         self._memory = mmap.mmap(-1, (seats + 1) * RECORD)  # the last one is the main process's own, for its counts
         self._bytes = memoryview(self._memory)
         self._words = self._bytes.cast("Q")
-        self._locks = tempfile.TemporaryFile() if forked else None
+        self._locks: int | None = None
+        if forked:
+            self._locks, name = tempfile.mkstemp(prefix="petiole-board-")
+            os.unlink(name)
+            weakref.finalize(self, os.close, self._locks)
         self._taken = 0
         self._lock = threading.Lock()
         self.main = Seat(self._record(seats), self._payload(seats))

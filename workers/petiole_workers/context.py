@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from petiole_stores.opening import open_store
 from petiole_stores.records import Worker
 from petiole_stores.store import Store
+from petiole_workers.board import Board
 from petiole_workers.documents import Documents
 from petiole_workers.greenlets import native_thread
 from petiole_workers.hop import Hint
@@ -28,6 +29,7 @@ class WorkerContext:
         self.holder = ""
         self.pool = "prefork"
         self.queues: frozenset[str] = frozenset()
+        self.board: Board | None = None
         self._store: Store | None = None
         self._documents: Documents | None = None
         self._pid = 0
@@ -88,6 +90,7 @@ class WorkerContext:
                 publish=self.publisher.publish,
                 documents=self._documents,
                 serves=self.queues.__contains__,
+                seat=None if self.board is None else self.board.take(),
             )
         try:
             yield runner

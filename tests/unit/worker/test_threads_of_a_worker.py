@@ -10,9 +10,12 @@ import pytest
 from celery.worker import state
 
 from petiole_stores.errors import StoreUnavailableError
-from petiole_stores.records import QueueBacklog, SweepReport, TaskRef, Worker
+from petiole_stores.ids import new_id
+from petiole_stores.records import Outcome, QueueBacklog, SweepReport, TaskRef, Worker
+from petiole_workers.board import Board, Posted, Seat, TakenOverError
 from petiole_workers.celery import sweeper as sweeping
 from petiole_workers.celery.heartbeat import Heartbeat
+from petiole_workers.celery.overseer import SlotWatch
 from petiole_workers.celery.sweeper import Sweeper
 from petiole_workers.celery.threads import Periodic
 from tests.unit.engine.bench import HOLDER, Bench, chain, says
@@ -43,11 +46,12 @@ class Fleet:
         self.bench = Bench(chain(a=says("a")))
         self.broker = Broker()
         self.away = False
+        self.board = Board(4)
         store = self.bench.store
         for name in ("_beat", "_sweep", "_due"):
             setattr(store, name, self.unless_away(getattr(store, name)))
         self.context: Any = SimpleNamespace(
-            store=store, holder=HOLDER, publisher=self.broker, settings=self.bench.settings
+            store=store, holder=HOLDER, publisher=self.broker, settings=self.bench.settings, board=self.board
         )
         self.described = Worker(worker_id=HOLDER, name=HOLDER, lease=15.0)
 
@@ -116,6 +120,103 @@ def test_a_worker_with_work_keeps_its_claims(busy: str, fleet: Fleet) -> None:
     getattr(state, busy).clear()
     heart.tick()
     assert fleet.broker.out == [], "it was not idle at two looks in a row"
+
+
+def at_work(fleet: Fleet, *, claimed: bool = True, token: str = "token") -> tuple[Seat, str]:
+    """A slot that is at the task of a new run, and the run."""
+    run_id = fleet.bench.submit(thread_id=new_id())
+    hint = fleet.bench.hint()
+    fleet.bench.store.claim(HOLDER, token, [(hint.task_id, token)])
+    seat = fleet.board.take()
+    ref = TaskRef(
+        task_id=hint.task_id, run_id=run_id, thread_id=hint.thread_id, queue="petiole", priority="default", graph="g",
+        node="a",
+    )  # fmt: skip
+    seat.begin(Posted(slot=token, ref=ref, claimed=claimed))
+    return seat, run_id
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_a_beat_tells_the_slots_whose_run_is_over(
+    claimed: bool, fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    (wanted, _), (unwanted, run_id) = at_work(fleet, claimed=claimed), at_work(fleet, claimed=claimed, token="2")
+    heart = Heartbeat(fleet.context, fleet.described)
+    heart.tick()
+    assert not unwanted.cancelled
+    fleet.bench.store.cancel([run_id])
+    heart.tick()
+    heart.tick()
+    assert (wanted.cancelled, unwanted.cancelled) == (False, True)
+    assert caplog.text.count("no longer wanted") == 1
+
+
+def test_a_task_that_began_after_the_beat_was_sent_is_not_judged_by_it(fleet: Fleet) -> None:
+    heart = Heartbeat(fleet.context, fleet.described)
+    beat = fleet.bench.store._beat
+    seats = []
+
+    def then_claim(*args: Any) -> Any:
+        answer = beat(*args)
+        seats.append(at_work(fleet)[0])
+        return answer
+
+    fleet.bench.store._beat = then_claim  # type: ignore[method-assign]
+    heart.tick()
+    assert not seats[0].cancelled
+
+
+def test_a_beat_brings_what_the_slots_have_counted(fleet: Fleet) -> None:
+    seat, _ = at_work(fleet)
+    seat.count("refused")
+    seat.count("committed", 3)
+    Heartbeat(fleet.context, fleet.described, lambda: 2).tick()
+    [worker] = fleet.bench.store.list_workers()
+    stats = worker.stats
+    assert (stats["refused"], stats["committed"], stats["busy"], stats["lost_slots"]) == (1, 3, 1, 2)
+
+
+# ---------------------------------------------------------------- slots that cannot be ended
+
+
+def test_a_node_past_its_timeout_is_fenced_and_its_slot_is_lost_until_it_returns(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    seat, run_id = at_work(fleet)
+    [sight] = fleet.board.look()
+    outcome = Outcome(
+        task_id=sight.posted.ref.task_id, token="token", ending="failed", error='{"type": "T", "message": "m"}',
+        advance_id="a", advance_token="at",
+    )  # fmt: skip
+    watch = SlotWatch(fleet.context, fleet.board)
+    with pytest.raises(TakenOverError), seat.limit(0.0, outcome):
+        watch.tick()
+        watch.tick()
+        assert fleet.bench.run(run_id).status == "failed"
+        assert watch.lost == 1
+    seat.end()
+    watch.tick()
+    assert watch.lost == 0
+    assert caplog.text.count("its slot is lost") == 1
+    assert fleet.board.counts()["failed"] == 1
+
+
+def test_a_timeout_is_committed_when_the_store_is_back(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    seat, run_id = at_work(fleet)
+    [sight] = fleet.board.look()
+    outcome = Outcome(task_id=sight.posted.ref.task_id, token="token", ending="retry")
+    store = fleet.bench.store
+    monkeypatch.setattr(store, "_finish", fleet.unless_away(store._finish))
+    watch = SlotWatch(fleet.context, fleet.board)
+    fleet.away = True
+    with pytest.raises(TakenOverError), seat.limit(0.0, outcome):
+        watch.tick()
+    seat.end()
+    fleet.away = False
+    watch.tick()
+    [task] = store.list_tasks(run_id)
+    assert (task.status, task.failures) == ("ready", 1)
+    assert [ref.task_id for ref in fleet.broker.out] == [task.task_id]
 
 
 # ---------------------------------------------------------------- sweep
