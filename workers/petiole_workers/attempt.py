@@ -20,6 +20,7 @@ from petiole_workers.compiled import CompiledGraph
 from petiole_workers.damage import UnreadableError
 from petiole_workers.documents import Loaded, Rows
 from petiole_workers.failure import describe, ends_the_process, parse_failure
+from petiole_workers.fitting import queue_of
 from petiole_workers.graph import (
     HANDLER_PREFIX,
     MISSING,
@@ -326,9 +327,8 @@ class Attempt:
             checkpoints.append(rows.checkpoint)
             work.outcome.blobs = [*work.outcome.blobs, *rows.blobs.values()]
         assert rows is not None
-        if self.config.inline:
-            for task in rows.tasks:
-                task.queue = self.task.queue
+        for task in rows.tasks:
+            task.queue = self.task.queue if self.config.inline else queue_of(self.graph.offer, task.queue)
         status = "succeeded" if not rows.tasks else "interrupted" if interrupted else "running"
         if not interrupted and self.services.open_transaction is None:
             work.carried = self.durability.carries and self.runner.is_lone(rows.tasks)

@@ -162,7 +162,9 @@ class Board:
     def __init__(self, seats: int, *, forked: bool = False) -> None:
         self.forked = forked
         self._seats = seats
-        self._memory = mmap.mmap(-1, (seats + 1) * RECORD)  # the last one is the main process's own, for its counts
+        self._memory = mmap.mmap(
+            -1, (seats + 1) * RECORD
+        )  # the last one is the main process's own, for its counts
         self._bytes = memoryview(self._memory)
         self._words = self._bytes.cast("Q")
         self._locks: int | None = None
@@ -180,7 +182,9 @@ class Board:
         """A free record. Where there is none, one that nobody sees."""
         index = self._free()
         if index is None:
-            logger.warning("more slots than expected: one works unseen, its timeouts and cancellations are late")
+            logger.warning(
+                "more slots than expected: one works unseen, its timeouts and cancellations are late"
+            )
             return Board(1).take()
         return Seat(self._record(index), self._payload(index))
 
@@ -248,7 +252,12 @@ class Board:
             stamp, turn, size, check = words[_STAMP], words[_TURN], words[_SIZE], words[_CHECK]
             data = bytes(payload[:size])
             began, deadline, pid = words[_BEGAN], words[_DEADLINE], words[_PID]
-            if stamp % 2 or size > len(payload) or (words[_STAMP], words[_TURN]) != (stamp, turn) or zlib.crc32(data) != check:
+            if (
+                stamp % 2
+                or size > len(payload)
+                or (words[_STAMP], words[_TURN]) != (stamp, turn)
+                or zlib.crc32(data) != check
+            ):
                 continue
             if not size:
                 return None

@@ -21,7 +21,6 @@ from petiole_workers.greenlets import in_native_thread, is_patched
 from petiole_workers.retry.retrying import retrying
 from petiole_workers.retry.strategy import strategy_for
 
-
 #: How often a running async node is asked whether it is still wanted, in seconds.
 LOOK = 0.25
 
@@ -186,19 +185,21 @@ def _cancelling(cancelled: Callable[[], bool] | None) -> Iterator[None]:
         return
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
+    timer: asyncio.TimerHandle | None = None
 
     def look() -> None:
         nonlocal timer
-        if cancelled():
+        if timer is not None and cancelled():
             task.cancel()
         else:
             timer = loop.call_later(LOOK, look)
 
-    timer = loop.call_later(LOOK, look)
+    look()
     try:
         yield
     finally:
-        timer.cancel()
+        if timer is not None:
+            timer.cancel()
 
 
 def timed_out(node: str, timeout: float | None) -> NodeTimeoutError:

@@ -142,7 +142,20 @@ def list_(
         out.write_json([documents.worker_document(one) for one in workers], output)
         return
     out.write_table(
-        ("NAME", "STATUS", "POOL", "SLOTS", "BUSY", "LOST", "DONE", "FENCED", "QUEUES", "GRAPHS", "STARTED", "BEAT"),
+        (
+            "NAME",
+            "STATUS",
+            "POOL",
+            "SLOTS",
+            "BUSY",
+            "LOST",
+            "DONE",
+            "FENCED",
+            "QUEUES",
+            "GRAPHS",
+            "STARTED",
+            "BEAT",
+        ),
         (
             (
                 w.name,

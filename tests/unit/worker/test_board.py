@@ -67,11 +67,14 @@ def test_a_node_that_was_ended_in_its_absence_is_told_when_it_returns() -> None:
     board = Board(1)
     seat = board.take()
     seat.begin(posted())
-    with pytest.raises(TakenOverError), seat.limit(5.0, TIMEOUT):
-        [sight] = board.look()
-        assert sight.posted.on_timeout == TIMEOUT
-        assert board.take_over(sight)
-        assert board.look()[0].overdue
+    limit = seat.limit(5.0, TIMEOUT)
+    limit.__enter__()
+    [sight] = board.look()
+    assert sight.posted.on_timeout == TIMEOUT
+    assert board.take_over(sight)
+    assert board.look()[0].overdue
+    with pytest.raises(TakenOverError):
+        limit.__exit__(None, None, None)
 
 
 def test_a_node_that_ends_first_is_not_taken_over() -> None:

@@ -187,7 +187,9 @@ def test_a_timeout_that_the_store_cannot_be_told_yet_is_told_later(
     assert (task.failures, task.crashes) == (1, 0)
 
 
-def test_a_node_that_goes_on_though_it_is_cancelled_has_its_process_killed_uncharged(watched: Watched) -> None:
+def test_a_node_that_goes_on_though_it_is_cancelled_has_its_process_killed_uncharged(
+    watched: Watched,
+) -> None:
     stuck = Stuck(watched, seconds=None)
     watched.watch.tick()
     assert stuck.process.is_alive()

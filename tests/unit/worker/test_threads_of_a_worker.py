@@ -140,7 +140,10 @@ def at_work(fleet: Fleet, *, claimed: bool = True, token: str = "token") -> tupl
 def test_a_beat_tells_the_slots_whose_run_is_over(
     claimed: bool, fleet: Fleet, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (wanted, _), (unwanted, run_id) = at_work(fleet, claimed=claimed), at_work(fleet, claimed=claimed, token="2")
+    (wanted, _), (unwanted, run_id) = (
+        at_work(fleet, claimed=claimed),
+        at_work(fleet, claimed=claimed, token="2"),
+    )
     heart = Heartbeat(fleet.context, fleet.described)
     heart.tick()
     assert not unwanted.cancelled
@@ -189,11 +192,14 @@ def test_a_node_past_its_timeout_is_fenced_and_its_slot_is_lost_until_it_returns
         advance_id="a", advance_token="at",
     )  # fmt: skip
     watch = SlotWatch(fleet.context, fleet.board)
-    with pytest.raises(TakenOverError), seat.limit(0.0, outcome):
-        watch.tick()
-        watch.tick()
-        assert fleet.bench.run(run_id).status == "failed"
-        assert watch.lost == 1
+    limit = seat.limit(0.0, outcome)
+    limit.__enter__()
+    watch.tick()
+    watch.tick()
+    assert fleet.bench.run(run_id).status == "failed"
+    assert watch.lost == 1
+    with pytest.raises(TakenOverError):
+        limit.__exit__(None, None, None)
     seat.end()
     watch.tick()
     assert watch.lost == 0

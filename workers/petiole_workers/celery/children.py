@@ -81,7 +81,9 @@ class ChildWatch(Periodic):
     def _end_overdue(self, living: set[int]) -> None:
         """Kill the processes whose node should have ended."""
         board = self._context.board
-        for sight, why in () if board is None else overdue(board, self._context.settings.cancel_grace):
+        if board is None:
+            return
+        for sight, why in overdue(board, self._context.settings.cancel_grace):
             if sight.pid in living and sight.pid not in self._ended and board.stands(sight):
                 say(sight, f"{REASONS[why]}: its process {sight.pid} is killed")
                 self._ended[sight.pid] = [sight] if why == "timeout" else []

@@ -10,6 +10,7 @@ from celery.worker import state
 from petiole_stores.errors import StoreError
 from petiole_stores.records import SETTLED, Worker
 from petiole_workers.board import Sight
+from petiole_workers.celery.degraded import Consumption
 from petiole_workers.celery.overseer import unwanted
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
@@ -23,10 +24,15 @@ class Heartbeat(Periodic):
     name = "petiole-heartbeat"
 
     def __init__(
-        self, context: WorkerContext, described: Worker, lost_slots: Callable[[], int] = lambda: 0
+        self,
+        context: WorkerContext,
+        described: Worker,
+        consumption: Consumption | None = None,
+        lost_slots: Callable[[], int] = lambda: 0,
     ) -> None:
         super().__init__(context.settings.beat_every)
         self._context, self._worker, self._lost_slots = context, described, lost_slots
+        self._consumption = consumption
         self._failing = False
         self._idle_claims: set[str] = set()
 
@@ -35,6 +41,8 @@ class Heartbeat(Periodic):
         try:
             answer = self._context.store.beat(self._worker)
         except StoreError as error:
+            if self._consumption is not None:
+                self._consumption.suspend()
             if not self._failing:
                 logger.warning("the lease could not be renewed (%s); trying every %g s", error, self.interval)
             self._failing = True
@@ -47,6 +55,8 @@ class Heartbeat(Periodic):
                 else "",
             )
         self._failing = False
+        if self._consumption is not None:
+            self._consumption.resume()
         self._fence(sights, set(answer.claims))
         self._look_for_orphans(set(answer.claims))
 

@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 from petiole_stores.crashpoints import reach
 from petiole_stores.errors import StoreError
 from petiole_workers.board import Board, Sight
-from petiole_workers.celery.settling import commit_for
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
+from petiole_workers.spool import commit, entry_of
 
 logger = logging.getLogger("petiole.worker")
 
@@ -46,7 +46,8 @@ def commit_timeout(context: WorkerContext, sight: Sight) -> None:
     posted = sight.posted
     assert posted.on_timeout is not None
     reach("timeout.before")
-    answer, publish = commit_for(context.store, context.holder, posted.slot, posted.ref, posted.on_timeout)
+    entry = entry_of(context.holder, posted.slot, [posted.on_timeout], [posted.ref])
+    [answer], publish = commit(entry, context.store)
     reach("timeout.after")
     if answer.result == "committed" and context.board is not None:
         context.board.main.count("failed" if posted.on_timeout.ending == "failed" else "retried")
@@ -56,7 +57,9 @@ def commit_timeout(context: WorkerContext, sight: Sight) -> None:
 def say(sight: Sight, what: str) -> None:
     """Log what became of a slot's task."""
     ref = sight.posted.ref
-    logger.error("node %s of thread %s (run %s, task %s) %s", ref.node, ref.thread_id, ref.run_id, ref.task_id, what)
+    logger.error(
+        "node %s of thread %s (run %s, task %s) %s", ref.node, ref.thread_id, ref.run_id, ref.task_id, what
+    )
 
 
 class SlotWatch(Periodic):
@@ -79,7 +82,10 @@ class SlotWatch(Periodic):
             if why == "timeout" and not sight.overdue and self._board.take_over(sight):
                 self._uncommitted.append(sight)
             if (sight.index, sight.turn) not in self._said:
-                say(sight, f"{REASONS[why]} and cannot be ended under {self._context.pool}: its slot is lost until it returns")
+                say(
+                    sight,
+                    f"{REASONS[why]} and cannot be ended under {self._context.pool}: its slot is lost until it returns",
+                )
         self._said, self.lost = lost, len(lost)
         for sight in list(self._uncommitted):
             try:

@@ -14,6 +14,7 @@ from petiole_stores.errors import PetioleError
 from petiole_stores.ids import new_id
 from petiole_workers.board import Board
 from petiole_workers.celery.children import ChildWatch, children
+from petiole_workers.celery.degraded import Consumption, SpoolSender
 from petiole_workers.celery.heartbeat import Heartbeat
 from petiole_workers.celery.janitor import Janitor
 from petiole_workers.celery.overseer import SlotWatch
@@ -40,6 +41,7 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self.heartbeat: Heartbeat | None = None
         self.sweeper: Sweeper | None = None
         self.janitor: Janitor | None = None
+        self.spool: SpoolSender | None = None
         self.children: ChildWatch | None = None
         self.slots: SlotWatch | None = None
 
@@ -53,12 +55,14 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
         else:
             self.slots = SlotWatch(context, context.board)
             self.slots.start()
-        self.heartbeat = Heartbeat(context, described, self._lost_slots)
+        self.heartbeat = Heartbeat(context, described, Consumption(worker), self._lost_slots)
+        self.spool = SpoolSender(context)
         self.sweeper = Sweeper(context)
         self.janitor = Janitor(context)
         self.heartbeat.start()
         self.sweeper.start()
         self.janitor.start()
+        self.spool.start()
         logger.info(
             "petiole worker %s serves %s on %s (lease %g s)",
             context.holder, ", ".join(g.name for g in context.registry) or "no graph",
@@ -95,7 +99,7 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
         return 0 if self.slots is None else self.slots.lost
 
     def _halt(self) -> None:
-        for thread in (self.janitor, self.sweeper, self.children, self.slots, self.heartbeat):
+        for thread in (self.janitor, self.spool, self.sweeper, self.children, self.slots, self.heartbeat):
             if thread is not None:
                 thread.stop()
 
