@@ -29,6 +29,8 @@ POINTS = {
     "note.after": "a heartbeat's details are kept",
     "finish.before": "outcomes are complete, nothing is committed",
     "finish.after": "outcomes are committed, what comes next is not published",
+    "timeout.before": "a node past its timeout is ended, nothing is committed in its place",
+    "timeout.after": "its timeout is committed, nothing is published",
     "publish.after": "what comes next is published, the next claim has not told the ledger",
     "beat.before": "the lease is about to be renewed",
     "beat.after": "the lease is renewed",

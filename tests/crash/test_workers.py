@@ -87,6 +87,11 @@ def test_a_hung_worker_is_fenced_when_it_comes_back(cluster: Cluster) -> None:
     wait_until(
         lambda: "was refused" in hung.process.tail(20_000), 20, lambda: f"a refusal in {hung.process.tail()}"
     )
+    wait_until(
+        lambda: (known := hung.record(cluster.store)) and known.stats["refused"] >= 1,
+        10,
+        "the refusal's count in the worker's row",
+    )
     trip.verify(again={line.node for line in trip.executions()})
     after = cluster.submit()
     after.verify()

@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from petiole_stores.errors import CorruptionError, GraphError, PetioleError, StoreUnavailableError, UnfitError
 from petiole_stores.ids import derived_id, new_id
 from petiole_stores.records import START_PATH, Checkpointed, Claim, Outcome, Settle, Task
-from petiole_workers.caller import RetryLaterError
+from petiole_workers.board import TakenOverError
+from petiole_workers.caller import NodeTimeoutError, RetryLaterError, is_interruptible, next_try, timed_out
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.damage import UnreadableError
 from petiole_workers.documents import Loaded, Rows
@@ -36,6 +37,7 @@ from petiole_workers.graph import (
     MISSING,
     START,
     NodeError,
+    NodeSpec,
     Runtime,
     Snapshot,
     TaskOutput,
@@ -55,6 +57,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("petiole.runner")
 
+#: How long after its timeout a node that can be interrupted is given to end, in seconds.
+MARGIN = 1.0
+TIMED_OUT = f"{NodeTimeoutError.__module__}.{NodeTimeoutError.__qualname__}"
+
 
 class Attempt:
     """One attempt at one task."""
@@ -67,8 +73,10 @@ class Attempt:
         known = parse_failure(self.task.error) if self.task.failures else None
         #: Earlier tries that failed: the ledger counts those that left the worker, the error has those made in it too.
         self._failures = max(self.task.failures, known.tries if known else 0)
+        self._known = known
         self._tries = 0
         self._tried: deque[Failure] = deque(maxlen=MAX_EARLIER + 1)
+        self._on_timeout: Outcome | None = None
         self.config = msgspec.json.decode(self.run.config, type=RunConfig)
         self.durability = runner.durability(self.config.durability or graph.durability)
         self.services = AttemptServices(runner, self.task)
@@ -109,6 +117,11 @@ class Attempt:
             self._end(work, "retry", later.error)
             self._put_off(work, "retry", later.delay)
             return
+        except TakenOverError:
+            self.services.roll_back()
+            assert self._on_timeout is not None
+            work.outcome, work.taken_over = self._on_timeout, True
+            return
         except BaseException as error:  # what users' code raises is its task's outcome
             self.services.roll_back()
             if ends_the_process(error) or isinstance(error, StoreUnavailableError):
@@ -130,6 +143,8 @@ class Attempt:
         """What the node gives; or, once it has failed for good, its error handler."""
         node = self.definition.nodes[self.task.node]
         try:
+            if node.error_handler is not None and self._is_over(node):
+                raise timed_out(node.name, node.timeout)
             return task_output(self.definition, spec, self._call(input, spec))
         except Exception as error:
             if node.error_handler is None or isinstance(error, StoreUnavailableError | RetryLaterError):
@@ -172,9 +187,10 @@ class Attempt:
                 input,
                 self._runtime(),
                 failures=self._failures,
-                key=f"{self.run.graph}.{node.name}",
+                key=self._key,
                 again=again,
                 on_retry=self._note,
+                watch=self._watch,
             )
         finally:
             self._tries = caller.tries
@@ -195,6 +211,34 @@ class Attempt:
             "node %s of thread %s (run %s, attempt %d) will be tried again: %s: %s",
             failure.node, self.task.thread_id, self.run.run_id, failure.attempt, failure.type, failure.message,
         )  # fmt: skip
+
+    def _watch(self, tries: int) -> AbstractContextManager[None]:
+        """Post the outcome for the case that the main process has to end this try."""
+        seat, node = self.runner.seat, self.definition.nodes[self.task.node]
+        if seat is None or node.timeout is None:
+            return nullcontext()
+        self.runner.know()
+        self._on_timeout = self._timed_out(node, tries)
+        return seat.limit(
+            node.timeout + (MARGIN if is_interruptible(node) else 0.0),
+            self._on_timeout,
+        )
+
+    def _timed_out(self, node: NodeSpec, tries: int) -> Outcome:
+        error, failures = timed_out(node.name, node.timeout), self._failures + tries
+        delay = next_try(node, error, failures, self._key)
+        if delay is None and node.error_handler is not None:
+            delay = 0.0  # the next attempt calls it
+        outcome = self.outcome()
+        outcome.ending, outcome.delay = ("failed", 0.0) if delay is None else ("retry", delay)
+        outcome.error = describe(error, node=node.name, attempt=self._attempt + tries - 1, tries=failures)
+        return outcome
+
+    def _is_over(self, node: NodeSpec) -> bool:
+        """Whether the node was ended by the main process and has no further try: its error handler's turn."""
+        if self._known is None or self._known.type != TIMED_OUT:
+            return False
+        return next_try(node, timed_out(node.name, node.timeout), self._failures, self._key) is None
 
     def _settle_alone(self, work: Work, loaded: Loaded, output: TaskOutput) -> None:
         """A lone task brings its settle along; where that fails, an ``advance`` will fail in its stead, output kept."""
@@ -423,6 +467,11 @@ class Attempt:
     def close(self) -> None:
         """Give up what the node still holds of the store."""
         self.services.roll_back()
+
+    @property
+    def _key(self) -> str:
+        """Names the node among those of all graphs."""
+        return f"{self.run.graph}.{self.task.node}"
 
     @property
     def _attempt(self) -> int:

@@ -12,6 +12,7 @@ from petiole_stores.contract import CheckpointStore
 from petiole_stores.opening import open_checkpoint_store, open_store
 from petiole_stores.records import Offer, Worker
 from petiole_stores.store import Store
+from petiole_workers.board import Board
 from petiole_workers.documents import Documents
 from petiole_workers.fitting import Fleet, Wanted, misfit
 from petiole_workers.greenlets import native_thread
@@ -33,6 +34,7 @@ class WorkerContext:
         self.holder = ""
         self.pool = "prefork"
         self.queues: frozenset[str] = frozenset()
+        self.board: Board | None = None
         self._store: Store | None = None
         self._documents: Documents | None = None
         self._pid = 0
@@ -96,6 +98,7 @@ class WorkerContext:
                 documents=self._documents,
                 serves=self.queues.__contains__,
                 spool=self.spool,
+                seat=None if self.board is None else self.board.take(),
             )
         try:
             yield runner

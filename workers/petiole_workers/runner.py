@@ -31,6 +31,7 @@ from petiole_stores.records import (
 )
 from petiole_stores.store import Store, StoreTransaction
 from petiole_workers.attempt import Attempt
+from petiole_workers.board import Posted, Seat
 from petiole_workers.caller import NodeCaller
 from petiole_workers.carry import Carry
 from petiole_workers.damage import DamageControl
@@ -59,6 +60,7 @@ class Stats:
     refused: int = 0
     failed: int = 0
     retried: int = 0
+    parked: int = 0
     spooled: int = 0
     seconds: float = field(default=0.0)
 
@@ -73,6 +75,7 @@ class Runner:
         published_elsewhere  whether other workers may run what this one gives back (not for ``graph.invoke``)
         spool     where outcomes go that the store cannot take
         measured  what this process knows of commits and crashes (for ``durability = "adaptive"``)
+        seat      where the worker's main process sees what this slot works on
     """
 
     def __init__(
@@ -91,12 +94,17 @@ class Runner:
         measured: Measured | None = None,
         published_elsewhere: bool = True,
         spool: Spool | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self.store, self.registry, self.settings = store, registry, settings
         self.holder, self.slot = holder, slot
         self.patiently = Patience.of(settings, store)
         self.documents = documents or Documents(store, self.patiently)
-        self.caller = caller or NodeCaller(in_process_wait=settings.in_process_wait)
+        self.seat = seat
+        self.caller = caller or NodeCaller(
+            in_process_wait=settings.in_process_wait,
+            cancelled=None if seat is None else lambda: seat.cancelled,
+        )
         self.stats = Stats()
         self._publish = publish
         self._serves = serves
@@ -206,15 +214,31 @@ class Runner:
         graph = self.registry[claim.run.graph]
         attempt = Attempt(self, graph, claim)
         work = Work(claim, attempt.outcome(), close=attempt.close)
-        if claim.task.kind == "advance":
-            attempt.settle_only(work)
-        else:
-            attempt.run_node(work)
+        self._post(claim)
+        try:
+            if claim.task.kind == "advance":
+                attempt.settle_only(work)
+            else:
+                attempt.run_node(work)
+        finally:
+            if self.seat is not None:
+                self.seat.end()
         reach("node.after")
         work.took = time.monotonic() - began
         key = (claim.run.graph, claim.task.node)
         self._seconds[key] = 0.8 * self._seconds.get(key, work.took) + 0.2 * work.took
         return work
+
+    def _post(self, claim: Claim) -> None:
+        if self.seat is not None:
+            claimed = self.anchor(claim.task)[0] == claim.task.task_id
+            self.seat.begin(Posted(slot=self.slot, ref=_ref(claim.task, claim), claimed=claimed))
+
+    def know(self) -> None:
+        """Let the ledger know the task that is run now as claimed, and the main process that it does."""
+        if self.seat is not None and not self.seat.sees_claim:
+            self.commit_carried()
+            self.seat.claimed()
 
     # ---------------------------------------------------------------- commit and chain
 
@@ -352,14 +376,15 @@ class Runner:
 
     def _count(self, work: Work, answer: FinishAnswer) -> None:
         self.stats.seconds += work.took
-        if answer.result == "refused":
-            self.stats.refused += 1
-        elif work.outcome.ending == "failed":
-            self.stats.failed += 1
-        elif work.outcome.ending == "retry":
-            self.stats.retried += 1
+        if answer.result == "refused" or (work.taken_over and answer.result == "already"):
+            kind = "refused"
         else:
-            self.stats.committed += 1
+            kind = {"failed": "failed", "retry": "retried", "parked": "parked"}.get(
+                work.outcome.ending, "committed"
+            )
+        setattr(self.stats, kind, getattr(self.stats, kind) + 1)
+        if self.seat is not None:
+            self.seat.count(kind)
 
     # ---------------------------------------------------------------- what attempts ask
 

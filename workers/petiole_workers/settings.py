@@ -47,6 +47,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sweep: float = 2.0
     #: How long a warm stop waits for running nodes before it gives their tasks back.
     grace: float = 10.0
+    #: How long a node may go on that was cancelled or fenced, before its process is killed (prefork) or its slot is
+    #: counted as lost.
+    cancel_grace: float = 10.0
     #: Started attempts that may end with a dead process before a task fails.
     max_crashes: int = 5
     #: A retry's wait up to this is slept through in the worker; a longer one frees the slot.
@@ -223,5 +226,5 @@ def _check_ranges(settings: Settings) -> None:
 _HINTS: dict[str, Any] = {
     k: v for k, v in get_type_hints(Settings).items() if k in Settings.__struct_fields__
 }
-_FROM_ZERO = ("grace", "inline_slice", "in_process_wait", "store_timeout")
+_FROM_ZERO = ("grace", "cancel_grace", "inline_slice", "in_process_wait", "store_timeout")
 _LISTS = {name for name, hint in _HINTS.items() if hint == list[str]}

@@ -29,7 +29,7 @@ from petiole_stores.contract import CheckpointStore
 from petiole_stores.crashpoints import reach
 from petiole_stores.errors import PetioleError, StoreUnavailableError
 from petiole_stores.ids import new_id
-from petiole_stores.records import NewTask, Outcome, TaskRef
+from petiole_stores.records import FinishAnswer, NewTask, Outcome, TaskRef
 from petiole_stores.store import Store
 
 logger = logging.getLogger("petiole.spool")
@@ -193,16 +193,8 @@ class BackupSpool:
 
 
 def entry_of(holder: str, slot: str, outcomes: Sequence[Outcome], refs: Sequence[TaskRef]) -> Entry:
-    """The entry of outcomes that could not be committed.
-
-    What the last of them would have claimed for its slot is left to whoever comes: the slot does not go on with it.
-    """
-    kept = list(outcomes)
-    last = kept[-1]
-    if last.settle is not None:
-        tasks = [msgspec.structs.replace(task, token=None) for task in last.settle.tasks]
-        kept[-1] = msgspec.structs.replace(last, settle=msgspec.structs.replace(last.settle, tasks=tasks))
-    return Entry(holder=holder, slot=slot, at=time.time(), outcomes=kept, refs=list(refs))
+    """The entry of outcomes that their slot does not commit itself."""
+    return Entry(holder=holder, slot=slot, at=time.time(), outcomes=list(outcomes), refs=list(refs))
 
 
 def send(spool: Spool, store: Store) -> tuple[Report, list[TaskRef]]:
@@ -220,7 +212,7 @@ def send(spool: Spool, store: Store) -> tuple[Report, list[TaskRef]]:
             continue
         reach("spool.before")
         try:
-            publish += _send(entry, store, report)
+            answers, ready = commit(entry, store)
         except StoreUnavailableError:
             raise
         except PetioleError as error:
@@ -230,40 +222,51 @@ def send(spool: Spool, store: Store) -> tuple[Report, list[TaskRef]]:
             continue
         reach("spool.after")
         spool.remove(key)
+        publish += ready
+        for ref, answer in zip(entry.refs, answers, strict=True):
+            setattr(report, answer.result, getattr(report, answer.result) + 1)
+            if answer.result == "refused":
+                logger.warning(
+                    "a spooled output of %s (run %s) is dropped: %s", ref.node, ref.run_id, answer.reason
+                )
     return report, publish
 
 
-def _send(entry: Entry, store: Store, report: Report) -> list[TaskRef]:
-    publish: list[TaskRef] = []
+def commit(entry: Entry, store: Store) -> tuple[list[FinishAnswer], list[TaskRef]]:
+    """The ledger's answers, one an outcome, and what is to be published. Safe to call again.
+
+    What the last outcome claims for its slot (the next task, an ``advance``) is given back: the slot does not go on with
+    it. That may have been committed long ago, its answer lost, so that the claim cannot just be left out.
+    """
     for ref, outcome in zip(entry.refs, entry.outcomes, strict=True):
         settled = outcome.settle.tasks if outcome.settle is not None else []
         ids = [ref.run_id, ref.task_id, outcome.advance_id, *(task.task_id for task in settled)]
         store.hint(ref.thread_id, [id for id in ids if id])
     answers = store.finish(entry.holder, entry.slot, entry.outcomes)
+    publish: list[TaskRef] = []
+    claims: list[tuple[str, str]] = []
     for ref, outcome, answer in zip(entry.refs, entry.outcomes, answers, strict=True):
-        setattr(report, answer.result, getattr(report, answer.result) + 1)
         if answer.result == "refused":
-            logger.warning(
-                "a spooled output of %s (run %s) is dropped: %s", ref.node, ref.run_id, answer.reason
-            )
             continue
         publish += answer.publish
-        publish += [
-            _of(task, ref) for task in (outcome.settle.tasks if outcome.settle else ()) if not task.token
-        ]
-        if answer.advance is not None:  # the slot does not go on with it: others may
+        is_last = outcome is entry.outcomes[-1]
+        for task in outcome.settle.tasks if outcome.settle is not None else ():
+            if task.token is None or is_last:
+                publish.append(_of(task, ref))
+            if task.token is not None and is_last:
+                claims.append((task.task_id, task.token))
+        if answer.advance is not None:
             advance = answer.advance.task
-            store.finish(
-                entry.holder,
-                entry.slot,
-                [Outcome(task_id=advance.task_id, token=advance.token or "", ending="parked")],
-            )
+            claims.append((advance.task_id, advance.token or ""))
             publish.append(
                 msgspec.structs.replace(ref, task_id=advance.task_id, node=advance.node, queue=advance.queue)
             )
         if outcome.ending in ("retry", "parked") and not outcome.delay:
             publish.append(ref)
-    return publish
+    if claims:  # refused where they do not stand, which is as good
+        back = [Outcome(task_id=task_id, token=token, ending="parked") for task_id, token in claims]
+        store.finish(entry.holder, entry.slot, back)
+    return answers, publish
 
 
 def _of(task: NewTask, ref: TaskRef) -> TaskRef:

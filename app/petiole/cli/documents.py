@@ -98,6 +98,7 @@ def worker_document(worker: Worker) -> Document:
         "queues": worker.queues,
         "graphs": worker.graphs,
         "lease": worker.lease,
+        "stats": worker.stats,
         "started_at": iso(worker.started_at),
         "beat_at": iso(worker.beat_at),
         "expires_at": iso(worker.expires_at),
