@@ -398,11 +398,10 @@ def test_a_damaged_base_is_handed_up(
     answers = store.claim(scene.id("w"), "s", wants)
 
     assert [answer.result for answer in answers] == ["committed", "committed"]
-    base = answers[0].claim and answers[0].claim.base
+    base, sound = (answer.claim.base if answer.claim else None for answer in answers)
     assert base is not None
     assert (base.checkpoint_id, base.thread_id) == tuple(scene.ids("r.c0", "t"))
     assert damage_of(base)
-    sound = answers[1].claim and answers[1].claim.base
     assert sound is not None
     assert damage_of(sound) is None
     for found in (
