@@ -331,9 +331,14 @@ class Ledger(ABC):
     def recent(self, cursor: str = "", *, limit: int = 100) -> tuple[list[str], str]:
         """Threads that got checkpoints since ``cursor`` (empty: ever), each once, and the cursor to go on from.
 
-        The cursor is the backend's own; a backend may keep the place itself and share it between callers.
+        The cursor is the backend's own. One that comes back empty says that the backend keeps the place itself, and tells
+        no two callers of the same thread.
         """
         return self._recent(cursor, limit)
+
+    def latest(self) -> str:
+        """The cursor from which :meth:`recent` gives only what comes after now."""
+        return self._latest()
 
     def trim(self, thread_id: str, max_checkpoints: int | None) -> Trimmed:
         """Keep a thread's newest ``max_checkpoints`` of each namespace (``None``: all), and remove blobs that nothing names.
@@ -481,6 +486,8 @@ class Ledger(ABC):
     def _replace_blobs(self, thread_id: str, blobs: Sequence[Blob]) -> None: ...
     @abstractmethod
     def _recent(self, cursor: str, limit: int) -> tuple[list[str], str]: ...
+    @abstractmethod
+    def _latest(self) -> str: ...
     @abstractmethod
     def _trim(self, thread_id: str, max_checkpoints: int | None) -> Trimmed: ...
     @abstractmethod

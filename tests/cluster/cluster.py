@@ -50,7 +50,8 @@ class Cluster:
         self.backend, self.folder = backend, folder
         given: dict[str, object] = {
             "store": backend.store, "broker": backend.broker, "graphs": list(graphs), "data_dir": str(folder),
-            "lease": LEASE, "sweep": SWEEP, "grace": GRACE, "concurrency": 2, **backend.settings, **(options or {}),
+            "lease": LEASE, "sweep": SWEEP, "grace": GRACE, "concurrency": 2,
+            "max_checkpoints": 0, **backend.settings, **(options or {}),
         }  # fmt: skip
         self.settings: Settings = load_settings(given, environ={}, folder=folder)
         self._doubling = folder / "doubling"
