@@ -11,6 +11,7 @@ from celery.worker import state
 
 from petiole_stores.errors import StoreUnavailableError
 from petiole_stores.records import QueueBacklog, SweepReport, TaskRef, Worker
+from petiole_workers import fitting
 from petiole_workers.celery import sweeper as sweeping
 from petiole_workers.celery.heartbeat import Heartbeat
 from petiole_workers.celery.sweeper import Sweeper
@@ -47,7 +48,11 @@ class Fleet:
         for name in ("_beat", "_sweep", "_due"):
             setattr(store, name, self.unless_away(getattr(store, name)))
         self.context: Any = SimpleNamespace(
-            store=store, holder=HOLDER, publisher=self.broker, settings=self.bench.settings
+            store=store,
+            holder=HOLDER,
+            publisher=self.broker,
+            settings=self.bench.settings,
+            fleet=fitting.Fleet(store),
         )
         self.described = Worker(worker_id=HOLDER, name=HOLDER, lease=15.0)
 
