@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ class Verdict:
     wrong: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    mute: list[str] = field(default_factory=list)  #: workers that run and no longer renew their lease
     runs: int = 0
     threads: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
@@ -38,7 +39,7 @@ class Verdict:
 
     @property
     def is_good(self) -> bool:
-        return not (self.lost or self.stuck or self.wrong or self.doubled or self.missing)
+        return not (self.lost or self.stuck or self.wrong or self.doubled or self.missing or self.mute)
 
     @property
     def recovered(self) -> int:
@@ -60,6 +61,16 @@ class Checker:
             if run is not None and run.status not in SETTLED:
                 found.append(ticket)
         return found
+
+    def mute(self, holders: Iterable[str]) -> list[str]:
+        """Workers, by their ids, that the ledger does not take for living."""
+        known = {worker.worker_id: worker for worker in self._store.list_workers()}
+        return [
+            f"worker {worker.name} (process {worker.pid}) runs, and is {worker.status} in the ledger, "
+            f"last heard of {time.time() - worker.beat_at:.1f} s ago"
+            for holder in holders
+            if (worker := known.get(holder)) is not None and worker.status != "alive"
+        ]
 
     def judge(self, tickets: list[Ticket]) -> Verdict:
         verdict = Verdict()

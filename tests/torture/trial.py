@@ -28,6 +28,8 @@ from tests.torture.takeovers import takeover_times
 
 #: As short as the tests of crashes have them.
 LEASE, SWEEP, GRACE = 3.0, 0.5, 2.0
+#: A worker that has run for so many seconds renews its lease.
+SETTLED_IN = 20.0
 
 Say = Callable[[str], None]
 
@@ -148,6 +150,9 @@ class Trial:
         if checker.unsettled(clients.tickets):
             crew.dump_stacks()
         verdict = checker.judge(clients.tickets)
+        if not _await(lambda: not checker.mute(crew.old_hands(SETTLED_IN)), 3 * LEASE):
+            crew.dump_stacks()
+            verdict.mute = checker.mute(crew.old_hands(SETTLED_IN))
         if clients.open and not verdict.stuck:
             verdict.stuck.append(
                 f"{clients.open} scripts of clients are not at their end, though all runs are"
@@ -164,10 +169,11 @@ def _folder(options: Options) -> Path:
     return folder
 
 
-def _await(condition: Callable[[], bool], timeout: float) -> None:
+def _await(condition: Callable[[], bool], timeout: float) -> bool:
     until = time.monotonic() + timeout
-    while not condition() and time.monotonic() < until:
+    while not (found := condition()) and time.monotonic() < until:
         time.sleep(0.05)
+    return found
 
 
 def _spooled(folder: Path) -> int:
