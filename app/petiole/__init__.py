@@ -45,7 +45,24 @@ if TYPE_CHECKING:
     from petiole_workers.celery.app import attach
     from petiole_workers.compiled import CompiledGraph
     from petiole_workers.failure import Failure
-    from petiole_workers.graph import END, START, RetryPolicy, Runtime, Send, StateGraph
+    from petiole_workers.graph import (
+        END,
+        START,
+        Command,
+        NodeError,
+        RetryPolicy,
+        Runtime,
+        Send,
+        StateGraph,
+    )
+    from petiole_workers.retry import (
+        Adaptive,
+        Emergency,
+        Exponential,
+        Fixed,
+        RetryStrategy,
+        default_retry_on,
+    )
     from petiole_workers.settings import Settings, load_settings
 
 __version__ = "0.1.0"
@@ -87,7 +104,24 @@ _HOMES = {
     "petiole_workers.celery.app": ("attach",),
     "petiole_workers.compiled": ("CompiledGraph",),
     "petiole_workers.failure": ("Failure",),
-    "petiole_workers.graph": ("END", "START", "RetryPolicy", "Runtime", "Send", "StateGraph"),
+    "petiole_workers.graph": (
+        "END",
+        "START",
+        "Command",
+        "NodeError",
+        "RetryPolicy",
+        "Runtime",
+        "Send",
+        "StateGraph",
+    ),
+    "petiole_workers.retry": (
+        "Adaptive",
+        "Emergency",
+        "Exponential",
+        "Fixed",
+        "RetryStrategy",
+        "default_retry_on",
+    ),
     "petiole_workers.settings": ("Settings", "load_settings"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -95,17 +129,22 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "END",
     "START",
+    "Adaptive",
     "AsyncClient",
     "AsyncRunHandle",
     "BrokerError",
     "Checkpoint",
     "CheckpointStore",
     "Client",
+    "Command",
     "CompiledGraph",
     "ConfigurationError",
     "ConflictError",
     "CorruptionError",
+    "Emergency",
+    "Exponential",
     "Failure",
+    "Fixed",
     "GraphError",
     "GraphRecursionError",
     "GraphValidationError",
@@ -113,9 +152,11 @@ __all__ = [
     "IdempotencyError",
     "InputError",
     "InvalidUpdateError",
+    "NodeError",
     "NotFoundError",
     "PetioleError",
     "RetryPolicy",
+    "RetryStrategy",
     "Run",
     "RunCancelledError",
     "RunError",
@@ -139,6 +180,7 @@ __all__ = [
     "Worker",
     "__version__",
     "attach",
+    "default_retry_on",
     "load_settings",
     "open_checkpoint_store",
     "open_store",

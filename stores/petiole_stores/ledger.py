@@ -8,7 +8,7 @@ public methods check arguments and hand the clock down.
 Life of a task (the state chart is in docs/guarantees.md)::
 
     ready -> claimed -> done | failed | interrupted | cancelled          each counts its superstep's ``open`` down
-             claimed -> parked -> ready      a retry later, a timer
+             claimed -> parked -> ready      a retry later, a timer, a worker that cannot run it
              claimed -> ready                released, or its worker was lost: *reclaimable*; the old token may still
                                              finish until somebody else claims
 
@@ -19,15 +19,21 @@ Rules that every backend keeps
                claimed under the finisher's ``advance_token``. A lone task (``width == 1``) may bring its settle along.
     outbox     Tasks are inserted in the transaction that made them, with ``next_publish = now + grace``.
     one run    A thread has one active run. When it settles, the thread's next queued run starts in the same transaction.
+    held back  Nothing of a paused or blocked run is claimed. What was claimed before may finish and settle: the run stays
+               held back, and tasks that would be born claimed (``NewTask.token``) are born ready, unless the same
+               finish ends them (a worker had carried the run on). A superstep's ``advance`` is still inserted and claimed by its last finisher. Ending and interrupting win over it.
+    deadline   A run that has not settled when its deadline is over fails at the next sweep, with all its open tasks.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from petiole_stores.crashpoints import reach
 from petiole_stores.errors import InputError
 from petiole_stores.records import (
+    SETTLED,
     Answer,
     BeatAnswer,
     Blob,
@@ -44,6 +50,7 @@ from petiole_stores.records import (
     SweepReport,
     Task,
     TaskRef,
+    Trimmed,
     Worker,
 )
 
@@ -79,12 +86,17 @@ class Ledger(ABC):
         ``run_at`` in the future is ``waiting`` until then, and is its thread's active run meanwhile. A ``base_id`` that
         is not a checkpoint of the thread is refused with ``no base``. Starting a run sets the root namespace's
         ``open`` and ``width`` to 1 and, with a ``base_id``, moves the head there. Judged in this order: ``conflict``,
-        ``no base``, ``busy``.
+        ``no base``, ``busy``. ``delay`` stands for ``run_at = now + delay``; ``lifetime`` for a ``deadline`` of so many
+        seconds after the later of now and ``run_at``.
         """
         for run in runs:
+            check_times(run)
             for name, value in (("thread_id", run.thread_id), ("run_id", run.run_id), ("graph", run.graph)):
                 check_id(name, value)
-        return self._submit(runs, self._now()) if runs else []
+        reach("submit.before")
+        answers = self._submit(runs, self._now()) if runs else []
+        reach("submit.after")
+        return answers
 
     def claim(
         self,
@@ -111,22 +123,34 @@ class Ledger(ABC):
         again is ``already``. Everything else is refused with its reason. A ready task that still had a token (its worker
         was lost) gets a ``lost`` entry in its attempts.
         """
-        return self._claim(holder, slot, wants, holds, published, self._now()) if wants or published else []
+        reach("claim.before")
+        answers = (
+            self._claim(holder, slot, wants, holds, published, self._now()) if wants or published else []
+        )
+        reach("claim.after")
+        return answers
 
     def finish(self, holder: str, slot: str, outcomes: Sequence[Outcome]) -> list[FinishAnswer]:
         """End attempts under their tokens; each outcome is judged on its own, all in one transaction.
 
-        Judged in this order: an unknown task is refused as ``missing``; a token that already ended it is ``already``
+        Outcomes are judged in the order given (of one thread): one may end a task that an earlier one's settle has born
+        claimed. Judged in this order: an unknown task is refused as ``missing``; a token that already ended it is ``already``
         (and gets its advance claim once more, while it holds it); another's token is ``fenced``; a settled run refuses
         with ``run <status>``; a claim that has ended otherwise is ``fenced``; a settle for a node with siblings is
         refused as ``not alone``, one whose first checkpoint does not extend the head as ``head moved``. A refused
         outcome changes nothing.
 
         A node that is ``done`` brings a settle or an advance id and token; an advance that is ``done`` brings a settle.
+        ``retry`` counts a failure, ``parked`` does not; both void the token, keep ``progress`` for the next attempt if
+        they bring one, and make the task ready at once or, with a ``delay``, park it. A settle's version and
+        fingerprint are the run's if it has none. Of a run that is held back the answer's ``run_status`` says so.
         """
         for outcome in outcomes:
             check_outcome(outcome)
-        return self._finish(holder, slot, outcomes, self._now()) if outcomes else []
+        reach("finish.before")
+        answers = self._finish(holder, slot, outcomes, self._now()) if outcomes else []
+        reach("finish.after")
+        return answers
 
     def beat(self, worker: Worker, *, published: Sequence[str] = ()) -> BeatAnswer:
         """Register a worker or renew its lease (``now + lease``).
@@ -134,7 +158,10 @@ class Ledger(ABC):
         One that had been declared dead is alive again, and what nobody claimed in between is its own again.
         """
         check_id("worker_id", worker.worker_id)
-        return self._beat(worker, published, self._now())
+        reach("beat.before")
+        answer = self._beat(worker, published, self._now())
+        reach("beat.after")
+        return answer
 
     def release(
         self, holder: str, *, slots: Sequence[str] | None = None, crashed: bool = False, final: bool = False
@@ -145,7 +172,10 @@ class Ledger(ABC):
         after ``max_crashes`` the task fails as ``WorkerLost`` (and counts down). ``final``: the holder itself is over:
         ``stopped``, or ``dead`` with ``crashed``. Released tasks are due at once and count as recovered.
         """
-        return self._release(holder, slots, crashed, final, self._now())
+        reach("release.before")
+        answer = self._release(holder, slots, crashed, final, self._now())
+        reach("release.after")
+        return answer
 
     def postpone(self, task_ids: Sequence[str], delay: float) -> None:
         """Set ``next_publish`` of ready tasks to ``now + delay`` seconds (0: due at once).
@@ -153,10 +183,17 @@ class Ledger(ABC):
         They count as published then, so that an empty queue does not make them due before.
         """
         if task_ids:
+            reach("postpone.before")
             self._postpone(task_ids, delay, self._now())
+            reach("postpone.after")
 
     def sweep(self, *, observed: float = float("inf")) -> SweepReport:
-        """Declare dead the workers whose lease is over, wake timers that are due, and count what waits.
+        """Declare dead the workers whose lease is over, wake timers that are due, end runs whose deadline is over, and
+        count what waits.
+
+        A run whose ``deadline`` is past and that has not settled fails as ``DeadlineExceeded``: its open tasks (ready,
+        claimed, parked, interrupted) fail with the same error, so that a replay can take them up; its heads have no open
+        task; its thread's next queued run starts.
 
         ``observed`` is for how many seconds the caller has seen this store answer without a gap: a worker is declared
         dead only when that is at least its lease, so that an outage of the store kills nobody. Every task that is
@@ -164,7 +201,10 @@ class Ledger(ABC):
         have finished and so have taken an advance) is ready (recovered, due at once) but keeps its token until it is
         claimed anew.
         """
-        return self._sweep(observed, self._now())
+        reach("sweep.before")
+        answer = self._sweep(observed, self._now())
+        reach("sweep.after")
+        return answer
 
     def due(
         self,
@@ -181,14 +221,20 @@ class Ledger(ABC):
         when not due: for a queue that was seen empty. ``queue`` and ``priority`` narrow the choice; a recovered task
         counts as priority ``high`` here and in the refs.
         """
-        return self._due(limit, queue, priority, published_before, self._now())
+        reach("due.before")
+        answer = self._due(limit, queue, priority, published_before, self._now())
+        reach("due.after")
+        return answer
 
     def cancel(self, run_ids: Sequence[str], *, reason: str = "") -> list[Answer]:
         """Settle runs as ``cancelled``: their open tasks are cancelled, later finishes are refused.
 
         A run that is cancelled is ``already``; one that succeeded or failed is refused with its status.
         """
-        return self._cancel(run_ids, reason, self._now()) if run_ids else []
+        reach("cancel.before")
+        answers = self._cancel(run_ids, reason, self._now()) if run_ids else []
+        reach("cancel.after")
+        return answers
 
     def replay(self, run_id: str, replacements: Sequence[tuple[str, str]]) -> Answer:
         """Let a failed run go on: each failed task of its open superstep is replaced by a new one.
@@ -197,16 +243,135 @@ class Ledger(ABC):
         and argument; outputs of finished siblings stay. The run is ``queued`` again, ``replays`` + 1, and its thread's
         active run. Refused: ``run <status>`` when it has not failed, ``busy`` when another run is active,
         ``head moved`` when the thread has gone on since, ``stale`` when the replacements do not name exactly the
-        failed tasks of the superstep. ``already`` when the first new task exists.
+        failed tasks of the superstep. ``already`` when the first new task exists. A deadline is lifted; the new tasks
+        keep the ``progress`` of the old ones.
         """
-        return self._replay(run_id, replacements, self._now())
+        reach("replay.before")
+        answer = self._replay(run_id, replacements, self._now())
+        reach("replay.after")
+        return answer
 
     def resume(self, run_id: str) -> Answer:
         """Let an interrupted run go on: its interrupted tasks become ready, without a token or holder, and are counted.
 
         ``already`` when it is queued or running; any other status but ``interrupted`` is refused as ``run <status>``.
         """
-        return self._resume(run_id, self._now())
+        reach("resume.before")
+        answer = self._resume(run_id, self._now())
+        reach("resume.after")
+        return answer
+
+    def note(self, task_id: str, token: str, progress: str) -> bool:
+        """Keep ``progress`` (a document) on a task for its next attempt, should this one not end it.
+
+        Returns whether the token stands, as :meth:`holds`; nothing is kept if it does not.
+        """
+        reach("note.before")
+        answer = self._note(task_id, token, progress)
+        reach("note.after")
+        return answer
+
+    def pause(self, run_ids: Sequence[str], *, reason: str = "") -> list[Answer]:
+        """Hold runs back at their next checkpoint (status ``paused``) until they are unpaused.
+
+        Only a thread's active run that is queued, running, waiting or blocked: refused are ``missing``, ``not active`` (it
+        is queued behind another), ``run <status>``. ``already`` when it is paused. ``reason`` (text) is kept in
+        ``Run.reason``, a document ``{"type": "Paused", "message": reason}``.
+        """
+        reach("pause.before")
+        answers = self._hold_back(run_ids, "paused", "Paused", reason, self._now()) if run_ids else []
+        reach("pause.after")
+        return answers
+
+    def unpause(self, run_ids: Sequence[str]) -> list[Answer]:
+        """Let paused runs go on: ``waiting`` if its start task still waits for its time, ``queued`` if it never started,
+        else ``running``. Its ready tasks are due at once. ``already`` when it is queued, running or waiting; any other
+        status is refused as ``run <status>``."""
+        reach("unpause.before")
+        answers = self._let_go(run_ids, "paused", self._now()) if run_ids else []
+        reach("unpause.after")
+        return answers
+
+    def block(self, run_ids: Sequence[str], *, kind: str, reason: str) -> list[Answer]:
+        """Hold runs back (status ``blocked``) because they cannot go on: ``kind`` is ``Unserved`` (no living worker serves
+        them) or ``Corruption``. As :meth:`pause`, but a paused run is refused as ``run paused``."""
+        reach("block.before")
+        answers = self._hold_back(run_ids, "blocked", kind, reason, self._now()) if run_ids else []
+        reach("block.after")
+        return answers
+
+    def unblock(self, run_ids: Sequence[str]) -> list[Answer]:
+        """Let blocked runs go on, as :meth:`unpause` does for paused ones."""
+        reach("unblock.before")
+        answers = self._let_go(run_ids, "blocked", self._now()) if run_ids else []
+        reach("unblock.after")
+        return answers
+
+    def drop(self, task_ids: Sequence[str]) -> int:
+        """Take failed tasks off the dead letters (``Task.dropped``); returns how many were on them. They stay on record."""
+        reach("drop.before")
+        answer = self._drop(task_ids) if task_ids else 0
+        reach("drop.after")
+        return answer
+
+    # ---------------------------------------------------------------- upkeep
+
+    def quarantine(self, checkpoint_id: str, reason: str) -> bool:
+        """Mark a damaged checkpoint, so that nothing starts from it; saving it anew heals it. ``False``: there is none."""
+        reach("quarantine.before")
+        answer = self._quarantine(checkpoint_id, reason)
+        reach("quarantine.after")
+        return answer
+
+    def replace_blobs(self, thread_id: str, blobs: Sequence[Blob]) -> None:
+        """Write blobs of a thread in place of damaged ones of the same digest."""
+        if blobs:
+            self._replace_blobs(thread_id, blobs)
+
+    def recent(self, cursor: str = "", *, limit: int = 100) -> tuple[list[str], str]:
+        """Threads that got checkpoints since ``cursor`` (empty: ever), each once, and the cursor to go on from.
+
+        The cursor is the backend's own. One that comes back empty says that the backend keeps the place itself, and tells
+        no two callers of the same thread.
+        """
+        return self._recent(cursor, limit)
+
+    def latest(self) -> str:
+        """The cursor from which :meth:`recent` gives only what comes after now."""
+        return self._latest()
+
+    def trim(self, thread_id: str, max_checkpoints: int | None) -> Trimmed:
+        """Keep a thread's newest ``max_checkpoints`` of each namespace (``None``: all), and remove blobs that nothing names.
+
+        Also kept: heads, the bases of runs, checkpoints with a task that is not over or is interrupted, and the parent of
+        a head. With a checkpoint go the tasks of its superstep. One transaction under the lock that a finish takes, so
+        that a running thread never loses what it needs.
+        """
+        if max_checkpoints is not None and max_checkpoints < 1:
+            raise InputError(f"max_checkpoints is {max_checkpoints}: keep at least 1, or None for all")
+        reach("trim.before")
+        answer = self._trim(thread_id, max_checkpoints)
+        reach("trim.after")
+        return answer
+
+    def expired(self, ages: Mapping[str, float], *, limit: int = 100) -> list[str]:
+        """Threads without an active run whose newest run has settled longer ago than ``ages`` (by status, seconds) says."""
+        for status, age in ages.items():
+            if status not in SETTLED or age < 0:
+                raise InputError(
+                    f"ages has {status!r}: {age!r}: take seconds from 0 for {', '.join(sorted(SETTLED))}"
+                )
+        return self._expired(ages, limit, self._now()) if ages else []
+
+    def delete_thread(self, thread_id: str) -> bool:
+        """Remove a thread with its runs, tasks, checkpoints and blobs; ``False``: a run is active, nothing is done.
+
+        A thread that does not exist counts as removed.
+        """
+        reach("delete.before")
+        answer = self._delete_thread(thread_id)
+        reach("delete.after")
+        return answer
 
     # ---------------------------------------------------------------- reading
 
@@ -306,6 +471,30 @@ class Ledger(ABC):
     @abstractmethod
     def _resume(self, run_id: str, now: float | None) -> Answer: ...
     @abstractmethod
+    def _note(self, task_id: str, token: str, progress: str) -> bool: ...
+    @abstractmethod
+    def _hold_back(
+        self, run_ids: Sequence[str], status: str, kind: str, reason: str, now: float | None
+    ) -> list[Answer]: ...
+    @abstractmethod
+    def _let_go(self, run_ids: Sequence[str], status: str, now: float | None) -> list[Answer]: ...
+    @abstractmethod
+    def _drop(self, task_ids: Sequence[str]) -> int: ...
+    @abstractmethod
+    def _quarantine(self, checkpoint_id: str, reason: str) -> bool: ...
+    @abstractmethod
+    def _replace_blobs(self, thread_id: str, blobs: Sequence[Blob]) -> None: ...
+    @abstractmethod
+    def _recent(self, cursor: str, limit: int) -> tuple[list[str], str]: ...
+    @abstractmethod
+    def _latest(self) -> str: ...
+    @abstractmethod
+    def _trim(self, thread_id: str, max_checkpoints: int | None) -> Trimmed: ...
+    @abstractmethod
+    def _expired(self, ages: Mapping[str, float], limit: int, now: float | None) -> list[str]: ...
+    @abstractmethod
+    def _delete_thread(self, thread_id: str) -> bool: ...
+    @abstractmethod
     def _holds(self, task_id: str, token: str) -> bool: ...
     @abstractmethod
     def _get_run(self, run_id: str) -> Run | None: ...
@@ -347,10 +536,22 @@ def check_outcome(outcome: Outcome) -> None:
             raise InputError(
                 f"task {outcome.task_id}: a settle to {settle.run_status!r} does not fit tasks that are {sorted(waiting)}"
             )
-    elif outcome.ending != "retry" and not (outcome.advance_id and outcome.advance_token):
+    elif outcome.ending not in ("retry", "parked") and not (outcome.advance_id and outcome.advance_token):
         raise InputError(
             f"task {outcome.task_id}: an outcome without a settle needs advance_id and advance_token"
         )
+
+
+def check_times(run: NewRun) -> None:
+    """Raise InputError for a run whose times contradict each other or are out of range."""
+    if run.run_at is not None and run.delay is not None:
+        raise InputError(f"run {run.run_id} has run_at and delay: give one of them")
+    if run.deadline is not None and run.lifetime is not None:
+        raise InputError(f"run {run.run_id} has deadline and lifetime: give one of them")
+    if run.delay is not None and not 0 <= run.delay < 1e11:
+        raise InputError(f"run {run.run_id} has a delay of {run.delay!r} s: take a number from 0")
+    if run.lifetime is not None and not 0 < run.lifetime < 1e11:
+        raise InputError(f"run {run.run_id} has a lifetime of {run.lifetime!r} s: take a number above 0")
 
 
 def check_id(name: str, value: str) -> None:

@@ -2,7 +2,8 @@
 
 A peer of the real stores and the model that they are tested against (the differential test): read it to know what an
 operation does. Everything happens under one lock; records are copied on the way in and out. Here are the transitions of
-the protocol; the rows that they change are in :mod:`petiole_stores.memory_tables`.
+the protocol by workers; what people and time decide is in :mod:`petiole_stores.memory_control`, the rows that they
+change are in :mod:`petiole_stores.memory_tables`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from petiole_stores.memory_tables import RUN_FIELDS, Head, MemoryTables, Thread, copy_task, store_time
+from petiole_stores.memory_control import MemoryControl
+from petiole_stores.memory_tables import RUN_FIELDS, Head, Thread, copy_task, store_time
 from petiole_stores.records import (
     ADVANCE_PATH,
-    ENDED,
+    HELD_BACK,
     RUNNABLE,
     SETTLED,
-    Answer,
     BeatAnswer,
     Claim,
     ClaimAnswer,
@@ -40,7 +41,7 @@ from petiole_stores.records import (
 WORKERS_KEPT = 7 * 86400.0
 
 
-class MemoryStore(MemoryTables):
+class MemoryStore(MemoryControl):
     """``memory://``: everything in this process, gone with it; refused where several processes must share a store."""
 
     # ---------------------------------------------------------------- submit
@@ -74,10 +75,13 @@ class MemoryStore(MemoryTables):
             return answer
         thread = self._threads.setdefault(new.thread_id, Thread())
         self._seq += 1
+        run_at = new.run_at if new.delay is None else now + new.delay
         run = Run(
             **{name: getattr(new, name) for name in RUN_FIELDS},
             tags=list(new.tags),
             status="queued",
+            run_at=run_at,
+            deadline=new.deadline if new.lifetime is None else max(now, run_at or now) + new.lifetime,
             created_at=now,
             seq=self._seq,
         )
@@ -90,22 +94,6 @@ class MemoryStore(MemoryTables):
             self._activate(run, now)
             answer.publish = self._ready_refs(run.run_id)
         return answer
-
-    def _activate(self, run: Run, now: float) -> None:
-        """Make ``run`` its thread's active one: its start task is ready, or waits for ``run_at``."""
-        thread = self._threads[run.thread_id]
-        thread.active_run = run.run_id
-        head = thread.heads.setdefault("", Head())
-        if run.base_id is not None:
-            head.checkpoint_id = run.base_id
-        head.run_id, head.open, head.width = run.run_id, 1, 1
-        start = self._tasks[self._run_tasks[run.run_id][0]]
-        start.checkpoint_id = head.checkpoint_id
-        if run.run_at is not None and run.run_at > now:
-            run.status, start.run_at = "waiting", run.run_at
-        else:
-            run.status = "queued"
-            self._make_ready(start, now)
 
     # ---------------------------------------------------------------- claim
 
@@ -178,7 +166,7 @@ class MemoryStore(MemoryTables):
                 Output(path=t.path, node=t.node, output=t.output or "null")
                 for t in sorted(done, key=lambda t: t.path)
             ]
-        base = self._checkpoints[task.checkpoint_id] if task.checkpoint_id else None
+        base = self._checkpoints.get(task.checkpoint_id) if task.checkpoint_id else None
         return Claim(
             task=copy_task(task),
             run=replace(self._runs[task.run_id]),
@@ -194,6 +182,7 @@ class MemoryStore(MemoryTables):
     ) -> list[FinishAnswer]:
         with self._lock:
             at = store_time(now)
+            self._batch = {outcome.task_id for outcome in outcomes}
             return [self._finish_one(holder, slot, outcome, at) for outcome in outcomes]
 
     def _finish_one(self, holder: str, slot: str, outcome: Outcome, now: float) -> FinishAnswer:
@@ -216,17 +205,17 @@ class MemoryStore(MemoryTables):
             return answer
         answer.result = "committed"
         self._put_blobs(thread, outcome.blobs)
-        if outcome.ending == "retry":
-            self._retry(task, outcome, now)
+        if outcome.ending in ("retry", "parked"):
+            self._put_off(task, outcome, now)
             return answer
-        task.status, task.ended_at, task.done_token = outcome.ending, now, outcome.token
+        task.status, task.ended_at, task.done_token = outcome.ending, now, outcome.token  # type: ignore[assignment]
         task.output, task.error = outcome.output, outcome.error
         head.open -= 1
         if outcome.settle is not None:
             answer.publish = self._settle(holder, slot, task, run, head, outcome.settle, now)
         elif head.open == 0:
             answer.publish = self._close(task, run, now)
-            if run.status == "running":
+            if run.status == "running" or run.status in HELD_BACK:
                 advance = self._insert_advance(task, run, outcome, now)
                 advance.status, advance.token, advance.attempt = "claimed", outcome.advance_token, 1
                 advance.holder, advance.slot, advance.claimed_at, advance.started = holder, slot, now, True
@@ -251,11 +240,14 @@ class MemoryStore(MemoryTables):
                 return "head moved"
         return ""
 
-    def _retry(self, task: Task, outcome: Outcome, now: float) -> None:
-        task.failures += 1
-        self._log_attempt(task, "retry", now, outcome.error)
+    def _put_off(self, task: Task, outcome: Outcome, now: float) -> None:
+        self._log_attempt(task, outcome.ending, now, outcome.error)
         task.done_token, task.token, task.holder, task.slot = outcome.token, None, None, None
-        task.error = outcome.error
+        if outcome.ending == "retry":
+            task.failures += 1
+            task.error = outcome.error
+        if outcome.progress is not None:
+            task.progress = outcome.progress
         if outcome.delay > 0:
             task.status, task.run_at, task.next_publish = "parked", now + outcome.delay, None
         else:
@@ -269,9 +261,12 @@ class MemoryStore(MemoryTables):
             head.checkpoint_id = checkpoint.checkpoint_id
         if not task.ns:
             run.checkpoint_id = head.checkpoint_id
+        if run.version is None and run.fingerprint is None:
+            run.version, run.fingerprint = settle.version, settle.fingerprint
+        held_back = run.status in HELD_BACK
         for new in settle.tasks:
             made = self._insert_task(new, run, head.checkpoint_id, now)
-            if new.token is not None:
+            if new.token is not None and (not held_back or new.task_id in self._batch):
                 made.status, made.token, made.holder, made.slot = "claimed", new.token, holder, slot
                 made.attempt, made.started, made.claimed_at = 1, True, now
                 made.next_publish = made.published_at = None
@@ -280,7 +275,8 @@ class MemoryStore(MemoryTables):
         head.open = sum(new.status == "ready" for new in settle.tasks)
         if settle.run_status == "succeeded":
             return self._end_run(run, "succeeded", now)
-        run.status = settle.run_status
+        if not (held_back and settle.run_status == "running"):
+            run.status, run.reason = settle.run_status, None
         return []
 
     def _close(self, task: Task, run: Run, now: float) -> list[TaskRef]:
@@ -290,7 +286,7 @@ class MemoryStore(MemoryTables):
         if failed:
             return self._end_run(run, "failed", now, failed[0].error)
         if any(t.status == "interrupted" for t in ended):
-            run.status = "interrupted"
+            run.status, run.reason = "interrupted", None
         elif any(t.status == "cancelled" for t in ended):
             return self._end_run(run, "cancelled", now)
         return []
@@ -306,20 +302,6 @@ class MemoryStore(MemoryTables):
             priority=task.priority,
         )
         return self._insert_task(new, run, task.checkpoint_id, now)
-
-    def _end_run(self, run: Run, status: str, now: float, error: str | None = None) -> list[TaskRef]:
-        """Settle a run; if it was active, the thread's next queued run starts. Returns what to publish."""
-        run.status, run.ended_at, run.error = status, now, error  # type: ignore[assignment]
-        thread = self._threads[run.thread_id]
-        if thread.active_run != run.run_id:
-            return []
-        thread.active_run = None
-        queued = [r for r in self._runs.values() if r.thread_id == run.thread_id and r.status == "queued"]
-        if not queued:
-            return []
-        chosen = min(queued, key=lambda r: r.seq)
-        self._activate(chosen, now)
-        return self._ready_refs(chosen.run_id)
 
     # ---------------------------------------------------------------- workers
 
@@ -419,6 +401,7 @@ class MemoryStore(MemoryTables):
                     run = self._runs[task.run_id]
                     run.status = "queued" if run.status == "waiting" else run.status
                     report.woken += 1
+            report.expired = sorted(self._overdue(at))
             report.died.sort()
             report.backlogs = self._backlogs(at)
             return report
@@ -468,89 +451,3 @@ class MemoryStore(MemoryTables):
             for task in picked:
                 self._push_publish(task, at)
             return [self._ref(task) for task in picked]
-
-    # ---------------------------------------------------------------- cancel, replay, resume
-
-    def _cancel(self, run_ids: Sequence[str], reason: str, now: float | None) -> list[Answer]:
-        with self._lock:
-            at = store_time(now)
-            return [self._cancel_one(run_id, reason, at) for run_id in run_ids]
-
-    def _cancel_one(self, run_id: str, reason: str, now: float) -> Answer:
-        run = self._runs.get(run_id)
-        if run is None:
-            return Answer(run_id=run_id, result="refused", reason="missing")
-        if run.status in SETTLED:
-            if run.status == "cancelled":
-                return Answer(run_id=run_id, result="already")
-            return Answer(run_id=run_id, result="refused", reason=f"run {run.status}")
-        for task in self._tasks_of(run_id):
-            if task.status not in ENDED or task.status == "interrupted":
-                task.status, task.ended_at, task.next_publish, task.run_at = "cancelled", now, None, None
-        for head in self._threads[run.thread_id].heads.values():
-            if head.run_id == run_id:
-                head.open = 0
-        error = json.dumps({"type": "Cancelled", "message": reason}) if reason else None
-        return Answer(run_id=run_id, result="committed", publish=self._end_run(run, "cancelled", now, error))
-
-    def _replay(self, run_id: str, replacements: Sequence[tuple[str, str]], now: float | None) -> Answer:
-        with self._lock:
-            at = store_time(now)
-            run = self._runs.get(run_id)
-            answer = Answer(run_id=run_id, result="refused")
-            if run is None:
-                answer.reason = "missing"
-                return answer
-            if replacements and replacements[0][1] in self._tasks:
-                answer.result = "already"
-                return answer
-            thread = self._threads[run.thread_id]
-            failed = [t for t in self._tasks_of(run_id) if t.status == "failed" and not t.replaced]
-            stale = any(
-                (head := thread.heads.get(t.ns)) is None
-                or head.run_id != run_id
-                or head.checkpoint_id != t.checkpoint_id
-                for t in failed
-            )
-            if run.status != "failed":
-                answer.reason = f"run {run.status}"
-            elif thread.active_run is not None:
-                answer.reason = "busy"
-            elif stale:
-                answer.reason = "head moved"
-            elif not failed or {t.task_id for t in failed} != {old for old, _ in replacements}:
-                answer.reason = "stale"
-            if answer.reason:
-                return answer
-            for old_id, new_id in replacements:
-                old = self._tasks[old_id]
-                old.replaced = True
-                new = NewTask(
-                    task_id=new_id, path=old.path, node=old.node, kind=old.kind, ns=old.ns, queue=old.queue,
-                    priority=old.priority, arg=old.arg,
-                )  # fmt: skip
-                self._insert_task(new, run, old.checkpoint_id, at)
-                thread.heads[old.ns].open += 1
-            run.status, run.ended_at, run.error = "queued", None, None
-            run.replays += 1
-            thread.active_run = run_id
-            answer.result, answer.publish = "committed", self._ready_refs(run_id)
-            return answer
-
-    def _resume(self, run_id: str, now: float | None) -> Answer:
-        with self._lock:
-            at = store_time(now)
-            run = self._runs.get(run_id)
-            if run is None:
-                return Answer(run_id=run_id, result="refused", reason="missing")
-            if run.status in RUNNABLE:
-                return Answer(run_id=run_id, result="already")
-            if run.status != "interrupted":
-                return Answer(run_id=run_id, result="refused", reason=f"run {run.status}")
-            for task in self._tasks_of(run_id):
-                if task.status == "interrupted":
-                    self._threads[run.thread_id].heads[task.ns].open += 1
-                    task.ended_at = task.token = task.holder = task.slot = None
-                    self._make_ready(task, at)
-            run.status = "running"
-            return Answer(run_id=run_id, result="committed", publish=self._ready_refs(run_id))

@@ -65,6 +65,7 @@ class MemoryTables(Store):
         self._checkpoints: dict[str, Checkpointed] = {}
         self._workers: dict[str, Worker] = {}
         self._held: dict[str, set[str]] = {}
+        self._batch: set[str] = set()  # what the finish under way ends
 
     # ---------------------------------------------------------------- reading
 
@@ -179,7 +180,9 @@ class MemoryTables(Store):
 
     # ---------------------------------------------------------------- rows
 
-    def _insert_task(self, new: NewTask, run: Run, checkpoint_id: str | None, now: float) -> Task:
+    def _insert_task(
+        self, new: NewTask, run: Run, checkpoint_id: str | None, now: float, progress: str | None = None
+    ) -> Task:
         ready = new.status == "ready"
         task = Task(
             task_id=new.task_id,
@@ -194,6 +197,7 @@ class MemoryTables(Store):
             priority=new.priority,
             status=new.status,
             arg=new.arg,
+            progress=progress,
             next_publish=now + self.grace if ready else None,
             published_at=now if ready else None,
             created_at=now,
@@ -253,8 +257,13 @@ class MemoryTables(Store):
         """The tasks whose token is this holder's: claimed, or ready but not yet claimed anew; in id order."""
         held = self._held.get(holder, set())
         for task_id in list(held):
-            task = self._tasks[task_id]
-            if task.holder != holder or task.token is None or task.status not in ("claimed", "ready"):
+            task = self._tasks.get(task_id)
+            if (
+                task is None
+                or task.holder != holder
+                or task.token is None
+                or task.status not in ("claimed", "ready")
+            ):
                 held.discard(task_id)
         return [t for t in map(self._tasks.__getitem__, sorted(held)) if slots is None or t.slot in slots]
 
@@ -277,7 +286,7 @@ class MemoryTables(Store):
 
 RUN_FIELDS = (
     "run_id", "thread_id", "graph", "version", "fingerprint", "input", "base_id", "idempotency_key", "request_digest",
-    "config", "metadata", "run_at",
+    "config", "metadata",
 )  # fmt: skip
 
 

@@ -20,14 +20,19 @@ TaskStatus = Literal["ready", "claimed", "parked", "interrupted", "done", "faile
 TaskKind = Literal["node", "advance"]
 Priority = Literal["high", "default", "low"]
 Result = Literal["committed", "already", "refused"]
-Ending = Literal["done", "failed", "interrupted", "cancelled", "retry"]
+Ending = Literal["done", "failed", "interrupted", "cancelled", "retry", "parked"]
 
 #: A run in one of these will never run again unless it is replayed.
 SETTLED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 #: A run in one of these has tasks that workers may claim.
 RUNNABLE: frozenset[str] = frozenset({"queued", "running"})
+#: A run in one of these is held back: nothing of it is claimed, what is claimed already may finish and settle.
+HELD_BACK: frozenset[str] = frozenset({"paused", "blocked"})
 #: A task in one of these has been counted down.
 ENDED: frozenset[str] = frozenset({"done", "failed", "interrupted", "cancelled"})
+
+#: What the error of a run says that had not ended in time.
+DEADLINE_OVER = "the run had not ended when its deadline was over: replay it, or submit it with a later one"
 
 #: Path and node of the ``advance`` task that opens a run: it applies the input and plans the first superstep.
 START_PATH = "start"
@@ -65,6 +70,7 @@ class NewCheckpoint(msgspec.Struct, kw_only=True):
     control: str = "{}"
     metadata: str = "{}"
     digest: str  #: digest of the state document, see :func:`petiole_stores.serde.digest_document`
+    seal: str = ""  #: digest of the rest of the row, see :func:`petiole_stores.integrity.seal_of`; empty: none was made
     version: int = 1
 
 
@@ -75,6 +81,7 @@ class Checkpointed(NewCheckpoint, kw_only=True):
     run_id: str | None
     created_at: float
     seq: int  #: rises with every insert in the same thread; history is ordered by it
+    quarantined: str | None = None  #: why nothing may start from it (it is damaged); ``None``: it is sound
 
 
 class NewRun(msgspec.Struct, kw_only=True):
@@ -95,6 +102,13 @@ class NewRun(msgspec.Struct, kw_only=True):
     tags: list[str] = []
     metadata: str = "{}"
     run_at: float | None = None  #: not to start before this time
+    delay: float | None = (
+        None  #: not to start before so many seconds from now, by the store's clock (``run_at`` is set)
+    )
+    deadline: float | None = None  #: when it fails if it has not settled
+    lifetime: float | None = (
+        None  #: the same in seconds, from the time at which it may start (``deadline`` is set)
+    )
     blobs: list[Blob] = []
 
 
@@ -115,8 +129,10 @@ class Run(msgspec.Struct, kw_only=True):
     tags: list[str] = []
     metadata: str = "{}"
     error: str | None = None  #: JSON: type, message, traceback, node, attempt
+    reason: str | None = None  #: JSON: type and message; why it is paused or blocked
     checkpoint_id: str | None = None  #: the newest checkpoint that this run made in the root namespace
     run_at: float | None = None
+    deadline: float | None = None
     created_at: float
     started_at: float | None = None
     ended_at: float | None = None
@@ -132,7 +148,7 @@ class Attempt(msgspec.Struct, kw_only=True):
     slot: str | None
     claimed_at: float | None
     ended_at: float
-    outcome: Literal["lost", "crashed", "released", "retry"]
+    outcome: Literal["lost", "crashed", "released", "retry", "parked"]
     error: str | None = None
 
 
@@ -169,6 +185,10 @@ class Task(msgspec.Struct, kw_only=True):
     publishes: int = 0  #: how often a sweep (or a ``published``) has pushed ``next_publish`` on
     published_at: float | None = None  #: when it was last handed to somebody for publishing
     replaced: bool = False  #: a failed task that a replay has put a new one in place of
+    dropped: bool = False  #: a failed task that somebody has taken off the dead letters
+    progress: str | None = (
+        None  #: document that an attempt left for the next one: heartbeat details, timers passed
+    )
     created_at: float
     claimed_at: float | None = None
     ended_at: float | None = None
@@ -220,17 +240,28 @@ class Settle(msgspec.Struct, kw_only=True):
     tasks: list[NewTask] = []
     #: what the run becomes: ``running`` with tasks to come, ``interrupted`` with tasks that wait, ``succeeded`` with none
     run_status: Literal["running", "interrupted", "succeeded"] = "running"
+    #: of the graph that settles: what the run remembers if it has no version or fingerprint yet
+    version: str | None = None
+    fingerprint: str | None = None
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """How one attempt ended. ``retry`` ends the attempt alone; every other ending ends the task and counts down."""
+    """How one attempt ended.
+
+    ``retry`` (it failed) and ``parked`` (it waits, or another worker is to do it) end the attempt alone; every other
+    ending ends the task and counts down.
+    """
 
     task_id: str
     token: str
     ending: Ending
     output: str | None = None
     error: str | None = None
-    delay: float = 0.0  #: for ``retry``: parked for so many seconds; 0 makes it ready at once
+    delay: float = 0.0  #: for ``retry`` and ``parked``: parked for so many seconds; 0 makes it ready at once
+    progress: str | None = (
+        None  #: for ``retry`` and ``parked``: document for the next attempt; ``None``: as it is
+    )
+    relaxed: bool = False  #: a power cut may lose this commit (a batch is relaxed if all its outcomes are)
     settle: Settle | None = None
     #: id and token for the ``advance`` task, should this outcome be the superstep's last (made by the client, always)
     advance_id: str = ""
@@ -260,6 +291,15 @@ class SubmitAnswer(msgspec.Struct, kw_only=True):
     publish: list[TaskRef] = []
 
 
+class Offer(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One graph as a worker serves it."""
+
+    version: str | None = None
+    fingerprint: str = ""
+    policy: Literal["upgrade", "pin"] = "upgrade"  #: ``pin``: runs of this very version alone
+    nodes: list[str] = []
+
+
 class Worker(msgspec.Struct, kw_only=True):
     """One worker incarnation (a holder)."""
 
@@ -270,6 +310,7 @@ class Worker(msgspec.Struct, kw_only=True):
     lease: float = 15.0
     status: Literal["alive", "stopping", "dead", "stopped"] = "alive"
     graphs: dict[str, str] = {}  #: graph name -> "version/fingerprint"
+    offers: dict[str, Offer] = {}  #: graph name -> what is served of it
     queues: list[str] = []
     pool: str = ""
     concurrency: int = 1
@@ -297,11 +338,20 @@ class SweepReport(msgspec.Struct, kw_only=True):
     now: float
     died: list[str] = []  #: ids of the workers declared dead by this sweep
     woken: int = 0  #: timers that fell due
+    expired: list[str] = []  #: ids of the runs that failed because their deadline was over
     backlogs: list[QueueBacklog] = []
 
 
+class Trimmed(msgspec.Struct, kw_only=True):
+    """What ``trim`` has removed of one thread."""
+
+    checkpoints: int = 0
+    tasks: int = 0
+    blobs: int = 0
+
+
 class Answer(msgspec.Struct, kw_only=True):
-    """The answer of ``cancel``, ``replay`` and ``resume`` for one run."""
+    """The answer for one run of ``cancel``, ``replay``, ``resume``, ``pause``, ``unpause``, ``block`` and ``unblock``."""
 
     run_id: str
     result: Result

@@ -7,9 +7,11 @@ The public checkpoint methods turn :class:`Checkpoint` objects into documents an
 from __future__ import annotations
 
 import builtins
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -17,8 +19,9 @@ import msgspec
 from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.contract import CheckpointStore, json_text
 from petiole_stores.errors import ConfigurationError, ConflictError, CorruptionError, NotFoundError
+from petiole_stores.integrity import damage_of, seal_of
 from petiole_stores.ledger import Ledger, check_id
-from petiole_stores.records import Blob, Checkpointed, NewCheckpoint
+from petiole_stores.records import Blob, Checkpointed, FinishAnswer, NewCheckpoint, Outcome
 from petiole_stores.serde import Serde, digest_document
 
 
@@ -48,6 +51,21 @@ class StoreUrl(msgspec.Struct, frozen=True):
         if parts.password is None:
             return self.text
         return self.text.replace(f":{parts.password}@", ":***@", 1)
+
+
+class StoreTransaction(ABC):
+    """An open transaction on the store's database. Left without :meth:`finish`, it is rolled back."""
+
+    #: ``psycopg.Connection`` or ``sqlite3.Connection``; it must be neither committed nor rolled back by who gets it.
+    connection: Any
+
+    @abstractmethod
+    def finish(self, holder: str, slot: str, outcomes: Sequence[Outcome]) -> Sequence[FinishAnswer]:
+        """End attempts in this transaction and commit it; as :meth:`Ledger.finish`.
+
+        If any outcome is refused, all is rolled back (with what was changed before), and the answers say why. Raises
+        StoreUnavailableError when the connection is lost: the commit is in doubt, and a finish of its own tells.
+        """
 
 
 class Store(CheckpointStore, Ledger):
@@ -101,6 +119,11 @@ class Store(CheckpointStore, Ledger):
                 f"thread {thread_id!r} has an active run: cancel it before its checkpoints are cleared"
             )
 
+    def mend(self, damaged: Checkpointed, sound: NewCheckpoint, blobs: Sequence[Blob]) -> None:
+        """Put a sound copy in the place of a damaged checkpoint, and its blobs in the place of theirs."""
+        self.replace_blobs(damaged.thread_id, blobs)
+        self._save(sound, damaged.thread_id, damaged.run_id, damaged.created_at, blobs)
+
     def _history(self, thread_id: str) -> Sequence[Checkpoint]:
         return self.list(thread_id, ns=None)
 
@@ -111,6 +134,16 @@ class Store(CheckpointStore, Ledger):
     def durability(self) -> builtins.list[str]:
         """What could make the store forget acknowledged commits, in sentences (empty: nothing that it knows of)."""
         return []
+
+    def transaction(self) -> AbstractContextManager[StoreTransaction]:
+        """A transaction in which a node changes tables of its own and which its finish commits.
+
+        Only SQL stores have it; others raise ConfigurationError.
+        """
+        raise ConfigurationError(
+            f"the store {self.url.shown} has no tables that a node could change: runtime.transaction() needs postgresql:// "
+            "or sqlite://"
+        )
 
     # ---------------------------------------------------------------- documents
 
@@ -131,14 +164,15 @@ class Store(CheckpointStore, Ledger):
             digest=digest_document(state),
             version=checkpoint.version,
         )
+        record.seal = seal_of(record)
         return record, [*blobs.values(), *more.values()]
 
     def from_record(self, record: Checkpointed) -> Checkpoint:
         """The checkpoint that a row stands for. Raises CorruptionError when its state does not match its digest."""
-        if digest_document(record.state) != record.digest:
+        if damage := damage_of(record):
             raise CorruptionError(
-                f"checkpoint {record.checkpoint_id!r} of thread {record.thread_id!r} does not match its digest: "
-                "its row was changed or damaged; restore it from a backup or replay from its parent"
+                f"checkpoint {record.checkpoint_id!r} of thread {record.thread_id!r} is damaged ({record.quarantined or damage}): "
+                "`petiole db verify --repair` rebuilds it from its parent; else restore a backup, or replay from its parent"
             )
         blobs = self.load_blobs(record.thread_id, [record.state, record.metadata])
         return Checkpoint(
@@ -174,8 +208,8 @@ class Store(CheckpointStore, Ledger):
     def _save(
         self, checkpoint: NewCheckpoint, thread_id: str, run_id: str | None, at: float, blobs: Sequence[Blob]
     ) -> None:
-        """Insert or replace one checkpoint (a replaced one keeps its ``seq``; a new one is the head of its thread and
-        namespace unless a run is active)."""
+        """Insert or replace one checkpoint (a replaced one keeps its ``seq`` and leaves quarantine; a new one is the head
+        of its thread and namespace unless a run is active)."""
 
     @abstractmethod
     def _delete(self, checkpoint_id: str) -> bool:

@@ -11,8 +11,9 @@ from petiole.client.submission import Submission
 from petiole_stores.ids import new_id
 from petiole_stores.opening import open_store
 from petiole_stores.records import TaskRef, Worker
+from petiole_workers.hop import Hint
 from petiole_workers.registry import Registry
-from petiole_workers.runner import Hint, Runner
+from petiole_workers.runner import Runner
 from tests.benchmarks.graphs import CHAINS
 from tests.benchmarks.peers.petiole import INPUTS
 from tests.benchmarks.served import GRAPHS

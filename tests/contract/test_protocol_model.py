@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from petiole_stores.memory import MemoryStore
-from petiole_stores.records import ENDED, SETTLED, Settle, Worker
-from tests.contract.operations import STEPS, Call, Director
+from petiole_stores.records import ENDED, HELD_BACK, SETTLED, Settle, Task, Worker
+from tests.contract.calls import Call
+from tests.contract.operations import STEPS, Director
 
 EXAMPLES = int(os.environ.get("PETIOLE_FUZZ_EXAMPLES", "100"))
 ROUNDS = 60
@@ -29,14 +31,42 @@ class Watch:
         self.statuses: dict[str, str] = {}
         self.heads: dict[str, str | None] = {}
         self.parents: dict[str, str | None] = {}
+        self.tasks: dict[str, Task] = {}
+        self.quarantined: set[str] = set()
 
     def check(self, call: Call, answer: Any) -> None:
         if call.method == "finish":
             self._outputs(call, answer)
+        if call.method == "delete_thread":
+            self._forget()
+        self._held_back(call)
         self._runs(call)
         self._places()
         self._heads(call)
         self._counts()
+        self._bases()
+        self._progress(call, answer)
+        self._quarantine(call)
+        if call.method == "sweep":
+            self._deadlines()
+        self.tasks = {t.task_id: msgspec.structs.replace(t) for t in self.store._tasks.values()}
+
+    def _forget(self) -> None:
+        """A deleted thread's names may be used again."""
+        self.committed &= self.store._tasks.keys()
+        self.tasks = {name: task for name, task in self.tasks.items() if name in self.store._tasks}
+        self.statuses = {name: status for name, status in self.statuses.items() if name in self.store._runs}
+        self.heads = {name: head for name, head in self.heads.items() if name in self.store._threads}
+
+    def _held_back(self, call: Call) -> None:
+        for task in self.store._tasks.values():
+            run = self.store._runs[task.run_id]
+            if run.status not in HELD_BACK or self.statuses.get(run.run_id) not in HELD_BACK:
+                continue
+            known = self.tasks.get(task.task_id)
+            taken = task.status == "claimed" and (known is None or known.token != task.token)
+            allowed = call.method == "finish" and task.kind == "advance" and known is None
+            assert not taken or allowed, f"{task.task_id} was claimed while its run is {run.status}"
 
     def _outputs(self, call: Call, answer: Any) -> None:
         for outcome, said in zip(call.args[2], answer, strict=True):
@@ -59,6 +89,11 @@ class Watch:
             if run.status == "succeeded":
                 undone = [t.task_id for t in tasks if t.status != "done" and not t.replaced]
                 assert not undone, f"{run.run_id} succeeded without {undone}"
+            assert (run.reason is not None) == (run.status in HELD_BACK), (
+                f"{run.run_id} says why it is {run.status}"
+            )
+            if run.status == "waiting":
+                assert [t.kind for t in tasks if t.run_at is not None] == ["advance"], f"{run.run_id} waits"
             active = self.store._threads[run.thread_id].active_run == run.run_id
             assert active <= (run.status not in SETTLED), f"{run.run_id} is active and {run.status}"
             waits_its_turn = run.status == "queued" and not active
@@ -82,12 +117,14 @@ class Watch:
     def _heads(self, call: Call) -> None:
         for checkpoint in self.store._checkpoints.values():
             self.parents[checkpoint.checkpoint_id] = checkpoint.parent_id
-        by_hand = call.method in ("save", "delete", "clear")
+        by_hand = call.method in ("save", "delete", "clear", "delete_thread")
         for name, thread in self.store._threads.items():
             head = thread.heads[""].checkpoint_id if "" in thread.heads else None
             before = self.heads.get(name)
             active = self.store._runs.get(thread.active_run or "")
             jumped = active is not None and head == active.base_id
+            if call.method == "sweep":  # it may start a run and end it at once, for its deadline is over too
+                jumped |= head in {r.base_id for r in self.store._runs.values() if r.thread_id == name}
             if head != before and not by_hand and not jumped:
                 assert before is None or before in self._line(head), (
                     f"{name}: the head left its line: {before} -> {head}"
@@ -117,6 +154,41 @@ class Watch:
                     f"open is {head.open} in a run that is {status}"
                 )
 
+    def _bases(self) -> None:
+        for task in self.store._tasks.values():
+            needed = task.status not in ENDED or task.status == "interrupted"
+            if task.checkpoint_id and needed and self.store._runs[task.run_id].status not in SETTLED:
+                assert task.checkpoint_id in self.store._checkpoints, f"{task.task_id} has lost its base"
+        for name, thread in self.store._threads.items():
+            for head in thread.heads.values():
+                assert head.checkpoint_id is None or head.checkpoint_id in self.store._checkpoints, (
+                    f"{name} has lost its head"
+                )
+
+    def _progress(self, call: Call, answer: Any) -> None:
+        for name, task in self.store._tasks.items():
+            known = self.tasks.get(name)
+            if known is not None and known.progress != task.progress:
+                assert call.method in ("note", "finish"), f"{call.method} changed the progress of {name}"
+                assert task.progress is not None, f"{name} has lost its progress"
+        if call.method == "replay" and answer["result"] == "committed":
+            for old, new in call.args[1]:
+                assert self.store._tasks[new].progress == self.store._tasks[old].progress, (
+                    f"{new} lacks its progress"
+                )
+
+    def _quarantine(self, call: Call) -> None:
+        now = {c.checkpoint_id for c in self.store._checkpoints.values() if c.quarantined is not None}
+        healed = (self.quarantined & self.store._checkpoints.keys()) - now
+        assert not healed or call.method == "save", f"{call.method} healed {healed}"
+        self.quarantined = now
+
+    def _deadlines(self) -> None:
+        assert self.store.clock is not None
+        for run in self.store._runs.values():
+            late = run.deadline is not None and run.deadline <= self.store.clock()
+            assert not late or run.status in SETTLED, f"{run.run_id} is {run.status} after its deadline"
+
 
 def play(director: Director, steps: list[tuple[str, int]]) -> None:
     watch = Watch(director.model)
@@ -129,15 +201,19 @@ def play(director: Director, steps: list[tuple[str, int]]) -> None:
 def heal(director: Director, watch: Watch) -> None:
     """Let one healthy worker sweep, claim and finish until every run is settled: in few rounds, whatever came before."""
     store, scene = director.model, director.scene
+    for run in store._runs.values():
+        run.deadline = None  # running out of time is no way to get there
     for _ in range(ROUNDS):
         scene.tick(150)  # longer than any lease, timer and push
         store.beat(Worker(worker_id=scene.id("healer"), name="healer"))
         store.sweep()
         for run_id in director.runs("interrupted"):
             store.resume(run_id)
+        store.unpause(director.runs("paused"))
+        store.unblock(director.runs("blocked"))
         for ref in store.due(limit=1000):
             heal_task(director, watch, ref.task_id)
-        if not director.runs("queued", "running", "waiting", "interrupted"):
+        if all(run.status in SETTLED for run in store._runs.values()):
             return
     stuck = [(run.run_id, run.status) for run in store._runs.values() if run.status not in SETTLED]
     raise AssertionError(f"never settled: {stuck}")

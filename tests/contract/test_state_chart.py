@@ -28,11 +28,11 @@ def seen() -> dict[str, Counter[tuple[str, str]]]:
     """How often each change of status was seen over many random sequences of operations."""
     found: dict[str, Counter[tuple[str, str]]] = {"run": Counter(), "task": Counter()}
     dice = random.Random(20261123)
-    for _ in range(250):
+    for _ in range(500):
         director = Director()
         store = director.model
         before: dict[tuple[str, str], str] = {}
-        for _ in range(60):
+        for _ in range(70):
             for call in director.calls(dice.choice(KINDS), dice.getrandbits(48)):
                 call.on(store)
                 after = {("run", r.run_id): r.status for r in store._runs.values()}

@@ -8,8 +8,9 @@ from typing import Annotated, TypedDict
 from petiole import END, START, CompiledGraph, RetryPolicy, StateGraph
 from petiole_stores.records import Worker
 from petiole_stores.store import Store
+from petiole_workers.hop import Hint
 from petiole_workers.registry import Registry
-from petiole_workers.runner import Hint, Runner
+from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
 
 HOLDER = "driver"

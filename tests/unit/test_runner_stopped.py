@@ -7,8 +7,9 @@ import pytest
 from petiole.client import Client
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import Worker
+from petiole_workers.hop import Hint
 from petiole_workers.registry import Registry
-from petiole_workers.runner import Hint, Runner
+from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
 from tests.graphs import other
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import dataclasses
-import random
 import signal
 import threading
 import time
@@ -16,8 +15,9 @@ from typing import Any
 import tenacity
 
 from petiole_stores.errors import PetioleError
-from petiole_workers.graph import NodeSpec, RetryPolicy, Runtime, call_node
+from petiole_workers.graph import NodeSpec, Runtime, call_node
 from petiole_workers.greenlets import in_native_thread, is_patched
+from petiole_workers.retry.retrying import retrying
 
 
 class NodeTimeoutError(PetioleError, TimeoutError):
@@ -43,7 +43,7 @@ class NodeCaller:
     def __init__(
         self, *, in_process_wait: float = 1.0, loop: asyncio.AbstractEventLoop | None = None
     ) -> None:
-        self._in_process_wait = in_process_wait
+        self.in_process_wait = in_process_wait
         self._loop = loop
         self._kept: asyncio.Runner | None = None
         self._error: BaseException | None = None
@@ -57,41 +57,42 @@ class NodeCaller:
         runtime: Runtime,
         *,
         failures: int = 0,
+        key: str = "",
         again: Callable[[], object] | None = None,
     ) -> Any:
         """What the node returned.
 
         Parameters
             failures  how many earlier tries of this task failed
+            key       names the node among those of all graphs, for strategies that remember how it fares
             again     makes the input anew for a further try (the one that failed may have changed it in place)
 
         Raises whatever the last try raised, or RetryLaterError.
         """
-        policies = spec.retry_policies
-        self.tries = 1
-        if not policies:
-            return self._once(spec, input, runtime)
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: _policy_for(policies, error) is not None),
-            stop=lambda state: _exhausted(policies, state, failures),
-            wait=lambda state: _wait(policies, state, failures),
+        self.tries = 0
+
+        def attempt() -> Any:
+            self.tries += 1
+            given = again() if again is not None and self.tries > 1 else input
+            return self._once(spec, given, _again(runtime, self.tries - 1))
+
+        if not spec.retry_policies:
+            return attempt()
+        loop = retrying(
+            spec.retry_policies,
+            key=key or spec.name,
+            failures=failures,
             sleep=self._sleep,
             before_sleep=self._note,
-            reraise=True,
         )
-        for attempt in retrying:
-            with attempt:
-                self.tries = attempt.retry_state.attempt_number
-                given = again() if again is not None and self.tries > 1 else input
-                return self._once(spec, given, _again(runtime, self.tries - 1))
-        raise AssertionError("tenacity ends by returning or raising")
+        return loop(attempt)
 
     def _note(self, state: tenacity.RetryCallState) -> None:
         outcome = state.outcome
         self._error = outcome.exception() if outcome else None
 
     def _sleep(self, seconds: float) -> None:
-        if seconds > self._in_process_wait:
+        if seconds > self.in_process_wait:
             assert self._error is not None
             raise RetryLaterError(seconds, self._error)
         time.sleep(seconds)
@@ -142,27 +143,6 @@ class NodeCaller:
 
 def _again(runtime: Runtime, more: int) -> Runtime:
     return dataclasses.replace(runtime, attempt=runtime.attempt + more) if more else runtime
-
-
-def _policy_for(policies: tuple[RetryPolicy, ...], error: BaseException) -> RetryPolicy | None:
-    """The first policy that takes the exception, as LangGraph matches a list of them."""
-    if not isinstance(error, Exception):
-        return None
-    return next((policy for policy in policies if policy.retries(error)), None)
-
-
-def _matched(policies: tuple[RetryPolicy, ...], state: tenacity.RetryCallState) -> RetryPolicy:
-    error = state.outcome.exception() if state.outcome else None
-    policy = _policy_for(policies, error) if error is not None else None
-    return policy or policies[0]
-
-
-def _exhausted(policies: tuple[RetryPolicy, ...], state: tenacity.RetryCallState, failures: int) -> bool:
-    return failures + state.attempt_number >= _matched(policies, state).max_attempts
-
-
-def _wait(policies: tuple[RetryPolicy, ...], state: tenacity.RetryCallState, failures: int) -> float:
-    return _matched(policies, state).delay(failures + state.attempt_number, random.random)
 
 
 async def _limited(awaitable: Awaitable[object], timeout: float | None, node: str) -> Any:

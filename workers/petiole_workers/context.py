@@ -12,9 +12,11 @@ from petiole_stores.records import Worker
 from petiole_stores.store import Store
 from petiole_workers.documents import Documents
 from petiole_workers.greenlets import native_thread
+from petiole_workers.hop import Hint
+from petiole_workers.patience import Patience
 from petiole_workers.publishing import Publisher
 from petiole_workers.registry import Registry
-from petiole_workers.runner import Hint, Runner
+from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
 
 
@@ -65,7 +67,7 @@ class WorkerContext:
 
     def _open(self) -> None:
         store = self._new_store()
-        self._documents = Documents(store)
+        self._documents = Documents(store, Patience.of(self.settings, store))
         self._idle, self._slots = [], 0
         self._store, self._pid = store, os.getpid()
 

@@ -16,11 +16,15 @@ import msgspec
 
 from petiole_stores.errors import CorruptionError
 from petiole_stores.ids import new_id
+from petiole_stores.integrity import damage_of, seal_of
 from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, NewTask, Output
 from petiole_stores.serde import digest_document
 from petiole_stores.store import Store
-from petiole_workers.graph import MISSING, GraphDefinition, Snapshot, TaskOutput, TaskSpec
-from petiole_workers.patience import patiently
+from petiole_workers.graph import MISSING, GraphDefinition, Send, Snapshot, TaskOutput, TaskSpec
+from petiole_workers.patience import Patience
+
+#: Keys of an output's document that are no keys of the state: where a Command leads, and who gave the output.
+_GOTO, _NODE = "__goto__", "__node__"
 
 BLOB_CACHE_BYTES = 64 * 1024 * 1024
 
@@ -88,12 +92,14 @@ class BlobCache:
 
 
 class Documents:
-    """Reads and writes the documents of one store."""
+    """Reads and writes the documents of one store, with the ``patience`` that its worker has with it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, patience: Patience | None = None) -> None:
         self._store = store
+        self._patiently = patience or Patience(key=store.url.shown)
         self._serde = store.serde
         self._cache = BlobCache()
+        self._unsaved: dict[tuple[str, str], Blob] = {}
 
     # ---------------------------------------------------------------- reading
 
@@ -105,9 +111,12 @@ class Documents:
         if not digests:
             return {}
         found = self._cache.get(thread_id, digests)
+        for digest in digests - found.keys() if self._unsaved else ():
+            if (blob := self._unsaved.get((thread_id, digest))) is not None:
+                found[digest] = blob
         missing = sorted(digests - found.keys())
         if missing:
-            fetched = patiently(lambda: self._store.get_blobs(thread_id, missing))
+            fetched = self._patiently(lambda: self._store.get_blobs(thread_id, missing))
             for digest in missing:
                 if digest not in fetched:
                     raise CorruptionError(
@@ -118,9 +127,21 @@ class Documents:
             found |= fetched
         return found
 
+    def carried(self, thread_id: str, blobs: Iterable[Blob]) -> None:
+        """Keep blobs of outcomes that are not committed yet: nobody else has them."""
+        for blob in blobs:
+            self._unsaved[thread_id, blob.digest] = blob
+
     def stored(self, thread_id: str, blobs: Iterable[Blob]) -> None:
         """Remember blobs that were just committed: the next task on this worker need not fetch them."""
         self._cache.put(thread_id, blobs)
+        self.dropped(thread_id, blobs)
+
+    def dropped(self, thread_id: str, blobs: Iterable[Blob]) -> None:
+        """Forget blobs of outcomes that were carried."""
+        if self._unsaved:
+            for blob in blobs:
+                self._unsaved.pop((thread_id, blob.digest), None)
 
     def value(self, thread_id: str, text: str) -> Any:
         """The value of one document."""
@@ -132,9 +153,9 @@ class Documents:
         Without ``tasks`` its ``next`` is left empty: a task of a fan-out does not look at its siblings, and reading
         all of them for each of them would take time with the square of their number.
         """
-        if digest_document(record.state) != record.digest:
+        if damage := damage_of(record):
             raise CorruptionError(
-                f"checkpoint {record.checkpoint_id} of thread {record.thread_id!r} does not match its digest"
+                f"checkpoint {record.checkpoint_id} of thread {record.thread_id!r} is damaged: {damage}"
             )
         thread_id = record.thread_id
         planned = _planned.decode(record.next) if tasks else []
@@ -169,25 +190,42 @@ class Documents:
         """The kept outputs of a superstep's tasks."""
         blobs = self.blobs(thread_id, [output.output for output in outputs])
         load = self._serde.load
-        return [
-            TaskOutput(
-                path=output.path,
-                node=output.node,
-                writes=tuple(
-                    (key, load(bytes(raw).decode(), blobs, thread_id=thread_id))
-                    for key, raw in _raw_writes.decode(output.output)
-                ),
-            )
-            for output in outputs
-        ]
+
+        def read(output: Output) -> TaskOutput:
+            node = output.node
+            goto: tuple[str | Send, ...] = ()
+            writes = []
+            for key, raw in _raw_writes.decode(output.output):
+                value = load(bytes(raw).decode(), blobs, thread_id=thread_id)
+                if key == _GOTO:
+                    goto = tuple(to if isinstance(to, str) else Send(*to) for to in value)
+                elif key == _NODE:
+                    node = value
+                else:
+                    writes.append((key, value))
+            return TaskOutput(output.path, node, tuple(writes), goto)
+
+        return [read(output) for output in outputs]
 
     # ---------------------------------------------------------------- writing
 
-    def output(self, thread_id: str, output: TaskOutput) -> tuple[str, dict[str, Blob]]:
-        """A task's writes as a document (a list of pairs) and its blobs."""
+    def output(
+        self, thread_id: str, output: TaskOutput, *, node: str | None = None
+    ) -> tuple[str, dict[str, Blob]]:
+        """A task's writes as a document (a list of pairs) and its blobs.
+
+        ``node`` is the task's; an output of another one (its error handler's) says so in a pair of its own.
+        """
         blobs: dict[str, Blob] = {}
         pairs = []
-        for key, value in output.writes:
+        more_pairs: list[tuple[str, object]] = []
+        if output.goto:
+            more_pairs.append(
+                (_GOTO, [to if isinstance(to, str) else [to.node, to.arg] for to in output.goto])
+            )
+        if node not in (None, output.node):
+            more_pairs.append((_NODE, output.node))
+        for key, value in (*output.writes, *more_pairs):
             text, more = self._serde.dump(value, thread_id=thread_id)
             blobs |= more
             pairs.append((key, msgspec.Raw(text.encode())))
@@ -248,4 +286,5 @@ class Documents:
             metadata=_encode(metadata).decode() if metadata else "{}",
             digest=digest_document(state),
         )
+        checkpoint.seal = seal_of(checkpoint)
         return Rows(checkpoint, tasks, blobs)

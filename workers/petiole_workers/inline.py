@@ -38,10 +38,11 @@ from petiole_workers.compiled import CompiledGraph
 from petiole_workers.documents import Documents
 from petiole_workers.failure import parse_failure
 from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, START, result
+from petiole_workers.hop import Hint, RunConfig
 from petiole_workers.processes import process_birth
 from petiole_workers.queues import INLINE_PREFIX
 from petiole_workers.registry import Registry
-from petiole_workers.runner import Hint, RunConfig, Runner
+from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
 
 LEASE = 15.0
@@ -59,9 +60,12 @@ class InvokeOptions:
     checkpoint_id: str | None = None
     recursion_limit: int = DEFAULT_RECURSION_LIMIT
     max_concurrency: int = CONCURRENCY
+    durability: str | None = None
 
     @classmethod
-    def of(cls, config: Mapping[str, Any] | None, *, needs_thread: bool) -> InvokeOptions:
+    def of(
+        cls, config: Mapping[str, Any] | None, *, needs_thread: bool, durability: str | None = None
+    ) -> InvokeOptions:
         """Raises InputError when the thread id is missing or a number is out of range."""
         config = config or {}
         configurable = config.get("configurable") or {}
@@ -79,6 +83,7 @@ class InvokeOptions:
             checkpoint_id=configurable.get("checkpoint_id"),
             recursion_limit=limit,
             max_concurrency=max(1, int(side_by_side)),
+            durability=durability,
         )
 
 
@@ -291,6 +296,7 @@ class InlineEngine:
             caller=NodeCaller(in_process_wait=float("inf"), loop=loop),
             documents=self.documents,
             on_failure=crew.note,
+            published_elsewhere=False,
         )
 
 
@@ -353,7 +359,7 @@ class _Crew:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
         for runner in self._runners:
-            runner.caller.close()
+            runner.close()
         if failed:
             try:
                 slots = [runner.slot for runner in self._runners]
@@ -434,7 +440,7 @@ _SETTINGS = Settings()
 
 
 def _run_config(options: InvokeOptions) -> str:
-    config = RunConfig(recursion_limit=options.recursion_limit, inline=True)
+    config = RunConfig(recursion_limit=options.recursion_limit, inline=True, durability=options.durability)
     return msgspec.json.encode(config).decode()
 
 

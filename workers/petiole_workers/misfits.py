@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from petiole_stores.errors import StoreError
 from petiole_stores.store import Store
-from petiole_workers.runner import Hint
+from petiole_workers.hop import Hint
 
 logger = logging.getLogger("petiole.worker")
 

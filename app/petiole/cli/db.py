@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from petiole.cli.options import Format, Output, Store
-from petiole.cli.session import settings_of, tell
+from petiole.cli.session import settings_of
+from petiole.cli.verify import verify
 
 if TYPE_CHECKING:
     from petiole_stores.store import Store as OpenStore
@@ -41,19 +42,7 @@ def upgrade(ctx: typer.Context, output: Output = Format.text, store: Store = Non
     print(f"{where} is up to date")
 
 
-@app.command("verify")
-def verify(ctx: typer.Context, output: Output = Format.text, store: Store = None) -> None:
-    """Check that the store can be reached, that its schema is of this version, and how safely it keeps what it took."""
-    from petiole.cli import output as out
-
-    with _opened(ctx, store) as opened:
-        opened.validate()
-        where, warnings = opened.url.shown, opened.durability()
-    if output is not Format.text:
-        out.write_json({"store": where, "ok": True, "warnings": warnings}, output)
-        return
-    print(f"{where} can be worked with")
-    tell(warnings)
+app.command("verify")(verify)
 
 
 @app.command("sql")

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from petiole.client.explaining import Explanation
 from petiole.client.history import HistoryEntry
 from petiole_stores.records import Attempt, QueueBacklog, Run, Task, Worker
 
@@ -25,10 +26,12 @@ def run_document(run: Run) -> Document:
         "metadata": _json(run.metadata),
         "idempotency_key": run.idempotency_key,
         "error": _json(run.error),
+        "reason": _json(run.reason),
         "checkpoint_id": run.checkpoint_id,
         "base_id": run.base_id,
         "replays": run.replays,
         "run_at": iso(run.run_at),
+        "deadline": iso(run.deadline),
         "created_at": iso(run.created_at),
         "started_at": iso(run.started_at),
         "ended_at": iso(run.ended_at),
@@ -107,6 +110,31 @@ def backlog_document(backlog: QueueBacklog) -> Document:
         "ready": backlog.ready,
         "due": backlog.due,
         "oldest": iso(backlog.oldest),
+    }
+
+
+def explanation_document(found: Explanation) -> Document:
+    """What a run waits for."""
+    step = found.superstep
+    return {
+        "thread_id": found.thread_id,
+        "run_id": found.run_id,
+        "graph": found.graph,
+        "status": found.status,
+        "summary": found.summary,
+        "superstep": {"total": step.total, "open": step.open} if step else None,
+        "waits": [
+            {
+                "kind": wait.kind,
+                "subject": wait.subject,
+                "detail": wait.detail,
+                "since": iso(wait.since),
+                "until": iso(wait.until),
+                "command": wait.command or None,
+            }
+            for wait in found.waits
+        ],
+        "now": iso(found.now),
     }
 
 

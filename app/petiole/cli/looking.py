@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from petiole.cli import parsing
-from petiole.cli.options import Broker, Format, Graphs, Output, RunId, Store, Thread, Timeout
+from petiole.cli.options import Broker, ErrorType, Format, Graphs, Output, RunId, Store, Thread, Timeout
 from petiole.cli.session import connected, handle_of, tell
 
 if TYPE_CHECKING:
     from petiole.client import Client
+    from petiole_stores.records import Run
 
 
 def list_(
@@ -24,6 +25,7 @@ def list_(
     ] = None,
     thread: Annotated[str | None, typer.Option("--thread", metavar="ID", help="On this thread.")] = None,
     tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="With this tag.")] = None,
+    error_type: ErrorType = None,
     since: Annotated[
         str | None, typer.Option("--since", metavar="TIME", help="Submitted since: ISO 8601, or 2h ago.")
     ] = None,
@@ -46,6 +48,7 @@ def list_(
             status=status or (),
             thread_id=thread,
             tag=tag,
+            error_type=error_type,
             since=parsing.past("--since", since),
             until=parsing.past("--until", until),
         )
@@ -54,7 +57,7 @@ def list_(
         out.write_json([documents.run_document(run) for run in runs], output)
         return
     out.write_table(
-        ("THREAD", "RUN", "GRAPH", "STATUS", "SUBMITTED", "TOOK", "TAGS"),
+        ("THREAD", "RUN", "GRAPH", "STATUS", "SUBMITTED", "TOOK", "TAGS", "NOTE"),
         (
             (
                 r.thread_id,
@@ -64,6 +67,7 @@ def list_(
                 out.ago(r.created_at),
                 _took(r.started_at, r.ended_at),
                 r.tags,
+                _note(r),
             )
             for r in runs
         ),
@@ -83,6 +87,8 @@ def get(
     from petiole.cli import documents
     from petiole.cli import output as out
     from petiole.cli.progress import counts
+    from petiole.client.reasons import reason_of
+    from petiole_stores.records import SETTLED
 
     with connected(ctx, store, broker) as client:
         found = handle_of(client, thread, run).run
@@ -96,11 +102,16 @@ def get(
     document["tasks"] = ", ".join(f"{number} {status}" for status, number in document["tasks"].items())
     where = f" in {error['node']}" if error.get("node") else ""
     document["error"] = f"{error.get('type')}{where}: {error.get('message')}" if error else None
+    document["reason"] = reason_of(found)
+    if found.deadline is not None and found.ended_at is None:
+        document["deadline"] = f"{document['deadline']} ({out.ago(found.deadline)})"
     out.write_fields(document.items())
     if trace:
         print(f"\n{trace.rstrip()}")
     if found.status == "failed":
         tell([f"mended? `petiole run replay {found.thread_id}` goes on from the failed nodes"])
+    elif found.status not in SETTLED:
+        tell([f"`petiole run explain {found.thread_id}` says what it waits for"])
 
 
 def watch(
@@ -239,6 +250,20 @@ def _check_statuses(statuses: list[str]) -> None:
     for status in statuses:
         if status not in get_args(RunStatus):
             raise InputError(f"--status is {status!r}: take one of {', '.join(get_args(RunStatus))}")
+
+
+def _note(run: Run) -> str:
+    """What there is to say of a run beside its status: why it is held back, what it failed of, when its time is over."""
+    from petiole.cli.output import ago
+    from petiole.client.reasons import reason_of
+
+    if run.reason:
+        return reason_of(run)
+    if run.error:
+        return _error_line(run.error)
+    waits = f"starts {ago(run.run_at)}" if run.status == "waiting" and run.run_at else ""
+    ends = f"deadline {ago(run.deadline)}" if run.deadline is not None and run.ended_at is None else ""
+    return ", ".join(filter(None, (waits, ends)))
 
 
 def _took(began: float | None, ended: float | None) -> str:

@@ -24,6 +24,13 @@ class Busy(StrEnum):
     enqueue = "enqueue"
 
 
+class Consistency(StrEnum):
+    strong = "strong"
+    eventual = "eventual"
+    session = "session"
+    minimal = "minimal"
+
+
 @dataclass
 class Common:
     """What was given before the command's name."""
@@ -68,4 +75,11 @@ Wait = Annotated[bool, typer.Option("--wait", help="Wait for the run's end and p
 Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="SECONDS", help="How long to wait before giving up (exit code 6)."),
+]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the run.")]
+ErrorType = Annotated[
+    str | None,
+    typer.Option(
+        "--error-type", metavar="TYPE", help="Failed of it: ValueError, shop.errors.Declined, Declined."
+    ),
 ]

@@ -24,6 +24,7 @@ COLOURS = {
     "dead": "red",
     "cancelled": "yellow",
     "interrupted": "yellow",
+    "paused": "yellow",
     "blocked": "yellow",
     "warn": "yellow",
     "stopping": "yellow",

@@ -57,23 +57,33 @@ def duration(option: str, text: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
 
 
-def moment(option: str, text: str) -> datetime:
-    """An ISO 8601 time; without a time zone it is this machine's local time."""
+def moment(option: str, text: str, *, or_span: bool = False) -> datetime:
+    """An ISO 8601 time; without a time zone it is this machine's local time. ``or_span``: the option takes both."""
     try:
         return datetime.fromisoformat(text).astimezone()
     except ValueError:
+        span = "a time such as 10m or 2h, or " if or_span else ""
         raise InputError(
-            f"{option} is {text!r}: give an ISO 8601 time such as 2030-01-31T18:00:00+01:00"
+            f"{option} is {text!r}: give {span}an ISO 8601 time such as 2030-01-31T18:00:00+01:00"
         ) from None
 
 
-def start_time(at: str | None, after: str | None) -> datetime | None:
-    """The time that ``--at`` or ``--in`` names."""
+def start_time(at: str | None, after: str | None) -> datetime | timedelta | None:
+    """The time that ``--at`` names, or how long after now, by the store's clock, ``--in`` does."""
     if at is not None and after is not None:
         raise InputError(f"both --at {at} and --in {after} are given: one time is enough")
     if at is not None:
         return moment("--at", at)
-    return None if after is None else datetime.now(UTC) + timedelta(seconds=duration("--in", after))
+    return None if after is None else timedelta(seconds=duration("--in", after))
+
+
+def deadline(text: str | None) -> datetime | timedelta | None:
+    """When a run is to have ended: an ISO 8601 time, or how long after it may start."""
+    if text is None:
+        return None
+    if text.replace(".", "", 1).isdigit() or _DURATION.fullmatch(text):
+        return timedelta(seconds=duration("--deadline", text))
+    return moment("--deadline", text, or_span=True)
 
 
 def past(option: str, text: str | None) -> datetime | None:

@@ -17,6 +17,7 @@ from petiole.cli.documents import run_document
 from petiole.cli.options import Format
 from petiole.client import Client, RunHandle
 from petiole.client.handle import RESTING, timed_out
+from petiole.client.reasons import reason_of
 from petiole_stores.errors import StoreUnavailableError
 from petiole_stores.records import Run, Task
 
@@ -37,7 +38,8 @@ class View:
         """All of it in a line."""
         numbers = ", ".join(f"{number} {status}" for status, number in counts(self.tasks).items())
         now = ", ".join(f"{node} on {where}" for node, where, _ in self.running[:SHOWN])
-        return f"{self.run.status}: {numbers or 'no tasks yet'}" + (f"; running {now}" if now else "")
+        why = f" ({reason_of(self.run)})" if self.run.reason else ""
+        return f"{self.run.status}{why}: {numbers or 'no tasks yet'}" + (f"; running {now}" if now else "")
 
     @property
     def running(self) -> list[tuple[str, str, float]]:
@@ -59,6 +61,10 @@ class View:
             (run.graph, "bold"),
             f"  thread {run.thread_id}  run {run.run_id}  ",
             (run.status, out.COLOURS.get(run.status, "")),
+            f"  {reason_of(run)}" if run.reason else "",
+            f"  deadline {out.ago(run.deadline)}"
+            if run.deadline is not None and run.ended_at is None
+            else "",
         )
         table = Table.grid(padding=(0, 2))
         for status, number in counts(self.tasks).items():

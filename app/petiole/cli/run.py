@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from petiole.cli import looking, steering
+from petiole.cli import explaining, looking, steering
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +16,7 @@ app.command(
 )(steering.start)
 app.command("list", epilog="Example: petiole run list --status failed --since 2h -o jsonl")(looking.list_)
 app.command("get")(looking.get)
+app.command("explain")(explaining.explain)
 app.command("watch")(looking.watch)
 app.command("tasks")(looking.tasks)
 app.command("state")(looking.state)
@@ -23,3 +24,5 @@ app.command("history")(looking.history)
 app.command("replay", epilog="Example: petiole run replay order-7 --from charge --wait")(steering.replay)
 app.command("resume")(steering.resume)
 app.command("cancel")(steering.cancel)
+app.command("pause", epilog="Example: petiole run pause order-7 --reason 'the bank is down'")(steering.pause)
+app.command("unpause")(steering.unpause)

@@ -1,4 +1,4 @@
-"""The verbs of ``petiole run`` that change something: start, replay, resume, cancel."""
+"""The verbs of ``petiole run`` that change something: start, replay, resume, cancel, pause, unpause."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from petiole.cli import parsing
-from petiole.cli.options import Broker, Busy, Format, Output, RunId, Store, Thread, Timeout, Wait
+from petiole.cli.options import (
+    Broker,
+    Busy,
+    Consistency,
+    Format,
+    Output,
+    Reason,
+    RunId,
+    Store,
+    Thread,
+    Timeout,
+    Wait,
+)
 from petiole.cli.session import connected, handle_of, tell
 
 if TYPE_CHECKING:
@@ -41,6 +53,25 @@ def start(
     after: Annotated[
         str | None, typer.Option("--in", metavar="DURATION", help="Not before 30s, 5m, 2h … from now.")
     ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            "--deadline",
+            metavar="DURATION|TIME",
+            help="Fail it unless it has ended by then; 10m: after its start.",
+        ),
+    ] = None,
+    durability: Annotated[
+        str | None,
+        typer.Option(
+            "--durability",
+            metavar="MODE",
+            help="sync, async, exit, adaptive or interval:SECONDS. Default: its graph's.",
+        ),
+    ] = None,
+    consistency: Annotated[
+        Consistency | None, typer.Option("--consistency", help="A preset in place of --durability.")
+    ] = None,
     recursion_limit: Annotated[
         int | None, typer.Option("--recursion-limit", metavar="N", help="Supersteps that the run may take.")
     ] = None,
@@ -53,7 +84,7 @@ def start(
     """Submit a run. Once this returns, the run is stored and a worker will take it up."""
     value = parsing.json_value("--input", input)
     extra = parsing.json_object("--metadata", metadata)
-    when = parsing.start_time(at, after)
+    when, until = parsing.start_time(at, after), parsing.deadline(deadline)
     with connected(ctx, store, broker, notes=True) as client:
         handle = client.submit(
             _graph(graph),
@@ -63,8 +94,11 @@ def start(
             tags=tag or (),
             metadata=extra,
             at=when,
+            deadline=until,
             if_busy=if_busy.value,
             recursion_limit=recursion_limit,
+            durability=durability,
+            consistency=consistency.value if consistency else None,
         )
         _warn_unserved(client, handle)
         _settle(client, handle, wait, timeout, output)
@@ -113,7 +147,7 @@ def cancel(
     ctx: typer.Context,
     thread: Thread,
     run: RunId = None,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the run.")] = "",
+    reason: Reason = "",
     output: Output = Format.text,
     store: Store = None,
     broker: Broker = None,
@@ -124,15 +158,52 @@ def cancel(
         _settle(client, handle_of(client, thread, run), False, None, output)
 
 
+def pause(
+    ctx: typer.Context,
+    thread: Thread,
+    run: RunId = None,
+    reason: Reason = "",
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """Hold a run back: nodes that run finish, nothing further starts until it is unpaused."""
+    with connected(ctx, store, broker) as client:
+        client.pause(thread, run=run, reason=reason)
+        _settle(client, handle_of(client, thread, run), False, None, output)
+
+
+def unpause(
+    ctx: typer.Context,
+    thread: Thread,
+    run: RunId = None,
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """Let a paused run go on."""
+    with connected(ctx, store, broker) as client:
+        client.unpause(thread, run=run)
+        _settle(client, handle_of(client, thread, run), False, None, output)
+
+
 def _settle(client: Client, handle: RunHandle, wait: bool, timeout: float | None, format: Format) -> None:
     """Print what a command did to a run; with ``wait`` its final state, once it has one."""
     from petiole.cli import documents
     from petiole.cli import output as out
+    from petiole.client.reasons import reason_of
 
     if not wait:
         run = handle.run
         if format is Format.text:
-            out.write_fields((("thread", run.thread_id), ("run", run.run_id), ("status", run.status)))
+            out.write_fields(
+                (
+                    ("thread", run.thread_id),
+                    ("run", run.run_id),
+                    ("status", run.status),
+                    ("reason", reason_of(run)),
+                )
+            )
         else:
             out.write_json(documents.run_document(run), format)
         return

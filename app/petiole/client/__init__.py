@@ -2,7 +2,8 @@
 
 from petiole.client.aio import AsyncClient, AsyncRunHandle
 from petiole.client.client import Client
+from petiole.client.explaining import Explanation, Wait
 from petiole.client.handle import RunHandle
 from petiole.client.history import HistoryEntry
 
-__all__ = ["AsyncClient", "AsyncRunHandle", "Client", "HistoryEntry", "RunHandle"]
+__all__ = ["AsyncClient", "AsyncRunHandle", "Client", "Explanation", "HistoryEntry", "RunHandle", "Wait"]

@@ -76,6 +76,14 @@ class AsyncRunHandle:
         """As :meth:`RunHandle.cancel`."""
         return await asyncio.to_thread(self.handle.cancel, reason)
 
+    async def pause(self, reason: str = "") -> bool:
+        """As :meth:`RunHandle.pause`."""
+        return await asyncio.to_thread(self.handle.pause, reason)
+
+    async def unpause(self) -> bool:
+        """As :meth:`RunHandle.unpause`."""
+        return await asyncio.to_thread(self.handle.unpause)
+
 
 class AsyncClient:
     """:class:`Client` for ``async`` code, made by ``client.aio`` or from the same arguments; ``client`` is the client itself."""
@@ -93,7 +101,11 @@ class AsyncClient:
     history = _threaded(Client.history)
     workers = _threaded(Client.workers)
     backlogs = _threaded(Client.backlogs)
+    explain = _threaded(Client.explain)
     cancel = _threaded(Client.cancel)
+    pause = _threaded(Client.pause)
+    unpause = _threaded(Client.unpause)
+    delete = _threaded(Client.delete)
     close = _threaded(Client.close)
 
     async def list_runs(self, **filters: Any) -> AsyncIterator[Run]:

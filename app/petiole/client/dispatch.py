@@ -6,7 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from petiole_stores.records import TaskRef
+from petiole_stores.errors import BrokerError
+from petiole_stores.records import Priority, TaskRef
 
 if TYPE_CHECKING:
     from petiole.defaults import Ground
@@ -37,6 +38,21 @@ class Dispatch:
                 len(refs), type(error).__name__, error,
             )  # fmt: skip
             return []
+
+    def depth(self, queue: str, priority: Priority) -> int:
+        """How many messages wait in the broker for a queue and priority. Raises BrokerError."""
+        from petiole_workers.queues import lane
+
+        if not self._place.is_broker_up():
+            raise BrokerError(
+                f"the broker {self._place.broker_shown} is not running; the first worker starts it"
+            )
+        try:
+            return self._connected().depth(lane(queue, priority))
+        except Exception as error:  # noqa: BLE001 - the clients of brokers raise anything
+            raise BrokerError(
+                f"the broker {self._place.broker_shown} cannot be reached ({type(error).__name__}: {error})"
+            ) from None
 
     def close(self) -> None:
         if self._publisher is not None:

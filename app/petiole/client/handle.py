@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from petiole.client.reasons import reason_of
 from petiole_stores.errors import (
     RunCancelledError,
     RunFailedError,
@@ -73,6 +74,14 @@ class RunHandle:
         """Cancel the run; ``False`` when it was cancelled before. Raises ConflictError when it has ended otherwise."""
         return self._client.cancel(self.thread_id, run=self.run_id, reason=reason)
 
+    def pause(self, reason: str = "") -> bool:
+        """Hold the run back, as :meth:`Client.pause`."""
+        return self._client.pause(self.thread_id, run=self.run_id, reason=reason)
+
+    def unpause(self) -> bool:
+        """Let the paused run go on, as :meth:`Client.unpause`."""
+        return self._client.unpause(self.thread_id, run=self.run_id)
+
 
 def pauses(timeout: float | None) -> Iterator[float | None]:
     """How long to pause after each look, growing from 20 to 500 ms; ``None`` when the time is over."""
@@ -88,9 +97,10 @@ def pauses(timeout: float | None) -> Iterator[float | None]:
 
 
 def timed_out(run: Run, timeout: float | None) -> RunTimeoutError:
+    why = f" ({reason_of(run)})" if run.reason else ""
     return RunTimeoutError(
-        f"run {run.run_id} of thread {run.thread_id!r} is still {run.status} after {timeout or 0:g} s; it goes on: wait "
-        f"longer, or see `petiole run get {run.thread_id}`"
+        f"run {run.run_id} of thread {run.thread_id!r} is still {run.status}{why} after {timeout or 0:g} s; it goes on: "
+        f"wait longer, or see `petiole run explain {run.thread_id}`"
     )
 
 

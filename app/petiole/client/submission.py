@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
 
-from petiole_stores.errors import ConflictError, IdempotencyError, InputError, ThreadBusyError
+from petiole.client.times import Deadline, Start
+from petiole_stores.errors import (
+    ConfigurationError,
+    ConflictError,
+    IdempotencyError,
+    InputError,
+    ThreadBusyError,
+)
 from petiole_stores.ids import derived_id, new_id
 from petiole_stores.records import START_PATH, Blob, NewRun, NewTask, SubmitAnswer
 from petiole_stores.serde import Serde
 from petiole_stores.store import Store
+from petiole_workers.durability import Durability, preset
 
 START_NODE = "__start__"
 
@@ -28,7 +36,8 @@ class Submission(msgspec.Struct, kw_only=True):
     idempotency_key: str | None = None
     tags: Sequence[str] = ()
     metadata: Mapping[str, Any] | None = None
-    at: datetime | float | None = None
+    at: datetime | timedelta | float | None = None
+    deadline: datetime | timedelta | float | None = None
     if_busy: Literal["reject", "enqueue"] = "reject"
     version: str | None = None
     fingerprint: str | None = None
@@ -45,6 +54,7 @@ class Submission(msgspec.Struct, kw_only=True):
         if self.base_id is None:
             document, blobs = serde.dump(self.input, thread_id=thread_id)
         metadata, more = serde.dump_values(self.metadata or {}, thread_id=thread_id)
+        start, end = Start.of(self.at), Deadline.of(self.deadline)
         return NewRun(
             run_id=run_id,
             thread_id=thread_id,
@@ -66,7 +76,10 @@ class Submission(msgspec.Struct, kw_only=True):
             config=self.config,
             tags=_tags(self.tags),
             metadata=metadata,
-            run_at=epoch(self.at),
+            run_at=start.run_at,
+            delay=start.delay,
+            deadline=end.deadline,
+            lifetime=end.lifetime,
             blobs=[*blobs.values(), *more.values()],
         )
 
@@ -82,15 +95,35 @@ class Submission(msgspec.Struct, kw_only=True):
         return derived_id("run", self.graph, key), derived if thread_id is None else thread_id
 
 
-def config_document(recursion_limit: int | None) -> str:
-    """The ``config`` of a run (:class:`petiole_workers.runner.RunConfig`), only what differs from its defaults."""
-    if recursion_limit is None:
-        return "{}"
-    if isinstance(recursion_limit, bool) or not isinstance(recursion_limit, int) or recursion_limit < 1:
+def config_document(
+    *, recursion_limit: int | None = None, durability: str | None = None, consistency: str | None = None
+) -> str:
+    """The ``config`` of a run (:class:`petiole_workers.hop.RunConfig`), only what differs from its defaults.
+
+    Raises InputError.
+    """
+    config: dict[str, Any] = {}
+    if recursion_limit is not None:
+        if isinstance(recursion_limit, bool) or not isinstance(recursion_limit, int) or recursion_limit < 1:
+            raise InputError(
+                f"recursion_limit is {recursion_limit!r}: take a whole number of supersteps from 1 up"
+            )
+        config["recursion_limit"] = recursion_limit
+    if durability is not None and consistency is not None:
         raise InputError(
-            f"recursion_limit is {recursion_limit!r}: take a whole number of supersteps from 1 up"
+            f"both durability {durability!r} and consistency {consistency!r} are given: a consistency is a preset for the "
+            "durability, give one of them"
         )
-    return msgspec.json.encode({"recursion_limit": recursion_limit}).decode()
+    try:
+        if consistency is not None:
+            durability, relaxed = preset(consistency)
+            config |= {"relaxed": True} if relaxed else {}
+        if durability is not None:
+            Durability.parse(durability)
+            config["durability"] = durability
+    except ConfigurationError as error:
+        raise InputError(str(error)) from None
+    return msgspec.json.encode(config).decode()
 
 
 def request_digest(graph: str, thread_id: str, document: str) -> str:
@@ -149,14 +182,3 @@ def _tags(tags: Sequence[str]) -> list[str]:
         if not isinstance(tag, str) or not tag or len(tag) > 255 or not tag.isprintable():
             raise InputError(f"a tag is {tag!r}: it needs 1 to 255 printable characters")
     return list(dict.fromkeys(tags))
-
-
-def epoch(at: datetime | float | None) -> float | None:
-    """Seconds since the epoch. Raises InputError for a datetime without a time zone."""
-    if not isinstance(at, datetime):
-        return at
-    if at.tzinfo is None:
-        raise InputError(
-            f"the time {at.isoformat()} is without a time zone: give it one (datetime.now(UTC) + ...)"
-        )
-    return at.timestamp()

@@ -10,13 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from petiole_stores.conformance import (  # noqa: F401 - they fill the catalogues
+    aging,
     claiming,
     deciding,
     finishing,
+    healing,
+    held,
+    holding,
     keeping,
+    noting,
     publishing,
     reading,
+    settling,
     submitting,
+    timing,
+    trimming,
     working,
 )
 from petiole_stores.conformance.report import Check, NotOffered, Report, run_checks

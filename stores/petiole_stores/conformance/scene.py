@@ -168,6 +168,21 @@ class Scene:
         settle = self.settle(f"{run}.c0", parent, *(self.new_task(node) for node in nodes))
         self.finished(f"{run}.start", f"{run}.start.k", settle=settle)
 
+    def chain(self, *names: str, run: str = "r", thread: str = "t", parent: str | None = None) -> None:
+        """A run of one task after another, that is still to end: checkpoints ``names``, then the task ``<last>.next``."""
+        self.begin(f"{run}.c0.next", run=run, thread=thread, parent=parent)
+        before = f"{run}.c0"
+        for name in names:
+            self.claimed(f"{before}.next", f"{before}.k")
+            settle = self.settle(name, before, self.new_task(f"{name}.next"))
+            self.finished(f"{before}.next", f"{before}.k", settle=settle)
+            before = name
+
+    def end(self, last: str, final: str) -> None:
+        """End what ``chain`` began: the task after the checkpoint ``last`` settles to ``final``."""
+        self.claimed(f"{last}.next", f"{last}.k")
+        self.finished(f"{last}.next", f"{last}.k", settle=self.settle(final, last))
+
     # ---------------------------------------------------------------- looking
 
     def run(self, name: str = "r") -> Run:
@@ -206,11 +221,17 @@ class Scene:
         """How many tasks the backlogs count on this scene's queue."""
         return sum(backlog.ready for backlog in self.store.backlogs() if backlog.queue == self.queue)
 
-    def save(self, name: str, thread: str = "t", parent: str | None = None) -> None:
+    def save(self, name: str, thread: str = "t", parent: str | None = None, ns: str = "") -> None:
         """A checkpoint by hand."""
         follows = None if parent is None else self.id(parent)
-        made = Checkpoint(id=self.id(name), thread_id=self.id(thread), state={"at": name}, parent_id=follows)
+        made = Checkpoint(
+            id=self.id(name), thread_id=self.id(thread), state={"at": name}, parent_id=follows, ns=ns
+        )
         self.store.save(made)
+
+    def history(self, thread: str = "t", ns: str | None = "") -> list[str]:
+        """The thread's checkpoints by name, newest first."""
+        return [self.name(c) for c in self.store.list_checkpoints(self.id(thread), ns=ns)]
 
     def snapshot(self, threads: Sequence[str] = ("t",)) -> object:
         """All that the read API shows of these threads and of the scene's queue."""
@@ -235,14 +256,19 @@ def snapshot(store: Store, threads: Sequence[str], queue: str | None = None) -> 
 
 
 #: The fields that hold documents: equal when they mean the same, for a JSONB column reorders keys.
-DOCUMENTS = frozenset({"input", "config", "metadata", "error", "arg", "output", "state", "next", "control"})
+DOCUMENTS = frozenset(
+    {"input", "config", "metadata", "error", "arg", "output", "progress", "state", "next", "control"}
+)
 
 
 def plain(value: Any) -> Any:
     """A record as builtins: documents decoded, ``seq`` (whose values are each store's own) left out."""
     if isinstance(value, msgspec.Struct):
+        documents = (
+            DOCUMENTS | {"reason"} if isinstance(value, Run) else DOCUMENTS
+        )  # an answer's reason is text
         return {
-            name: document(getattr(value, name)) if name in DOCUMENTS else plain(getattr(value, name))
+            name: document(getattr(value, name)) if name in documents else plain(getattr(value, name))
             for name in value.__struct_fields__
             if name not in ("seq", "request_digest")
         }

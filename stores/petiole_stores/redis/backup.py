@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import msgspec
 from redis.exceptions import ResponseError
 
-from petiole_stores.errors import ConfigurationError, StoreError
+from petiole_stores.errors import ConfigurationError, SchemaError, StoreError
 
 MAGIC = b"petiole redis backup 1\n"
 _BATCH = 500
@@ -17,6 +17,7 @@ _BATCH = 500
 
 class Header(msgspec.Struct):
     partitions: int
+    schema: int = 1
 
 
 class Entry(msgspec.Struct, array_like=True):
@@ -30,10 +31,10 @@ class Entry(msgspec.Struct, array_like=True):
 def dump(client: Any, prefix: str, meta_key: str, path: Path) -> int:
     """Write every key that begins with the prefix to a new file; returns how many there were."""
     count = 0
-    partitions = int(client.hget(meta_key, "partitions"))
+    schema, partitions = map(int, client.hmget(meta_key, "schema", "partitions"))
     with path.open("xb") as file:
         file.write(MAGIC)
-        _write(file, Header(partitions))
+        _write(file, Header(partitions, schema))
         seen: set[bytes] = set()
         for keys in _batches(client.scan_iter(match=f"{prefix}:{{*", count=_BATCH)):
             fresh = [key for key in dict.fromkeys(keys) if key not in seen and key != meta_key.encode()]
@@ -50,8 +51,11 @@ def dump(client: Any, prefix: str, meta_key: str, path: Path) -> int:
     return count
 
 
-def load(client: Any, prefix: str, partitions: int, path: Path) -> int:
-    """Write every key of a file back; returns how many there were. Raises StoreError when one exists already."""
+def load(client: Any, prefix: str, partitions: int, schema: int, path: Path) -> tuple[int, int]:
+    """Write every key of a file back; returns how many there were, and of which schema they are.
+
+    Raises StoreError when one exists already, SchemaError when they are of a schema above ``schema``.
+    """
     count = 0
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
@@ -61,6 +65,10 @@ def load(client: Any, prefix: str, partitions: int, path: Path) -> int:
             raise ConfigurationError(
                 f"{path} holds {header.partitions} partitions, the store was set up with {partitions}: restore into "
                 f"another prefix with partitions={header.partitions} in the URL"
+            )
+        if header.schema > schema:
+            raise SchemaError(
+                f"{path} has schema {header.schema}, this Petiole works with {schema}: upgrade Petiole"
             )
         for records in _batches(_read(file, path)):
             entries = [msgspec.msgpack.decode(record, type=Entry) for record in records]
@@ -76,7 +84,7 @@ def load(client: Any, prefix: str, partitions: int, path: Path) -> int:
                         f"the store with the prefix {prefix!r} holds data already: restore {path} into another prefix"
                     ) from error
             count += len(entries)
-    return count
+    return count, header.schema
 
 
 def _write(file: BinaryIO, record: msgspec.Struct) -> None:

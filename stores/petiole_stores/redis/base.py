@@ -16,9 +16,11 @@ from petiole_stores.redis.requests import decoder, pack
 from petiole_stores.serde import Serde
 from petiole_stores.store import Store, StoreUrl
 
-#: Version of the layout of keys (lua/records.lua). A store of a newer one is refused.
-SCHEMA = 1
+#: Version of the layout of keys (lua/records.lua). A store of another one is refused; an older one can be migrated.
+SCHEMA = 2
 PARTITIONS = 16
+#: How many threads one script of a migration looks at: none holds the server for long.
+BATCH = 500
 
 T = TypeVar("T")
 
@@ -61,7 +63,16 @@ class RedisBase(Store):
         return f"{self._workers_key}meta"
 
     def connect(self) -> None:
-        """Reach the server, fix the number of partitions, and refuse a server that may evict keys."""
+        """Reach the server, fix the number of partitions, and refuse a server that may evict keys or holds another schema."""
+        schema = self._reach()
+        if schema < SCHEMA:
+            raise SchemaError(
+                f"{self.url.shown} has schema {schema}, this Petiole works with {SCHEMA}: stop its workers and run "
+                "`petiole db upgrade`"
+            )
+
+    def _reach(self) -> int:
+        """As :meth:`connect`, but takes an older schema; returns it."""
 
         def meta(client: Any) -> dict[bytes, bytes]:
             with client.pipeline(transaction=False) as pipeline:
@@ -82,26 +93,53 @@ class RedisBase(Store):
                 f"partitions={self._asked} of the store's URL: {self.url.shown} was set up with {partitions}, which cannot "
                 "change: leave the option out or choose another prefix"
             )
+        self._check_policy()
+        self._partitions = partitions
+        return schema
+
+    def _check_policy(self) -> None:
         policy = self._setting("maxmemory-policy")
         if policy is None:
             warnings.warn(
                 f"{self.url.shown} does not show its settings: make sure that its maxmemory-policy is noeviction",
-                stacklevel=2,
+                stacklevel=4,
             )
         elif policy != "noeviction":
             raise ConfigurationError(
                 f"maxmemory-policy of {self.url.shown} is {policy}: set it to noeviction, or Redis will drop "
                 "parts of runs when memory is short"
             )
-        self._partitions = partitions
 
     def close(self) -> None:
         self._connection.close()
 
     def migrate_schema(self) -> list[str]:
-        """Nothing to do for schema 1; a newer one is refused with SchemaError."""
-        self.connect()
-        return []
+        """Bring the layout of an older schema to this one and return the steps taken; workers must not run meanwhile.
+
+        A newer schema is refused with SchemaError. A migration that was cut off is begun again by the next call.
+        """
+        schema = self._reach()
+        if schema == SCHEMA:
+            return []
+        self._index_threads()
+        self._connection.ask(lambda client: client.hset(self._meta_key, "schema", SCHEMA))
+        return [f"schema {schema} to {SCHEMA}: show the threads in the indexes of ended and touched ones"]
+
+    def _index_threads(self) -> None:
+        """Show every thread in the indexes that schema 1 had not (lua/index.lua)."""
+
+        def ask(client: Any) -> list[str]:
+            marker = "}:thread:"
+            found = client.scan_iter(match=f"{self.prefix}:{{p*{marker}*", count=1000)
+            return [key.decode().partition(marker)[2] for key in found]
+
+        groups: dict[int, list[str]] = {}
+        for thread_id in self._connection.ask(ask):
+            groups.setdefault(self._partition(thread_id), []).append(thread_id)
+        for partition, threads in groups.items():
+            for start in range(0, len(threads), BATCH):
+                request = {"threads": threads[start : start + BATCH]}
+                self._connection.run([self._call("index", partition, request)])
 
     def validate(self) -> None:
         """Reach the server and check schema, partitions and eviction policy again."""
@@ -174,6 +212,14 @@ class RedisBase(Store):
                 found.update(dict.fromkeys(here, partition))
         return found
 
+    def _recall(self, kind: Kind, threads: Mapping[str, str]) -> None:
+        """Forget where ids were met that are about to be written (id -> thread), unless it is where they will be: one that
+        was deleted since may come back on another thread."""
+        found, _ = self._locator.find(kind, list(threads))
+        for id, partition in found.items():
+            if partition != self._partition(threads[id]):
+                self._locator.forget(kind, id)
+
     def _by_partition(self, kind: Kind, ids: Sequence[str]) -> dict[int, list[str]]:
         """The ids that exist, grouped."""
         groups: dict[int, list[str]] = {}
@@ -228,8 +274,12 @@ class RedisBase(Store):
     def restore(self, path: str | Path) -> int:
         """Read every key of a file that ``backup`` wrote into a store without data, and return their number."""
         partitions = self.partitions
-        count: int = self._connection.ask(lambda client: load(client, self.prefix, partitions, Path(path)))
-        return count
+        count, schema = self._connection.ask(
+            lambda client: load(client, self.prefix, partitions, SCHEMA, Path(path))
+        )
+        if schema < SCHEMA:
+            self._index_threads()
+        return int(count)
 
 
 def _text(value: Any) -> str:

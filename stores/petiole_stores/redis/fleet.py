@@ -7,17 +7,26 @@ The slot of the workers is asked first and gives the time; the partitions judge 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
+from petiole_stores.contract import json_text
 from petiole_stores.records import BeatAnswer, QueueBacklog, SweepReport, TaskRef, Worker
 from petiole_stores.redis.connection import Call
-from petiole_stores.redis.protocol import Operations
+from petiole_stores.redis.control import Control
 from petiole_stores.redis.requests import decoder, pack
 
 WORKERS_KEPT = 7 * 86400.0
-#: How many timers one script wakes: none holds the server for long.
-WAKE = 500
+#: How many timers one script wakes, how many tasks it ends, how many records it deletes: none holds the server for long.
+MOST = 500
+#: The error of a run whose deadline is over, and of its tasks.
+LATE = json_text(
+    {
+        "type": "DeadlineExceeded",
+        "message": "the run had not ended when its deadline was over: replay it, or submit it with a later one",
+    }
+)
 
 
 class _Beaten(msgspec.Struct):
@@ -35,6 +44,8 @@ class _Lease(msgspec.Struct):
 class _Swept(msgspec.Struct):
     woken: int
     backlogs: list[QueueBacklog]
+    expired: list[str] = []
+    more: bool = False
 
 
 _beaten = decoder(_Beaten)
@@ -45,7 +56,7 @@ _found = decoder(list[tuple[float, float, str]])
 _picked = decoder(list[tuple[str, TaskRef]])
 
 
-class Fleet(Operations):
+class Fleet(Control):
     """The operations of workers and of the sweep."""
 
     def _of_workers(self, name: str, request: Mapping[str, object], *more: bytes) -> _Lease:
@@ -97,20 +108,21 @@ class Fleet(Operations):
         )
 
     def _sweep(self, observed: float, now: float | None) -> SweepReport:
-        request = {"observed": observed, "keep": WORKERS_KEPT, "now": now}
+        request: dict[str, Any] = {"observed": observed, "keep": WORKERS_KEPT, "now": now}
         lease = self._of_workers("worker_sweep", request)
-        request = {**self._options(lease.now), **request, "now": lease.now, "most": WAKE}
-        swept = self._everywhere("sweep", request, _swept)
-        woken = sum(part.woken for part in swept)
-        again = [p for p, part in enumerate(swept) if part.woken == WAKE]
-        while again:
-            for partition, part in zip(
-                again, self._run([self._call("sweep", p, request) for p in again], _swept), strict=True
-            ):
-                swept[partition] = part
-                woken += part.woken
-            again = [p for p in again if swept[p].woken == WAKE]
-        return SweepReport(now=lease.now, died=sorted(lease.died), woken=woken, backlogs=_merged(swept))
+        request = {**self._options(lease.now), **request, "now": lease.now, "most": MOST, "late": LATE}
+        report = SweepReport(now=lease.now, died=sorted(lease.died))
+        swept: dict[int, _Swept] = {}
+        left = list(range(self.partitions))
+        while left:
+            parts = self._run([self._call("sweep", partition, request) for partition in left], _swept)
+            swept.update(zip(left, parts, strict=True))
+            report.woken += sum(part.woken for part in parts)
+            report.expired += [run_id for part in parts for run_id in part.expired]
+            left = [partition for partition, part in zip(left, parts, strict=True) if part.more]
+        report.expired.sort()
+        report.backlogs = _merged(list(swept.values()))
+        return report
 
     def _backlogs(self, now: float | None) -> list[QueueBacklog]:
         return _merged(self._everywhere("backlogs", {"now": now}, _swept))

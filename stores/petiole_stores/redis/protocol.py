@@ -1,17 +1,14 @@
-"""Submit, claim, finish, cancel, replay, resume: the operations on runs and tasks."""
+"""Submit, claim, finish: how runs begin and go on."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 
-from petiole_stores.contract import json_text
 from petiole_stores.errors import StoreUnavailableError
 from petiole_stores.records import (
-    Answer,
     Claim,
     ClaimAnswer,
     FinishAnswer,
@@ -35,12 +32,10 @@ class _Claimed(msgspec.Struct):
 _submitted = decoder(list[SubmitAnswer])
 _claimed = decoder(_Claimed)
 _finished = decoder(list[FinishAnswer])
-_answers = decoder(list[Answer])
-_answer = decoder(Answer)
 
 
 class Operations(RedisBase):
-    """The operations on runs and tasks."""
+    """The operations by which runs begin and go on."""
 
     #: (holder, slot) -> partitions where that slot may have claims. A slot works through one store object, so that the
     #: first claim alone has to look for claims that an earlier process left anywhere.
@@ -66,6 +61,7 @@ class Operations(RedisBase):
             self._locator.forget(
                 "run", run.run_id
             )  # a hint says where it will be, not that it is nowhere else
+        self._recall("run", {run.run_id: run.thread_id for run in runs})
         where = self._locate("run", [run.run_id for run in runs])
         groups: list[tuple[int, list[NewRun]]] = []
         for run in runs:
@@ -212,40 +208,3 @@ class Operations(RedisBase):
             partition = self._partition(ref.thread_id)
             self._locator.learn("task", [ref.task_id], partition)
             self._locator.learn("run", [ref.run_id], partition)
-
-    # ---------------------------------------------------------------- cancel, replay, resume
-
-    def _cancel(self, run_ids: Sequence[str], reason: str, now: float | None) -> list[Answer]:
-        where = self._locate("run", run_ids)
-        error = json_text({"type": "Cancelled", "message": reason}) if reason else None
-        places: dict[int, list[int]] = {}
-        for index, run_id in enumerate(run_ids):
-            places.setdefault(where.get(run_id, 0), []).append(index)
-        request = {**self._options(now), "error": error}
-        calls = [
-            self._call("cancel", partition, {**request, "ids": [run_ids[index] for index in indexes]})
-            for partition, indexes in places.items()
-        ]
-        answers: dict[int, Answer] = {}
-        for indexes, found in zip(places.values(), self._run(calls, _answers), strict=True):
-            answers.update(zip(indexes, found, strict=True))
-        for answer in answers.values():
-            self._answered(answer)
-        return [answers[index] for index in range(len(run_ids))]
-
-    def _replay(self, run_id: str, replacements: Sequence[tuple[str, str]], now: float | None) -> Answer:
-        return self._one("replay", run_id, {**self._options(now), "replacements": replacements})
-
-    def _resume(self, run_id: str, now: float | None) -> Answer:
-        return self._one("resume", run_id, self._options(now))
-
-    def _one(self, name: str, run_id: str, request: dict[str, Any]) -> Answer:
-        partition = self._locate("run", [run_id]).get(run_id, 0)
-        answer = self._on(partition, name, {**request, "run_id": run_id}, _answer)
-        self._answered(answer)
-        return answer
-
-    def _answered(self, answer: Answer) -> None:
-        if answer.reason == "missing":
-            self._locator.forget("run", answer.run_id)
-        self._learn(answer.publish)

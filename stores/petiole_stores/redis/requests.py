@@ -9,6 +9,7 @@ import msgspec
 
 from petiole_stores.errors import CorruptionError
 from petiole_stores.records import Blob, NewRun, Outcome
+from petiole_stores.redis.texts import readable
 
 T = TypeVar("T")
 
@@ -16,8 +17,21 @@ pack = msgspec.msgpack.encode
 
 
 def decoder(type: type[T]) -> Callable[[bytes], T]:
-    """What reads the answer of a script."""
-    return msgspec.msgpack.Decoder(type).decode
+    """What reads the answer of a script; of text that is damaged it reads what can be read."""
+    strict = msgspec.msgpack.Decoder(type).decode
+
+    def decode(answer: bytes) -> T:
+        try:
+            return strict(answer)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return strict(readable(answer))
+
+    return decode
+
+
+def optional(type: type[T]) -> Callable[[bytes], T | None]:
+    """As :func:`decoder`, for an answer that may be null."""
+    return decoder(type | None)  # type: ignore[arg-type]
 
 
 def run_request(run: NewRun) -> dict[str, Any]:

@@ -15,9 +15,9 @@ import msgspec
 
 from petiole_stores.errors import ConflictError
 from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, Run, RunFilter, RunPage, Task, Worker
-from petiole_stores.redis.fleet import Fleet
 from petiole_stores.redis.partitions import tag_prefix
-from petiole_stores.redis.requests import blob_args, blob_of, decoder
+from petiole_stores.redis.requests import blob_args, blob_of, decoder, optional
+from petiole_stores.redis.trimming import Trimming
 from petiole_stores.serde import Serde
 from petiole_stores.store import StoreUrl
 
@@ -32,15 +32,15 @@ class _Page(msgspec.Struct):
 
 
 _page = decoder(_Page)
-_run: Callable[[bytes], Run | None] = decoder(Run | None)  # type: ignore[arg-type]
+_run = optional(Run)
 _tasks = decoder(list[Task])
-_checkpoint: Callable[[bytes], Checkpointed | None] = decoder(Checkpointed | None)  # type: ignore[arg-type]
+_checkpoint = optional(Checkpointed)
 _checkpoints = decoder(list[Checkpointed])
 _worker = decoder(Worker)
 _bool = decoder(bool)
 
 
-class RedisStore(Fleet):
+class RedisStore(Trimming):
     """Checkpoints and ledger on plain Redis 7 or Valkey; the options of its URL are those of :class:`RedisBase`."""
 
     def __init__(
@@ -140,6 +140,7 @@ class RedisStore(Fleet):
         self, checkpoint: NewCheckpoint, thread_id: str, run_id: str | None, at: float, blobs: Sequence[Blob]
     ) -> None:
         partition = self._partition(thread_id)
+        self._recall("checkpoint", {checkpoint.checkpoint_id: thread_id})
         if (
             self._locate("checkpoint", [checkpoint.checkpoint_id]).get(checkpoint.checkpoint_id, partition)
             != partition

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 #: Upgrades of one Postgres database wait for each other under this advisory lock.
 UPGRADE_LOCK = 0x7065746C_75706772
 #: Files of ``petiole_stores/sql/functions`` in the order of their installation.
-FUNCTIONS = ("json", "run", "submit", "claim", "finish", "workers", "sweep", "control", "checkpoints")
+FUNCTIONS = (
+    "json", "run", "submit", "claim", "finish", "workers", "deadlines", "sweep", "control", "holding", "checkpoints",
+    "upkeep",
+)  # fmt: skip
 
 
 def current(connection: Connection) -> str | None:
@@ -96,6 +99,15 @@ def install_functions() -> None:
         return
     for text in functions().values():
         op.execute(sa.text(text.replace(":", "\\:")))
+
+
+def run_script(text: str) -> None:
+    """Within a step: run a script of plain statements; comments are whole lines."""
+    from alembic import op
+
+    code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
+    for statement in filter(None, map(str.strip, code.split(";"))):
+        op.execute(sa.text(statement))
 
 
 def _config(**attributes: object) -> Config:

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from petiole_stores.errors import SchemaError, StoreError, UnstorableError
+from petiole_stores.errors import SchemaError, UnstorableError
 from petiole_stores.records import (
     Answer,
     BeatAnswer,
-    Blob,
     ClaimAnswer,
     FinishAnswer,
-    NewCheckpoint,
     NewRun,
     Outcome,
     QueueBacklog,
@@ -30,13 +27,15 @@ from petiole_stores.records import (
 )
 from petiole_stores.sql import migrate
 from petiole_stores.sql.archive import restore, write_backup
-from petiole_stores.sql.reading import PostgresReads
+from petiole_stores.sql.parameters import as_json, blob_columns
+from petiole_stores.sql.silence import unhurried
+from petiole_stores.sql.transaction import FINISH, PostgresTransaction, decode_finish, finish_parameters
+from petiole_stores.sql.upkeep import PostgresUpkeep
 
 WORKERS_KEPT = 7 * 86400.0
 
 _SUBMIT = "SELECT petiole_submit(%s::jsonb, %s::int[], %s::text[], %s::text[], %b::bytea[], %s::text[], %s::float8, %s::float8)"
 _CLAIM = "SELECT petiole_claim(%s, %s, %s::text[], %s::text[], %s::text[], %s::text[], %s::float8, %s::float8, %s::float8)"
-_FINISH = "SELECT petiole_finish(%s, %s, %s::jsonb, %s::int[], %s::text[], %s::text[], %b::bytea[], %s::text[], %s::float8, %s::float8)"
 _BEAT = "SELECT petiole_beat(%s::jsonb, %s::text[], %s::float8, %s::float8, %s::float8)"
 _RELEASE = "SELECT petiole_release(%s, %s::text[], %s::bool, %s::bool, %s::float8, %s::float8, %s::int)"
 _POSTPONE = "SELECT petiole_postpone(%s::text[], %s::float8, %s::float8)"
@@ -46,13 +45,11 @@ _DUE = "SELECT petiole_due(%s::int, %s, %s, %s::float8, %s::float8, %s::float8, 
 _CANCEL = "SELECT petiole_cancel(%s::text[], %s, %s::float8, %s::float8)"
 _REPLAY = "SELECT petiole_replay(%s, %s::text[], %s::text[], %s::float8, %s::float8)"
 _RESUME = "SELECT petiole_resume(%s, %s::float8, %s::float8)"
-_SAVE = "SELECT petiole_save(%s::jsonb, %s, %s, %s::float8, %s::text[], %s::text[], %b::bytea[], %s::text[])"
-_DELETE = "SELECT petiole_delete(%s)"
-_CLEAR = "SELECT petiole_clear(%s)"
+_HOLD_BACK = "SELECT petiole_hold_back(%s::text[], %s, %s, %s)"
+_LET_GO = "SELECT petiole_let_go(%s::text[], %s, %s::float8)"
 
 _submits = msgspec.json.Decoder(list[SubmitAnswer])
 _claims = msgspec.json.Decoder(list[ClaimAnswer])
-_finishes = msgspec.json.Decoder(list[FinishAnswer])
 _beats = msgspec.json.Decoder(BeatAnswer)
 _refs = msgspec.json.Decoder(list[TaskRef])
 _reports = msgspec.json.Decoder(SweepReport)
@@ -61,7 +58,7 @@ _answers = msgspec.json.Decoder(list[Answer])
 _answer = msgspec.json.Decoder(Answer)
 
 
-class PostgresStore(PostgresReads):
+class PostgresStore(PostgresUpkeep):
     """``postgresql://user:password@host:5432/database?schema=…``: for any number of workers on any machines.
 
     The URL's options are listed in :mod:`petiole_stores.sql.connection`.
@@ -89,7 +86,8 @@ class PostgresStore(PostgresReads):
         if self.connections.transact(migrate.current) == migrate.HEAD:
             return []
         engine, schema = self.connections.engine, self.connections.schema
-        return self.connections.again(lambda: migrate.upgrade(engine, schema=schema))
+        with unhurried():
+            return self.connections.again(lambda: migrate.upgrade(engine, schema=schema))
 
     def validate(self) -> None:
         """Raise StoreUnavailableError, or SchemaError when the schema is missing or of another version."""
@@ -98,21 +96,23 @@ class PostgresStore(PostgresReads):
 
     def backup(self, path: str | Path) -> int:
         """Write every table, as of one moment, to a new zip file and return how many checkpoints there were."""
-        return self.connections.transact(lambda c: write_backup(c, path), isolation="REPEATABLE READ")
+        with unhurried():
+            return self.connections.transact(lambda c: write_backup(c, path), isolation="REPEATABLE READ")
 
     def restore(self, path: str | Path) -> int:
         """Fill an empty database from a file that ``backup`` wrote and return how many checkpoints there were.
 
         Raises StoreError when the database already holds threads, or the file is none of ours or is damaged.
         """
-        return restore(self.connections, path)
+        with unhurried():
+            return restore(self.connections, path)
 
     # ---------------------------------------------------------------- the protocol
 
     def _submit(self, runs: Sequence[NewRun], now: float | None) -> list[SubmitAnswer]:
         plain = [replace(run, blobs=[]) if run.blobs else run for run in runs]
-        columns = _blob_columns([run.blobs for run in runs])
-        text = self._call(_SUBMIT, (_json(plain), *columns, now, self.grace))
+        columns = blob_columns([run.blobs for run in runs])
+        text = self._call(_SUBMIT, (as_json(plain), *columns, now, self.grace))
         return _submits.decode(text)
 
     def _claim(
@@ -134,15 +134,13 @@ class PostgresStore(PostgresReads):
     def _finish(
         self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None
     ) -> list[FinishAnswer]:
-        plain = [replace(outcome, blobs=[]) if outcome.blobs else outcome for outcome in outcomes]
-        columns = _blob_columns([outcome.blobs for outcome in outcomes])
         try:
-            text = self._call(_FINISH, (holder, slot, _json(plain), *columns, now, self.grace))
+            text = self._call(FINISH, finish_parameters(holder, slot, outcomes, now, self.grace))
         except UnstorableError as error:
             if len(outcomes) == 1:
                 raise UnstorableError(f"task {outcomes[0].task_id}: {error}") from error
             return self._finish_apart(holder, slot, outcomes, now)
-        return _finishes.decode(text)
+        return decode_finish(text)
 
     def _finish_apart(
         self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None
@@ -159,8 +157,12 @@ class PostgresStore(PostgresReads):
             raise UnstorableError("; ".join(map(str, faults))) from faults[0]
         return answers
 
+    def transaction(self) -> PostgresTransaction:
+        """A transaction on a connection of its own, which its ``finish`` commits; left without that, it is rolled back."""
+        return PostgresTransaction(self.connections, grace=self.grace, clock=self._now)
+
     def _beat(self, worker: Worker, published: Sequence[str], now: float | None) -> BeatAnswer:
-        text = self._call(_BEAT, (_json(worker), list(published), now, self.grace, self.max_backoff))
+        text = self._call(_BEAT, (as_json(worker), list(published), now, self.grace, self.max_backoff))
         return _beats.decode(text)
 
     def _release(
@@ -200,41 +202,10 @@ class PostgresStore(PostgresReads):
     def _resume(self, run_id: str, now: float | None) -> Answer:
         return _answer.decode(self._call(_RESUME, (run_id, now, self.grace)))
 
-    # ---------------------------------------------------------------- checkpoints by hand
+    def _hold_back(
+        self, run_ids: Sequence[str], status: str, kind: str, reason: str, now: float | None
+    ) -> list[Answer]:
+        return _answers.decode(self._call(_HOLD_BACK, (list(run_ids), status, kind, reason)))
 
-    def _save(
-        self, checkpoint: NewCheckpoint, thread_id: str, run_id: str | None, at: float, blobs: Sequence[Blob]
-    ) -> None:
-        _, *columns = _blob_columns([blobs])
-        self._call(_SAVE, (_json(checkpoint), thread_id, run_id, at, *columns))
-
-    def _delete(self, checkpoint_id: str) -> bool:
-        return self._call(_DELETE, (checkpoint_id,)) == "true"
-
-    def _clear(self, thread_id: str) -> bool:
-        return self._call(_CLEAR, (thread_id,)) == "true"
-
-    def _call(self, statement: str, parameters: Sequence[object]) -> str:
-        text = self.connections.call(statement, parameters)
-        if text is None:
-            raise StoreError(f"{self.url.shown}: {statement} answered nothing: run `petiole db verify`")
-        return text
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-_NO_BLOBS: tuple[list[Any], ...] = ([], [], [], [], [])
-
-
-def _blob_columns(groups: Sequence[Sequence[Blob]]) -> tuple[list[Any], ...]:
-    """The blobs of several owners as columns: the owner's position from 1, digest, codec, data, checksum."""
-    if not any(groups):
-        return _NO_BLOBS
-    rows = [
-        (owner, blob.digest, blob.codec, blob.data, blob.checksum)
-        for owner, blobs in enumerate(groups, 1)
-        for blob in blobs
-    ]
-    return tuple(list(column) for column in zip(*rows, strict=True))
+    def _let_go(self, run_ids: Sequence[str], status: str, now: float | None) -> list[Answer]:
+        return _answers.decode(self._call(_LET_GO, (list(run_ids), status, now)))

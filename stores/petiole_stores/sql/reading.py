@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from petiole_stores.errors import StoreError
 from petiole_stores.records import Blob, Checkpointed, Run, RunFilter, RunPage, Task, Worker
 from petiole_stores.serde import Serde
 from petiole_stores.sql.connection import PostgresEngine
@@ -46,6 +47,13 @@ class PostgresReads(Store):
     def __init__(self, url: StoreUrl | str, *, serde: Serde | None = None) -> None:
         super().__init__(url, serde=serde)
         self.connections = PostgresEngine(self.url)
+
+    def _call(self, statement: str, parameters: Sequence[object]) -> str:
+        """The answer of one of the ledger's functions."""
+        text = self.connections.call(statement, parameters)
+        if text is None:
+            raise StoreError(f"{self.url.shown}: {statement} answered nothing: run `petiole db verify`")
+        return text
 
     def _holds(self, task_id: str, token: str) -> bool:
         return self.connections.call(_HOLDS, (task_id, token)) is not None

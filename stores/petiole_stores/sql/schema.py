@@ -95,6 +95,8 @@ runs = Table(
     Column("started_at", Double),
     Column("ended_at", Double),
     Column("replays", Integer, nullable=False, server_default=text("0")),
+    Column("reason", Document),
+    Column("deadline", Double),
     UniqueConstraint("run_id"),
     Index("ix_runs_thread_id_seq", "thread_id", "seq"),
     Index("ix_runs_status_seq", "status", "seq"),
@@ -106,6 +108,16 @@ runs = Table(
         "seq",
         postgresql_where=text("started_at IS NULL AND ended_at IS NULL"),
         sqlite_where=text("started_at IS NULL AND ended_at IS NULL"),
+    ),
+    # What a sweep ends because its time is over, and what upkeep removes because it ended long ago.
+    Index(
+        "ix_runs_deadline",
+        "deadline",
+        postgresql_where=text("deadline IS NOT NULL AND ended_at IS NULL"),
+        sqlite_where=text("deadline IS NOT NULL AND ended_at IS NULL"),
+    ),
+    Index("ix_runs_ended_at", "ended_at", postgresql_where=text("ended_at IS NOT NULL")).ddl_if(
+        dialect="postgresql"
     ),
     postgresql_with={"fillfactor": 80},  # room for the update of checkpoint_id that every hop makes
 )
@@ -131,7 +143,11 @@ checkpoints = Table(
     Column("digest", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("seal", Text, nullable=False, server_default=text("''")),
+    Column("quarantined", Text),
     Index("ix_checkpoints_thread_id_ns_seq", "thread_id", "ns", "seq"),
+    # What is new in any thread: upkeep goes on from where it was. On SQLite ``seq`` is the table's own key.
+    Index("ix_checkpoints_seq", "seq").ddl_if(dialect="postgresql"),
 )
 
 tasks = Table(
@@ -170,6 +186,8 @@ tasks = Table(
     Column("claimed_at", Double),
     Column("ended_at", Double),
     Column("attempts", Document, nullable=False, server_default=text("'[]'")),
+    Column("dropped", Boolean, nullable=False, server_default=text("false")),
+    Column("progress", Document),
     # A run's tasks, and one superstep's, when the last joiner or an advance looks for them. One index for both: every
     # change of a task's status writes into each index of this table.
     Index("ix_tasks_run_id_checkpoint_id", "run_id", "checkpoint_id"),
@@ -224,5 +242,6 @@ workers = Table(
     Column("started_at", Double, nullable=False),
     Column("beat_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
+    Column("offers", JSON().with_variant(JSONB(), "postgresql"), nullable=False, server_default=text("'{}'")),
     Index("ix_workers_status_expires_at", "status", "expires_at"),
 )

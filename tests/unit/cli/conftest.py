@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from petiole.cli import main
-from petiole.client import client
+from petiole.client import connection as client
 from petiole_stores.memory import MemoryStore
 
 

@@ -166,7 +166,7 @@ def test_doctor_sees_waiting_tasks_skew_and_weak_stores(
 
 
 def test_a_store_that_is_away_is_unavailable(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from petiole.client import client
+    from petiole.client import connection as client
 
     monkeypatch.setattr(client, "open_store", opening.open_store)
     said = cli("run", "list", "--store", "redis://127.0.0.1:1/0")
@@ -184,7 +184,7 @@ def test_version(cli: Cli) -> None:
 def test_the_nearest_setting_wins(
     cli: Cli, store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from petiole.client import client
+    from petiole.client import connection as client
 
     opened: list[str] = []
     monkeypatch.setattr(client, "open_store", lambda url: opened.append(url) or store)

@@ -8,7 +8,7 @@ import pytest
 
 from petiole import InputError
 from petiole.cli.output import span
-from petiole.cli.parsing import duration, moment, past, start_time
+from petiole.cli.parsing import deadline, duration, moment, past, start_time
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,20 @@ def test_moments_without_a_zone_are_local() -> None:
 
 def test_start_times() -> None:
     assert start_time(None, None) is None
-    soon = start_time(None, "5m")
-    assert soon is not None
-    assert timedelta(minutes=4) < soon - datetime.now(UTC) <= timedelta(minutes=5)
+    assert start_time(None, "5m") == timedelta(minutes=5)
+    assert start_time("2030-01-01T00:00:00+00:00", None) == datetime(2030, 1, 1, tzinfo=UTC)
     ago = past("--since", "2h")
     assert ago is not None
     assert timedelta(hours=2) <= datetime.now(UTC) - ago < timedelta(hours=3)
     assert past("--since", "2020-01-01T00:00:00+00:00") == datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def test_deadlines() -> None:
+    assert deadline(None) is None
+    assert deadline("90") == deadline("1m30s") == timedelta(seconds=90)
+    assert deadline("2030-01-01T00:00:00+00:00") == datetime(2030, 1, 1, tzinfo=UTC)
+    with pytest.raises(InputError, match="10m or 2h, or an ISO 8601 time"):
+        deadline("soon")
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from tests.unit.driving import Switch, counting, drive
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 RUN_KEYS = [
-    "run_id", "thread_id", "graph", "version", "status", "tags", "metadata", "idempotency_key", "error", "checkpoint_id",
-    "base_id", "replays", "run_at", "created_at", "started_at", "ended_at",
+    "run_id", "thread_id", "graph", "version", "status", "tags", "metadata", "idempotency_key", "error", "reason",
+    "checkpoint_id", "base_id", "replays", "run_at", "deadline", "created_at", "started_at", "ended_at",
 ]  # fmt: skip
 TASK_KEYS = [
     "task_id", "run_id", "thread_id", "checkpoint_id", "path", "kind", "node", "status", "queue", "priority", "attempt",
@@ -29,6 +29,8 @@ TASK_KEYS = [
 ENTRY_KEYS = [
     "checkpoint_id", "parent_id", "run_id", "step", "source", "node_names", "next", "state", "metadata", "created_at", "tasks",
 ]  # fmt: skip
+EXPLANATION_KEYS = ["thread_id", "run_id", "graph", "status", "summary", "superstep", "waits", "now"]
+WAIT_KEYS = ["kind", "subject", "detail", "since", "until", "command"]
 
 
 def start(cli: Cli, *options: str, thread: str = "t") -> None:
@@ -149,6 +151,10 @@ def test_start_later(cli: Cli) -> None:
         (["--input", "{}", "--at", "soon"], "ISO 8601"),
         (["--input", "{}", "--at", "2999-01-01", "--in", "5m"], "one time is enough"),
         (["--input", "null"], "input is None"),
+        (["--input", "{}", "--deadline", "soon"], "10m or 2h"),
+        (["--input", "{}", "--deadline", "0s"], "above 0"),
+        (["--input", "{}", "--durability", "interval:x"], "interval:SECONDS"),
+        (["--input", "{}", "--durability", "sync", "--consistency", "strong"], "give one of them"),
     ],
 )
 def test_wrong_options_are_usage_errors(cli: Cli, store: MemoryStore, options: list[str], words: str) -> None:
@@ -157,6 +163,54 @@ def test_wrong_options_are_usage_errors(cli: Cli, store: MemoryStore, options: l
     assert words in said.err
     assert "Traceback" not in said.err
     assert store.list_runs().runs == []
+
+
+def test_start_in_a_while_goes_by_the_clock_of_the_store(cli: Cli, store: MemoryStore) -> None:
+    store.clock = lambda: 1000.0
+    start(cli, "--in", "1h", "--deadline", "10m")
+    run = store.list_runs().runs[0]
+    assert (run.status, run.run_at, run.deadline) == ("waiting", 4600.0, 5200.0)
+    assert cli("run", "get", "t", "-o", "json").json["deadline"] == "1970-01-01T01:26:40.000+00:00"
+
+
+def test_start_takes_a_durability_or_a_preset(cli: Cli, store: MemoryStore) -> None:
+    start(cli, "--durability", "interval:30", thread="a")
+    start(cli, "--consistency", "eventual", thread="b")
+    configs = [json.loads(run.config) for run in store.list_runs().runs]
+    assert configs == [{"relaxed": True, "durability": "sync"}, {"durability": "interval:30"}]
+
+
+def test_pause_and_unpause_are_shown_with_their_reason(cli: Cli, store: MemoryStore) -> None:
+    start(cli, "--deadline", "1h")
+    said = cli("run", "pause", "t", "--reason", "the bank is down", "-o", "json")
+    assert (said.code, said.json["status"]) == (0, "paused")
+    assert said.json["reason"] == {"type": "Paused", "message": "the bank is down"}
+    assert cli("run", "pause", "t").code == 0
+    for verb in ("list", "get"):
+        text = cli("run", verb, *(["t"] if verb == "get" else [])).out
+        assert "paused" in text
+        assert "the bank is down" in text
+    watched = cli("run", "watch", "t", "--timeout", "0.01")
+    assert watched.out.startswith("paused (the bank is down): 1 ready")
+    assert "still paused (the bank is down)" in watched.err
+    drive(store, counting())
+    assert cli("run", "get", "t", "-o", "json").json["status"] == "paused"
+    assert cli("run", "unpause", "t", "-o", "json").json["status"] == "queued"
+    drive(store, counting())
+    assert cli("run", "watch", "t").code == 0
+    refused = cli("run", "pause", "t")
+    assert refused.code == 4
+    assert "is succeeded: only a run that has not ended can be paused" in refused.err
+
+
+def test_list_names_errors_and_finds_by_them(cli: Cli, store: MemoryStore) -> None:
+    fail(cli, store)
+    start(cli, "--in", "1h", thread="later")
+    listed = cli("run", "list").out
+    assert "ValueError: double is broken" in listed
+    assert re.search(r"starts in (1h|59m)", listed)
+    for error_type, found in (("ValueError", 1), ("KeyError", 0)):
+        assert len(cli("run", "list", "--error-type", error_type, "-o", "json").json) == found
 
 
 def test_list_filters_and_limits(cli: Cli, store: MemoryStore) -> None:
@@ -203,11 +257,26 @@ def test_a_run_of_another_thread_is_not_found(cli: Cli) -> None:
     start(cli)
     start(cli, thread="u")
     other = cli("run", "get", "u", "-o", "json").json["run_id"]
-    for verb in ("get", "tasks", "replay", "cancel", "resume", "watch"):
+    for verb in ("get", "tasks", "replay", "cancel", "resume", "watch", "pause", "unpause", "explain"):
         assert cli("run", verb, "t", "--run", other).code == 3, verb
 
 
-@pytest.mark.parametrize("verb", ["get", "watch", "tasks", "state", "history", "replay", "resume", "cancel"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "get",
+        "watch",
+        "tasks",
+        "state",
+        "history",
+        "replay",
+        "resume",
+        "cancel",
+        "pause",
+        "unpause",
+        "explain",
+    ],
+)
 def test_an_unknown_thread_is_not_found(cli: Cli, verb: str) -> None:
     said = cli("run", verb, "nobody")
     assert said.code == 3
@@ -315,3 +384,18 @@ def test_the_reason_of_a_cancel_is_told_without_a_node(cli: Cli, store: MemorySt
     start(cli)
     cli("run", "cancel", "t", "--reason", "enough")
     assert "Cancelled: enough" in cli("run", "get", "t").out
+
+
+def test_explain_says_what_a_run_waits_for(cli: Cli, store: MemoryStore) -> None:
+    start(cli, "--in", "1h", "--deadline", "2h")
+    drive(store, counting())
+    said = cli("run", "explain", "t", "-o", "json")
+    assert (said.code, list(said.json)) == (0, EXPLANATION_KEYS)
+    assert [list(wait) for wait in said.json["waits"]] == [WAIT_KEYS, WAIT_KEYS]
+    assert [wait["kind"] for wait in said.json["waits"]] == ["start", "deadline"]
+    assert ISO.fullmatch(said.json["waits"][0]["until"])
+    text = cli("run", "explain", "t").out
+    assert "is waiting: the run is not to start before its time" in text
+    assert re.search(r"until (\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d \(in (59m|1h)", text)
+    cli("run", "pause", "t", "--reason", "maintenance")
+    assert "$ petiole run unpause t" in cli("run", "explain", "t").out

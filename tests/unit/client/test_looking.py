@@ -9,7 +9,7 @@ from typing import TypedDict
 import pytest
 
 from petiole import END, START, Client, NotFoundError, RunTimeoutError, Settings, StateGraph, UnfitError
-from petiole.client import client as module
+from petiole.client import reading as module
 from petiole_stores.memory import MemoryStore
 from tests.unit.driving import HOLDER, counting, drive
 

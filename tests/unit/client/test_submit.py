@@ -14,6 +14,7 @@ from petiole import (
     IdempotencyError,
     InputError,
     InvalidUpdateError,
+    RunFailedError,
     SerializationError,
     Settings,
     ThreadBusyError,
@@ -21,7 +22,7 @@ from petiole import (
 from petiole.client.submission import request_digest
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import START_PATH
-from petiole_workers.runner import RunConfig
+from petiole_workers.hop import RunConfig
 from tests.unit.driving import counting, drive
 
 
@@ -67,6 +68,12 @@ def test_an_input_that_the_graph_cannot_take_stores_nothing(client: Client, stor
         ({"tags": "one"}, "list"),
         ({"tags": ["\n"]}, "printable"),
         ({"at": datetime(2030, 1, 1)}, "time zone"),
+        ({"deadline": datetime(2030, 1, 1)}, "time zone"),
+        ({"deadline": 0}, "above 0"),
+        ({"at": timedelta(seconds=-1)}, "delay"),
+        ({"durability": "sometimes"}, "interval:SECONDS"),
+        ({"consistency": "weak"}, "strong, eventual"),
+        ({"durability": "sync", "consistency": "strong"}, "one of them"),
         ({"recursion_limit": 0}, "recursion_limit"),
         ({"recursion_limit": True}, "recursion_limit"),
         ({"if_busy": "wait"}, "enqueue"),
@@ -138,6 +145,50 @@ def test_a_delayed_run_waits(client: Client, store: MemoryStore, make: object) -
     store.sweep(observed=0.0)
     drive(store, counting())
     assert handle.status() == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("times", "stored"),
+    [
+        ({"at": timedelta(hours=1)}, (4600.0, None)),
+        ({"at": timedelta(hours=1), "deadline": timedelta(minutes=1)}, (4600.0, 4660.0)),
+        ({"deadline": 30}, (None, 1030.0)),
+        ({"at": 2000.0, "deadline": 30}, (2000.0, 2030.0)),
+        ({"deadline": datetime.fromtimestamp(5000, UTC)}, (None, 5000.0)),
+    ],
+)
+def test_spans_count_from_now_by_the_clock_of_the_store(
+    client: Client, store: MemoryStore, times: dict[str, object], stored: tuple[float | None, float | None]
+) -> None:
+    store.clock = lambda: 1000.0
+    run = client.submit("counting", {"n": 1}, **times).run  # type: ignore[arg-type]
+    assert (run.run_at, run.deadline) == stored
+
+
+def test_a_run_that_has_not_ended_by_its_deadline_fails(client: Client, store: MemoryStore) -> None:
+    store.clock = lambda: 1000.0
+    handle = client.submit("counting", {"n": 1}, deadline=30)
+    store.clock = lambda: 1031.0
+    store.sweep(observed=0.0)
+    with pytest.raises(RunFailedError, match="DeadlineExceeded"):
+        handle.result(0)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"durability": "interval:5"}, RunConfig(durability="interval:5")),
+        ({"consistency": "strong"}, RunConfig(durability="sync")),
+        ({"consistency": "eventual"}, RunConfig(durability="sync", relaxed=True)),
+        ({"consistency": "session"}, RunConfig(durability="sync")),
+        ({"consistency": "minimal"}, RunConfig(durability="async")),
+    ],
+)
+def test_durability_and_consistency_reach_the_engine(
+    client: Client, options: dict[str, str], expected: RunConfig
+) -> None:
+    handle = client.submit("counting", {"n": 1}, **options)  # type: ignore[arg-type]
+    assert msgspec.json.decode(handle.run.config, type=RunConfig) == expected
 
 
 @dataclass

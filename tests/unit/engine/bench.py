@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, ClassVar, TypedDict
 
 from petiole_stores.ids import new_id
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import START_PATH, NewRun, NewTask, Run, Task, TaskRef, Worker
 from petiole_workers.graph import END, START, StateGraph
+from petiole_workers.hop import Hint
 from petiole_workers.registry import Registry
-from petiole_workers.runner import Hint, Runner
+from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
 
 HOLDER = "worker-1"
@@ -24,6 +25,9 @@ class State(TypedDict, total=False):
 
 class Bench:
     """One worker's runner, and a list in place of the broker."""
+
+    #: Every runner that was made: closed after each test (tests/unit/engine/conftest.py).
+    runners: ClassVar[list[Runner]] = []
 
     def __init__(self, builder: StateGraph, *, store: MemoryStore | None = None, **settings: Any) -> None:
         self.now = 1000.0
@@ -40,19 +44,24 @@ class Bench:
         self.store.beat(Worker(worker_id=holder, name=holder, lease=15.0))
 
     def another(self, holder: str = HOLDER, slot: str = "1") -> Runner:
-        return Runner(
+        runner = Runner(
             store=self.store, registry=Registry([self.graph]), settings=self.settings, holder=holder, slot=slot,
             publish=self.publish,
         )  # fmt: skip
+        Bench.runners.append(runner)
+        return runner
 
     def publish(self, refs: Sequence[TaskRef]) -> list[str]:
         self.messages.extend(refs)
         return [ref.task_id for ref in refs]
 
     def submit(self, input: dict[str, Any] | None = None, *, thread_id: str = "t", config: str = "{}") -> str:
-        text, _ = self.store.serde.dump({"n": 0} if input is None else input, thread_id=thread_id)
+        text, blobs = self.store.serde.dump({"n": 0} if input is None else input, thread_id=thread_id)
         start = NewTask(task_id=new_id(), path=START_PATH, node=START, kind="advance")
-        run = NewRun(run_id=new_id(), thread_id=thread_id, graph="g", start=start, input=text, config=config)
+        run = NewRun(
+            run_id=new_id(), thread_id=thread_id, graph="g", start=start, input=text, config=config,
+            blobs=list(blobs.values()),
+        )  # fmt: skip
         answer = self.store.submit([run])[0]
         assert answer.result == "committed", answer.reason
         self.publish(answer.publish)

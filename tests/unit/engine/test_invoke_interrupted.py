@@ -13,7 +13,8 @@ from petiole_stores.errors import PetioleError, StoreUnavailableError
 from petiole_stores.memory import MemoryStore
 from petiole_stores.opening import open_store
 from petiole_stores.records import ClaimAnswer, FinishAnswer, Outcome
-from petiole_workers.patience import patiently
+from petiole_workers import inline
+from petiole_workers.settings import Settings
 from tests.unit.engine.bench import State, chain, says
 
 CONFIG: dict[str, Any] = {"configurable": {"thread_id": "t"}}
@@ -50,7 +51,7 @@ def test_after_an_outage_of_the_store_the_same_process_can_go_on(monkeypatch: py
             return super()._release(*args)
 
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
-    monkeypatch.setitem(patiently.__kwdefaults__, "limit", 0.0)
+    monkeypatch.setattr(inline, "_SETTINGS", Settings(store_timeout=0.0))
     store = Cut()
 
     def node(state: State) -> State:

@@ -13,11 +13,10 @@ from greenlet import GreenletExit
 from petiole_stores.errors import StoreError, StoreUnavailableError
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import Claim, FinishAnswer, Outcome
-from petiole_workers import patience
 from petiole_workers.failure import parse_failure
 from petiole_workers.graph import END, START, RetryPolicy, Runtime, Send, StateGraph
 from petiole_workers.graph.snapshot import TaskSpec
-from petiole_workers.runner import Hint
+from petiole_workers.hop import Hint
 from tests.unit.engine.bench import HOLDER, Bench, State, chain, says
 
 
@@ -205,12 +204,10 @@ def test_a_cut_connection_runs_no_node_twice(
 
 
 def test_after_its_patience_the_store_s_error_leaves_and_the_next_claim_of_the_slot_frees_the_task(
-    monkeypatch: pytest.MonkeyPatch, no_waiting: None
+    no_waiting: None,
 ) -> None:
-    monkeypatch.setattr(patience, "LIMIT", 0.0)
-    monkeypatch.setattr(patience.patiently, "__kwdefaults__", {"limit": 0.0})
     store = Cut()
-    bench = Bench(chain(a=says("a"), b=says("b")), store=store)
+    bench = Bench(chain(a=says("a"), b=says("b")), store=store, store_timeout=0.0)
     run_id = bench.submit()
     store.cuts["finish"] = [False] * 2
     with pytest.raises(StoreUnavailableError):

@@ -24,11 +24,11 @@ from petiole_workers.graph import (
     TaskSpec,
     begin,
     call_node,
-    default_retry_on,
     result,
     task_input,
     task_output,
 )
+from petiole_workers.retry import default_retry_on
 from tests.unit.graph.driver import drive
 
 

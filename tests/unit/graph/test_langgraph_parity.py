@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from petiole_stores.errors import GraphRecursionError, InvalidUpdateError
 from petiole_workers import graph as petiole
+from petiole_workers.retry import default_retry_on
 from tests.unit.graph.driver import drive
 
 langgraph_graph = pytest.importorskip("langgraph.graph", reason="langgraph is not installed")
@@ -230,4 +231,4 @@ def test_the_retry_policy_is_langgraphs() -> None:
         OSError(),
         Exception(),
     ):
-        assert petiole.default_retry_on(exc) is policy.retry_on(exc), exc
+        assert default_retry_on(exc) is policy.retry_on(exc), exc

@@ -18,8 +18,8 @@ from petiole_workers.celery.app import context_of, make_app
 from petiole_workers.context import WorkerContext
 from petiole_workers.documents import BlobCache, Documents
 from petiole_workers.failure import MAX_TRACEBACK, Failure, describe, ends_the_process, parse_failure
+from petiole_workers.hop import Hint
 from petiole_workers.registry import Registry, load_graph
-from petiole_workers.runner import Hint
 from petiole_workers.settings import Settings
 from tests.unit.engine.bench import Bench, State, chain, says
 

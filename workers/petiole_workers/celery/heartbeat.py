@@ -10,7 +10,6 @@ from petiole_stores.errors import StoreError
 from petiole_stores.records import Worker
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
-from petiole_workers.crashpoints import reach
 
 logger = logging.getLogger("petiole.heartbeat")
 
@@ -27,7 +26,6 @@ class Heartbeat(Periodic):
         self._idle_claims: set[str] = set()
 
     def tick(self) -> None:
-        reach("beat.before")
         try:
             answer = self._context.store.beat(self._worker)
         except StoreError as error:
@@ -35,7 +33,6 @@ class Heartbeat(Periodic):
                 logger.warning("the lease could not be renewed (%s); trying every %g s", error, self.interval)
             self._failing = True
             return
-        reach("beat.after")
         if self._failing or answer.revived:
             logger.warning(
                 "the lease is renewed again%s",

@@ -6,11 +6,11 @@ import logging
 import random
 import time
 
+from petiole_stores.crashpoints import reach
 from petiole_stores.errors import StoreError
 from petiole_stores.records import QueueBacklog
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
-from petiole_workers.crashpoints import reach
 from petiole_workers.queues import INLINE_PREFIX, lane
 
 logger = logging.getLogger("petiole.sweep")
@@ -40,7 +40,6 @@ class Sweeper(Periodic):
         ):  # this process was stopped, or hung at its broker: it has watched nothing
             self._answering_since = None
         observed = 0.0 if self._answering_since is None else began - self._answering_since
-        reach("sweep.before")
         try:
             report = self._context.store.sweep(observed=observed)
         except StoreError as error:
@@ -48,7 +47,6 @@ class Sweeper(Periodic):
                 logger.warning("the sweep is suspended: %s", error)
             self._answering_since = None
             return
-        reach("sweep.after")
         self._answering_since = began if self._answering_since is None else self._answering_since
         self._answered = time.monotonic()
         for worker_id in report.died:
@@ -82,7 +80,6 @@ class Sweeper(Periodic):
             )
             if not refs:
                 return
-            reach("due.after")
             sent = publisher.publish(refs)
             reach("refill.after")
             logger.info(

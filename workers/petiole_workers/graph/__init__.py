@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from petiole_workers.graph.builder import StateGraph
 from petiole_workers.graph.callables import GraphFunction, acall, call, run_awaitable
+from petiole_workers.graph.command import Command
 from petiole_workers.graph.definition import GraphDefinition
+from petiole_workers.graph.errors import HANDLER_PREFIX, NodeError
 from petiole_workers.graph.names import DEFAULT_RECURSION_LIMIT, END, MISSING, START
 from petiole_workers.graph.nodes import acall_node, call_node
 from petiole_workers.graph.parts import Branch, Join, NodeSpec
-from petiole_workers.graph.retry import RetryPolicy, default_retry_on
+from petiole_workers.graph.retry import RetryPolicy
 from petiole_workers.graph.runtime import Runtime
 from petiole_workers.graph.schema import Channel, Schema
 from petiole_workers.graph.send import Send
@@ -19,13 +21,16 @@ from petiole_workers.graph.updates import result, task_input, task_output
 __all__ = [
     "DEFAULT_RECURSION_LIMIT",
     "END",
+    "HANDLER_PREFIX",
     "MISSING",
     "START",
     "Branch",
     "Channel",
+    "Command",
     "GraphDefinition",
     "GraphFunction",
     "Join",
+    "NodeError",
     "NodeSpec",
     "RetryPolicy",
     "Runtime",
@@ -42,7 +47,6 @@ __all__ = [
     "call",
     "call_node",
     "check_limit",
-    "default_retry_on",
     "next_names",
     "result",
     "run_awaitable",

@@ -7,16 +7,17 @@ import inspect
 import typing
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from petiole_stores.errors import GraphValidationError
 from petiole_workers.graph.callables import graph_function
 from petiole_workers.graph.definition import GraphDefinition
+from petiole_workers.graph.errors import error_handler as read_handler
 from petiole_workers.graph.faults import graph_faults
 from petiole_workers.graph.names import END, RESERVED_CHARACTERS, RESERVED_NAMES, START
 from petiole_workers.graph.parts import Branch, Join, NodeSpec, Priority
-from petiole_workers.graph.retry import RetryPolicy
 from petiole_workers.graph.schema import Channel, Schema, annotated_input, function_hints, read_schema
+from petiole_workers.retry import RetryStrategy
 
 if TYPE_CHECKING:
     from petiole_workers.compiled import CompiledGraph
@@ -74,13 +75,14 @@ class StateGraph:
         node: Function,
         action: None = None,
         *,
-        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        retry_policy: RetryStrategy | Sequence[RetryStrategy] | None = None,
         timeout: float | timedelta | None = None,
         queue: str | None = None,
         priority: Priority | None = None,
         defer: bool = False,
         metadata: Mapping[str, object] | None = None,
         input_schema: Any = None,
+        error_handler: Function | None = None,
     ) -> Self: ...
 
     @overload
@@ -89,13 +91,14 @@ class StateGraph:
         node: str,
         action: Function,
         *,
-        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        retry_policy: RetryStrategy | Sequence[RetryStrategy] | None = None,
         timeout: float | timedelta | None = None,
         queue: str | None = None,
         priority: Priority | None = None,
         defer: bool = False,
         metadata: Mapping[str, object] | None = None,
         input_schema: Any = None,
+        error_handler: Function | None = None,
     ) -> Self: ...
 
     def add_node(
@@ -103,20 +106,22 @@ class StateGraph:
         node: str | Function,
         action: Function | None = None,
         *,
-        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        retry_policy: RetryStrategy | Sequence[RetryStrategy] | None = None,
         timeout: float | timedelta | None = None,
         queue: str | None = None,
         priority: Priority | None = None,
         defer: bool = False,
         metadata: Mapping[str, object] | None = None,
         input_schema: Any = None,
+        error_handler: Function | None = None,
     ) -> Self:
         """Adds a node: ``add_node(function)`` under the function's name, or ``add_node(name, function)``.
 
         The function takes ``(state)`` or ``(state, runtime)``, may be async, and returns the keys to change:
         a dict, an instance of a schema, or ``None`` for none.
 
-        retry_policy: when a failed attempt is made again; of several, the first that fits the error.
+        retry_policy: when a failed attempt is made again: `Exponential`, `Fixed`, `Adaptive`, `Emergency` or
+            `RetryPolicy`; of several, the first that takes the exception.
         timeout: seconds (or a timedelta) for one attempt.
         queue: the queue its tasks wait in.
         priority: ``"high"``, ``"default"`` or ``"low"``.
@@ -124,6 +129,9 @@ class StateGraph:
         metadata: the author's own.
         input_schema: what the function reads of the state; by default the schema that its first parameter is
             annotated with, else the state's.
+        error_handler: called in the node's place once its retries are over: ``(state)`` or ``(state, error)`` with a
+            `NodeError`, and ``runtime`` if it asks for it. What it returns is the node's output; the node's edges
+            are not followed, a ``Command(goto=...)`` says where to go on (LangGraph's rule).
 
         Raises GraphValidationError for a name that is taken, reserved or cannot be told from the function, and
         for an argument that is out of range.
@@ -154,18 +162,24 @@ class StateGraph:
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         if seconds is not None and not seconds > 0:
             faults.append(f"node {name!r} has timeout {timeout!r}: give a number of seconds above 0, or None")
+        policies = _policies(name, retry_policy, faults)
         if faults or function is None:
             raise GraphValidationError(faults)
         bound = graph_function(function, f"node {name!r}")
         hints, first = function_hints(function)
         wanted = input_schema or annotated_input(hints, first or "")
-        if retry_policy is None:
-            policies: tuple[RetryPolicy, ...] = ()
-        else:
-            policies = (retry_policy,) if isinstance(retry_policy, RetryPolicy) else tuple(retry_policy)
         schema = self._add_schema(wanted) if wanted is not None else self.state_schema
         self.nodes[name] = NodeSpec(
-            name, bound, schema, policies, seconds, queue, priority, defer, dict(metadata or {})
+            name,
+            bound,
+            schema,
+            policies,
+            seconds,
+            queue,
+            priority,
+            defer,
+            dict(metadata or {}),
+            None if error_handler is None else read_handler(error_handler, name),
         )
         return self
 
@@ -320,14 +334,17 @@ class StateGraph:
         version: str | None = None,
         interrupt_before: Sequence[str] | Literal["*"] | None = (),
         interrupt_after: Sequence[str] | Literal["*"] | None = (),
+        durability: str | None = None,
     ) -> CompiledGraph:
         """Validates the graph and makes it runnable.
 
         checkpointer: where threads are kept; ``None`` for none.
         name, version: what workers register the graph under.
         interrupt_before, interrupt_after: nodes to stop at, or ``"*"`` for all.
+        durability: how much of its runs a worker may carry before it commits, where a run says nothing itself:
+            ``sync``, ``interval:SECONDS``, ``adaptive``, ``async`` or ``exit`` (`petiole_workers.durability`).
 
-        Raises GraphValidationError naming every fault.
+        Raises GraphValidationError naming every fault, ConfigurationError for an unknown durability.
         """
         # The compiled graph runs this package's engine, so it cannot be imported before it.
         from petiole_workers.compiled import CompiledGraph
@@ -335,7 +352,23 @@ class StateGraph:
         definition = self.definition(
             name=name, version=version, interrupt_before=interrupt_before, interrupt_after=interrupt_after
         )
-        return CompiledGraph(definition, checkpointer)
+        return CompiledGraph(definition, checkpointer, durability=durability)
+
+
+def _policies(
+    name: str, given: RetryStrategy | Sequence[RetryStrategy] | None, faults: list[str]
+) -> tuple[RetryStrategy, ...]:
+    """A node's strategies; what is none of them is named in ``faults``."""
+    if given is None:
+        return ()
+    policies = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    faults += [
+        f"node {name!r} has the retry policy {policy!r}: give Exponential(), Fixed(), Adaptive(), Emergency(), "
+        "RetryPolicy(), or a list of them"
+        for policy in policies
+        if isinstance(policy, type) or not isinstance(policy, RetryStrategy)
+    ]
+    return cast("tuple[RetryStrategy, ...]", policies)
 
 
 def _both_lambdas(one: Channel, other: Channel) -> bool:

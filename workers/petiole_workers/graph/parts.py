@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from petiole_workers.graph.callables import GraphFunction
-from petiole_workers.graph.retry import RetryPolicy
+from petiole_workers.graph.errors import ErrorHandler
 from petiole_workers.graph.schema import Schema
+from petiole_workers.retry import RetryStrategy
 
 Priority = Literal["high", "default", "low"]
 
@@ -24,17 +25,19 @@ class NodeSpec:
     queue, priority: where its tasks wait; ``None`` for the worker's defaults.
     defer: an edge to it is followed only when nothing else is left to run.
     metadata: the author's own, not read by the engine.
+    error_handler: called in its place once it has failed for good.
     """
 
     name: str
     function: GraphFunction
     input_schema: Schema
-    retry_policies: tuple[RetryPolicy, ...] = ()
+    retry_policies: tuple[RetryStrategy, ...] = ()
     timeout: float | None = None
     queue: str | None = None
     priority: Priority | None = None
     defer: bool = False
     metadata: Mapping[str, object] = field(default_factory=dict)
+    error_handler: ErrorHandler | None = None
 
     @property
     def is_async(self) -> bool:

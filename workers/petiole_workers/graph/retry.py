@@ -1,58 +1,16 @@
-"""When a failed attempt at a node is tried again: LangGraph's `RetryPolicy`, its fields and its defaults."""
+"""LangGraph's `RetryPolicy`, its fields and its defaults; Petiole's own strategies are in :mod:`petiole_workers.retry`."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-#: A programming error, or an answer that the same call would get again.
-_PERMANENT = (
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    ImportError,
-    LookupError,
-    NameError,
-    SyntaxError,
-    RuntimeError,
-    ReferenceError,
-    StopIteration,
-    StopAsyncIteration,
-    OSError,
-)
-
-RetryOn = type[Exception] | Sequence[type[Exception]] | Callable[[Exception], bool]
-
-
-def default_retry_on(exc: Exception) -> bool:
-    """Whether ``exc`` looks like a passing trouble.
-
-    Connection errors and HTTP answers of 500 and above are; Python's own programming errors and other
-    ``OSError``s are not; an exception of any other class is. The rule is LangGraph's, save for one trap there:
-    an HTTP error of ``requests`` is judged by its status too (LangGraph retries those of 400 and above).
-    """
-    if isinstance(exc, ConnectionError):
-        return True
-    status = _http_status(exc)
-    if status is not None:
-        return 500 <= status < 600
-    return not isinstance(exc, _PERMANENT)
-
-
-def _http_status(exc: Exception) -> int | None:
-    """The status of an HTTP error of httpx or requests; a request without an answer counts as 500."""
-    # An exception of these classes exists only where the library was imported: no need to import it here.
-    for module, name in (("httpx", "HTTPStatusError"), ("requests", "HTTPError")):
-        kind = getattr(sys.modules.get(module), name, None)
-        if isinstance(kind, type) and isinstance(exc, kind):
-            status = getattr(getattr(exc, "response", None), "status_code", None)
-            return status if isinstance(status, int) else 500
-    return None
+from petiole_workers.retry import RetryOn, Strategy, default_retry_on
+from petiole_workers.retry.backoff import grown
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Strategy):
     """How often and how long after one another a node is tried.
 
     initial_interval: seconds before the first retry.
@@ -70,16 +28,11 @@ class RetryPolicy:
     jitter: bool = True
     retry_on: RetryOn = default_retry_on
 
-    def retries(self, exc: Exception) -> bool:
-        """Whether ``exc`` is of those that this policy retries (its attempts are not counted here)."""
-        rule = self.retry_on
-        if isinstance(rule, type):
-            return isinstance(exc, rule)
-        if isinstance(rule, Sequence):
-            return isinstance(exc, tuple(rule))
-        return bool(rule(exc))
+    def exhausted(self, failures: int, elapsed: float) -> bool:
+        """Whether all tries are used up."""
+        return failures >= self.max_attempts
 
-    def delay(self, failures: int, random: Callable[[], float]) -> float:
+    def delay(self, failures: int, random: Callable[[], float], key: str = "") -> float:
         """Seconds to wait after the ``failures``-th failure in a row; ``random`` gives a number in [0, 1)."""
-        wait = min(self.max_interval, self.initial_interval * self.backoff_factor ** (failures - 1))
+        wait = grown(self.initial_interval, self.backoff_factor, failures - 1, self.max_interval)
         return wait + random() if self.jitter else wait

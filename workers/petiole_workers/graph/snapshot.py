@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from petiole_workers.graph.names import MISSING
+from petiole_workers.graph.send import Send
 
 
 def pull_path(node: str) -> str:
@@ -33,11 +34,15 @@ class TaskSpec:
 
 @dataclass(frozen=True, slots=True)
 class TaskOutput:
-    """What a task wrote: pairs of state key and value, in the order written."""
+    """What a task wrote: pairs of state key and value, in the order written, and where a `Command` leads.
+
+    node: the node, or ``__error_handler__<node>`` where its handler gave the output (whose edges are not the node's).
+    """
 
     path: str
     node: str
     writes: tuple[tuple[str, object], ...]
+    goto: tuple[str | Send, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

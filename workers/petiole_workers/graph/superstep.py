@@ -77,6 +77,8 @@ def advance(
         plan.arrive(output.node)
         for destination in route(graph, base, output, runner=runner, runtime=runtime or Runtime()):
             plan.lead_to(destination)
+        for destination in output.goto:
+            plan.lead_to(destination)
     snapshot = Snapshot(
         step=base.step + 1,
         source="loop",

@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from petiole_stores.errors import InvalidUpdateError
+from petiole_workers.graph.command import Command
 from petiole_workers.graph.definition import GraphDefinition
-from petiole_workers.graph.names import MISSING, START
+from petiole_workers.graph.names import END, MISSING, START
 from petiole_workers.graph.reducers import fold
 from petiole_workers.graph.send import Send
 from petiole_workers.graph.snapshot import Snapshot, TaskOutput, TaskSpec
@@ -37,8 +38,14 @@ def task_output(graph: GraphDefinition, task: TaskSpec, returned: object) -> Tas
     a pydantic model those of its attributes that were set, or are not None. Names that are no keys of the state
     are left out, as LangGraph does.
 
-    Raises InvalidUpdateError for anything else.
+    A `Command` gives its update in the same way, and its destinations.
+
+    Raises InvalidUpdateError for anything else, and for a destination that does not exist.
     """
+    goto: tuple[str | Send, ...] = ()
+    if isinstance(returned, Command):
+        goto = tuple(_destination(graph, task, item) for item in returned.destinations if item != END)
+        returned = returned.update
     keys = graph.input_schema.channels if task.node == START else graph.channels
     writes: Iterable[tuple[str, object]]
     if returned is None:
@@ -52,7 +59,17 @@ def task_output(graph: GraphDefinition, task: TaskSpec, returned: object) -> Tas
         writes = ((key, value) for key, value in found if value is not MISSING)
     else:
         raise InvalidUpdateError(_refusal(task, returned))
-    return TaskOutput(task.path, task.node, tuple(writes))
+    return TaskOutput(task.path, task.node, tuple(writes), goto)
+
+
+def _destination(graph: GraphDefinition, task: TaskSpec, item: object) -> str | Send:
+    name = item.node if isinstance(item, Send) else item
+    if not isinstance(name, str) or name not in graph.nodes:
+        raise InvalidUpdateError(
+            f"node {task.node!r} returned a Command that goes to {name!r}, which is no node: the nodes are "
+            f"{', '.join(map(repr, graph.nodes))}"
+        )
+    return item  # type: ignore[return-value]
 
 
 def _model_writes(model: BaseModel, keys: Iterable[str]) -> Iterable[tuple[str, object]]:

@@ -1,13 +1,17 @@
-"""the tables and, on Postgres, the ledger's functions"""
+"""the tables
+
+The ledger's functions on Postgres come with the newest step alone: those of today need today's columns.
+"""
 
 from __future__ import annotations
+
+from importlib import resources
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from petiole_stores.sql.migrate import install_functions
-from petiole_stores.sql.sqlite.upkeep import schema_statements
+from petiole_stores.sql.migrate import run_script
 
 revision = "0001"
 down_revision: str | None = None
@@ -20,8 +24,7 @@ Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     if op.get_context().dialect.name == "sqlite":
-        for statement in schema_statements():
-            op.execute(sa.text(statement))
+        run_script((resources.files("petiole_stores.migrations") / "v0001_sqlite.sql").read_text())
         return
     op.create_table(
         "threads",
@@ -175,7 +178,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("worker_id", name="pk_workers"),
     )
     op.create_index("ix_workers_status_expires_at", "workers", ["status", "expires_at"])
-    install_functions()
 
 
 def of_thread(table: str) -> sa.ForeignKeyConstraint:

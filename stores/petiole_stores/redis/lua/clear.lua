@@ -7,6 +7,7 @@ local history = P .. 'history:' .. request.id
 for _, member in ipairs(redis.call('ZRANGE', history, 0, -1)) do
   later('DEL', P .. 'checkpoint:' .. member:sub(member:find(SEP, 1, true) + 1))
 end
+later('SREM', P .. 'touched', request.id)
 later('DEL', history, P .. 'blobs:' .. request.id)
 for name in pairs(thread) do
   if name ~= 'thread_id' then set(thread, { [name] = NIL }) end

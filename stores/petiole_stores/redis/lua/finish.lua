@@ -13,18 +13,23 @@ local function refusal(outcome, task, run, head)
   end
 end
 
-local function retry(task, outcome)
-  log_attempt(task, 'retry', outcome.error)
-  set(task, {
-    failures = (task.failures or 0) + 1, done_token = outcome.token, token = NIL, holder = NIL, slot = NIL,
-    error = outcome.error or NIL,
-  })
+-- The attempt is over, the task is not.
+local function put_off(task, outcome)
+  log_attempt(task, outcome.ending, outcome.error)
+  set(task, { done_token = outcome.token, token = NIL, holder = NIL, slot = NIL, progress = outcome.progress })
+  if outcome.ending == 'retry' then
+    set(task, { failures = (task.failures or 0) + 1, error = outcome.error or NIL })
+  end
   if outcome.delay > 0 then
     set(task, { status = 'parked', run_at = now + outcome.delay, next_publish = NIL })
   else
     make_ready(task)
   end
 end
+
+-- The tasks that this call ends.
+local ends = {}
+for _, outcome in ipairs(request.outcomes) do ends[outcome.task_id] = true end
 
 -- Returns the id of a run that starts because this one has ended.
 local function settle(task, run, thread, new)
@@ -35,9 +40,12 @@ local function settle(task, run, thread, new)
   end
   set(thread, { ['c' .. ns] = head })
   if ns == '' then set(run, { checkpoint_id = head }) end
-  local open = 0
+  if not run.version and not run.fingerprint then
+    set(run, { version = new.version, fingerprint = new.fingerprint })
+  end
+  local held_back, open = HELD_BACK[run.status], 0
   for _, made in ipairs(new.tasks) do
-    if made.token then
+    if made.token and (not held_back or ends[made.task_id]) then
       insert_claimed(made, run, head, made.token)
     else
       insert_task(made, run, head)
@@ -46,7 +54,7 @@ local function settle(task, run, thread, new)
   end
   set(thread, { ['w' .. ns] = #new.tasks, ['o' .. ns] = open })
   if new.run_status == 'succeeded' then return end_run(run, 'succeeded') end
-  set(run, { status = new.run_status })
+  if not (held_back and new.run_status == 'running') then set(run, { status = new.run_status, reason = NIL }) end
 end
 
 local function finish(outcome)
@@ -72,8 +80,8 @@ end
 
 local function commit(outcome, answer, task, run, thread, head)
   put_blobs(run.thread_id, outcome.blobs)
-  if outcome.ending == 'retry' then
-    retry(task, outcome)
+  if outcome.ending == 'retry' or outcome.ending == 'parked' then
+    put_off(task, outcome)
     flush()
     return
   end
@@ -87,7 +95,7 @@ local function commit(outcome, answer, task, run, thread, head)
     started = settle(task, run, thread, outcome.settle)
   elseif head.open == 1 then
     started = close_step(task, run)
-    if run.status == 'running' then
+    if run.status == 'running' or HELD_BACK[run.status] then
       advance = insert_claimed({
         task_id = outcome.advance_id, path = 'advance', node = 'advance', kind = 'advance', ns = ns,
         queue = outcome.advance_queue, priority = task.priority,

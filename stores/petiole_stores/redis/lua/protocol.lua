@@ -83,7 +83,7 @@ local function log_attempt(task, outcome, error)
   set(task, { attempts = attempts })
 end
 
-local function insert_task(new, run, checkpoint_id)
+local function insert_task(new, run, checkpoint_id, progress)
   local ready = new.status ~= 'interrupted'
   local made = (run.made or 0) + 1
   set(run, { made = made })
@@ -92,7 +92,7 @@ local function insert_task(new, run, checkpoint_id)
   return create('task', new.task_id, {
     task_id = new.task_id, run_id = run.run_id, thread_id = run.thread_id, ns = new.ns, checkpoint_id = checkpoint_id,
     path = new.path, kind = new.kind, node = new.node, queue = new.queue, priority = new.priority,
-    status = ready and 'ready' or 'interrupted', arg = new.arg, created_at = now, n = made,
+    status = ready and 'ready' or 'interrupted', arg = new.arg, progress = progress, created_at = now, n = made,
     next_publish = ready and now + request.grace or nil, published_at = ready and now or nil,
   })
 end
@@ -188,6 +188,21 @@ end
 
 -- ------------------------------------------------------------------ runs
 
+-- The thread rests: show its newest run among the ended ones.
+local function index_ended(thread_id)
+  local newest = redis.call('ZREVRANGE', P .. 'runs:' .. thread_id, 0, 0)[1]
+  local it = newest and redis.call('HMGET', P .. 'run:' .. newest, 'status', 'ended_at')
+  if it and SETTLED[it[1]] and it[2] then redis.call('ZADD', P .. 'ended:' .. it[1], it[2], thread_id) end
+end
+
+-- Threads that expire by themselves leave their entry: each one that ends looks at the two oldest.
+local function forget_ended(status, before)
+  local index = P .. 'ended:' .. status
+  for _, thread_id in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', text_of(before), 'LIMIT', 0, 2)) do
+    if redis.call('EXISTS', P .. 'thread:' .. thread_id) == 0 then redis.call('ZREM', index, thread_id) end
+  end
+end
+
 -- Make a run its thread's active one: its start task is ready, or waits for run_at.
 local function activate(run, start)
   local thread = thread_of(run.thread_id)
@@ -214,17 +229,21 @@ end
 
 -- Settle a run; if it was active, the thread's next queued run starts. Returns that run's id.
 local function end_run(run, status, error)
-  set(run, { status = status, ended_at = now, error = error or NIL })
+  set(run, { status = status, ended_at = now, error = error or NIL, reason = NIL })
+  if run.deadline then later('ZREM', P .. 'deadlines', run.run_id) end
   local thread = thread_of(run.thread_id)
   if thread.active_run ~= run.run_id then return nil end
   set(thread, { active_run = NIL })
   local next_id = redis.call('ZRANGE', P .. 'queued:' .. run.thread_id, 0, 0)[1]
   if next_id then
     activate(load('run', next_id))
-  elseif request.ttl then
+    return next_id
+  end
+  later(index_ended, run.thread_id)
+  if request.ttl then
+    later(forget_ended, status, now - request.ttl)
     later(expire_thread, run.thread_id, (now + request.ttl) * 1000)
   end
-  return next_id
 end
 
 -- Is a before b, byte by byte (in every locale)?
@@ -251,7 +270,7 @@ local function close_step(task, run)
   end
   if failed then return end_run(run, 'failed', peek(failed, 'error')[1]) end
   if interrupted then
-    set(run, { status = 'interrupted' })
+    set(run, { status = 'interrupted', reason = NIL })
   elseif cancelled then
     return end_run(run, 'cancelled')
   end
@@ -259,6 +278,7 @@ end
 
 local function insert_checkpoint(new, thread_id, run_id)
   local seq = next_seq()
+  later('SADD', P .. 'touched', thread_id)
   later('ZADD', P .. 'history:' .. thread_id, text_of(seq), new.ns .. SEP .. new.checkpoint_id)
   local fields = { thread_id = thread_id, run_id = run_id, created_at = now, seq = seq }
   for name, value in pairs(new) do fields[name] = value end
@@ -266,10 +286,12 @@ local function insert_checkpoint(new, thread_id, run_id)
 end
 
 local next_blob = 2
--- Keep the next blobs of ARGV (a digest, then its payload) unless the thread has them.
+-- Keep the next blobs of ARGV (a digest, then its payload) unless the thread has them; a collector that is at work must
+-- not take them.
 local function put_blobs(thread_id, count)
   for i = next_blob, next_blob + 2 * count - 1, 2 do
     later('HSETNX', P .. 'blobs:' .. thread_id, ARGV[i], ARGV[i + 1])
+    later('SREM', P .. 'doomed:' .. thread_id, ARGV[i])
   end
   next_blob = next_blob + 2 * count
 end

@@ -14,12 +14,7 @@ local read = {}
 
 function read.run() return one('run', request.id) end
 
-function read.holds()
-  local task = load('task', request.id)
-  if not task or task.token ~= request.token then return false end
-  if task.status ~= 'claimed' and task.status ~= 'ready' then return false end
-  return not SETTLED[load('run', task.run_id).status]
-end
+function read.holds() return stands(load('task', request.id), request.token) end
 
 function read.checkpoint() return one('checkpoint', request.id) end
 

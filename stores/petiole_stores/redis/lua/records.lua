@@ -19,6 +19,14 @@
 --   claimants            set    holders that may have slots with claims here
 --   holder:<holder>      hash   this partition's copy of a worker's status and lease; holders: the set of them
 --   seq                  string the last seq given out
+--   deadlines            zset   runs that have not settled, by deadline
+--   ended:<status>       zset   threads by the time at which their newest run settled so; it may show threads that have
+--                               gone on since or are gone: expired.lua looks
+--   touched              set    threads that got checkpoints which recent.lua has not told of
+--   trimming:<thread>    string the token of who trims the thread; doomed:<thread>: the set of blobs that may go then
+--   graves               set    threads that are deleted but for the records that these two name:
+--   buried-history:<thread>  buried-runs:<thread>   what history:<thread> and runs:<thread> were
+-- Schema 1 had nothing from deadlines on (index.lua makes ended and touched; no run had a deadline).
 --
 -- Nothing is written before flush(): an error on the way there leaves the partition as it was.
 
@@ -31,6 +39,7 @@ if not now then
 end
 
 local RUNNABLE = { queued = true, running = true }
+local HELD_BACK = { paused = true, blocked = true }
 local SETTLED = { succeeded = true, failed = true, cancelled = true }
 local ENDED = { done = true, failed = true, interrupted = true, cancelled = true }
 
@@ -41,12 +50,15 @@ local NUMBERS = {
     published_at = true, created_at = true, claimed_at = true, ended_at = true, n = true,
   },
   run = {
-    run_at = true, created_at = true, started_at = true, ended_at = true, replays = true, seq = true, made = true,
+    run_at = true, deadline = true, created_at = true, started_at = true, ended_at = true, replays = true, seq = true,
+    made = true,
   },
   checkpoint = { step = true, version = true, created_at = true, seq = true },
   thread = {},
 }
-local FLAGS = { task = { started = true, recovered = true, replaced = true }, run = {}, checkpoint = {}, thread = {} }
+local FLAGS = {
+  task = { started = true, recovered = true, replaced = true, dropped = true }, run = {}, checkpoint = {}, thread = {},
+}
 local PACKED = { task = { attempts = true }, run = { tags = true }, checkpoint = { node_names = true }, thread = {} }
 
 local function text_of(value)
@@ -65,6 +77,12 @@ local function adopt(kind, id, record)
   return record
 end
 
+-- A packed table; an empty one if somebody has damaged it.
+local function unpacked(value)
+  local sound, found = pcall(cmsgpack.unpack, value)
+  return sound and type(found) == 'table' and found or {}
+end
+
 local function load(kind, id)
   local known = cache[kind][id]
   if known ~= nil then return known or nil end
@@ -78,12 +96,19 @@ local function load(kind, id)
     local name, value = flat[i], flat[i + 1]
     if numbers[name] then value = tonumber(value)
     elseif flags[name] then value = true
-    elseif packed[name] then value = cmsgpack.unpack(value) end
+    elseif packed[name] then value = unpacked(value) end
     record[name] = value
   end
   adopt(kind, id, record)
   about[record].runnable = kind == 'run' and RUNNABLE[record.status] or false
   return record
+end
+
+-- Would a finish of the task under this token be taken?
+local function stands(task, token)
+  if not task or task.token ~= token then return false end
+  if task.status ~= 'claimed' and task.status ~= 'ready' then return false end
+  return not SETTLED[load('run', task.run_id).status]
 end
 
 local function thread_of(id)
@@ -126,8 +151,10 @@ local function set(record, changes)
   local meta = touch(record)
   for name, value in pairs(changes) do
     if value == NIL or (value == false and FLAGS[meta.kind][name]) then value = nil end
-    record[name] = value
-    meta.dirty[name] = true
+    if value ~= nil or record[name] ~= nil then
+      record[name] = value
+      meta.dirty[name] = true
+    end
   end
 end
 
@@ -231,6 +258,23 @@ local function flush()
   end
 end
 
+-- A damaged checkpoint is answered as well as it can be: its digest and seal tell the reader that it is not what was written.
+local function mend(copy)
+  for _, name in ipairs({ 'thread_id', 'source', 'state', 'digest' }) do copy[name] = copy[name] or '' end
+  for _, name in ipairs({ 'step', 'seq', 'version' }) do
+    local number = copy[name]
+    if not number or number % 1 ~= 0 or math.abs(number) > 2 ^ 53 then copy[name] = 0 end
+  end
+  local time = copy.created_at
+  if not time or time ~= time or math.abs(time) > 2 ^ 53 then copy.created_at = 0 end
+  local names, count = copy.node_names or {}, 0
+  for _, name in pairs(names) do
+    if type(name) == 'string' then count = count + 1 end
+  end
+  for _ in ipairs(names) do count = count - 1 end
+  copy.node_names = count == 0 and names or {}
+end
+
 -- A copy of a record for an answer, with null where its class requires a value or null.
 local function shown(record)
   local kind, copy = about[record].kind, {}
@@ -247,7 +291,9 @@ local function shown(record)
       copy.attempts = attempts
     end
   elseif kind == 'checkpoint' then
+    copy.checkpoint_id = about[record].key:sub(#P + #'checkpoint:' + 1)
     copy.parent_id, copy.run_id = copy.parent_id or cjson.null, copy.run_id or cjson.null
+    mend(copy)
   end
   return copy
 end

@@ -44,10 +44,10 @@ local function replay()
     insert_task({
       task_id = pair[2], path = old.path, node = old.node, kind = old.kind, ns = old.ns, queue = old.queue,
       priority = old.priority, arg = old.arg,
-    }, run, old.checkpoint_id)
+    }, run, old.checkpoint_id, old.progress)
     set_open(thread, old.ns, head_of(thread, old.ns).open + 1)
   end
-  set(run, { status = 'queued', ended_at = NIL, error = NIL, replays = (run.replays or 0) + 1 })
+  set(run, { status = 'queued', ended_at = NIL, error = NIL, deadline = NIL, replays = (run.replays or 0) + 1 })
   set(thread, { active_run = run.run_id })
   later(persist_thread, run.thread_id)
   flush()

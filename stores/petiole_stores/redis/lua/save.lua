@@ -6,7 +6,11 @@ local new, thread = request.checkpoint, thread_of(request.thread_id)
 local known = load('checkpoint', new.checkpoint_id)
 local expires_in = redis.call('PTTL', P .. 'thread:' .. request.thread_id)
 put_blobs(request.thread_id, request.blobs)
-if known then later('ZREM', P .. 'history:' .. known.thread_id, known.ns .. SEP .. known.checkpoint_id) end
+if known then
+  for _, index in ipairs({ 'history:', 'buried-history:' }) do
+    later('ZREM', P .. index .. known.thread_id, known.ns .. SEP .. known.checkpoint_id)
+  end
+end
 local seq = known and known.seq
 local made = insert_checkpoint(new, request.thread_id, request.run_id)
 if known then

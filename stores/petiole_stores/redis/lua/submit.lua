@@ -4,7 +4,7 @@
 
 local FIELDS = {
   'run_id', 'thread_id', 'graph', 'version', 'fingerprint', 'input', 'base_id', 'idempotency_key', 'request_digest',
-  'config', 'metadata', 'run_at',
+  'config', 'metadata', 'run_at', 'deadline',
 }
 
 local function submit(new)
@@ -36,10 +36,13 @@ local function submit(new)
   end
   local fields = { status = 'queued', created_at = now, seq = next_seq(), tags = new.tags }
   for _, name in ipairs(FIELDS) do fields[name] = new[name] end
+  if new.delay then fields.run_at = now + new.delay end
+  if new.lifetime then fields.deadline = math.max(now, fields.run_at or now) + new.lifetime end
   local run = create('run', new.run_id, fields)
   local seq = text_of(run.seq)
   later('ZADD', P .. 'runs', seq, run.run_id)
   later('ZADD', P .. 'runs:' .. run.thread_id, seq, run.run_id)
+  if run.deadline then later('ZADD', P .. 'deadlines', text_of(run.deadline), run.run_id) end
   next_blob = blobs
   put_blobs(run.thread_id, new.blobs)
   local start = insert_task(new.start, run, nil)

@@ -1,7 +1,9 @@
---- include records protocol queues
--- Free the tasks whose holder is not alive, wake timers and count what waits in this partition. KEYS[1] prefix; ARGV[1] {observed,
--- keep (seconds that a dead worker is remembered), most (timers to wake), grace, ttl?, now}.
--- Answers {woken, backlogs: list of QueueBacklog}; woken == most: there may be more.
+--- include records protocol ending graves queues
+-- Free the tasks whose holder is not alive, wake timers, fail the runs whose deadline is over, go on with deleting threads
+-- and count what waits in this partition. KEYS[1] prefix; ARGV[1] {observed, keep (seconds that a dead worker is
+-- remembered), most (timers to wake, tasks to end, records to delete), late (the document of a deadline's error), grace,
+-- ttl?, now}. Answers {woken, expired: ids of runs, more: whether timers or deadlines are left, backlogs: list of
+-- QueueBacklog}.
 
 local living = {}
 
@@ -43,4 +45,26 @@ for _, id in ipairs(due) do
 end
 flush()
 
-return cmsgpack.pack({ woken = #due, backlogs = backlogs() })
+-- In the order of their ids: of two of one thread the first may start the second.
+local late = redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', text_of(now), 'LIMIT', 0, request.most)
+table.sort(late, earlier)
+local expired, ended, more = {}, 0, #due == request.most or #late == request.most
+for _, run_id in ipairs(late) do
+  if ended >= request.most then
+    more = true
+    break
+  end
+  local run = load('run', run_id)
+  if run and not SETTLED[run.status] then
+    ended = ended + 1 + end_tasks(run, 'failed', { token = NIL, error = request.late })
+    end_run(run, 'failed', request.late)
+    expired[#expired + 1] = run_id
+  else
+    later('ZREM', P .. 'deadlines', run_id)
+  end
+  flush()
+end
+
+for _, thread_id in ipairs(redis.call('SRANDMEMBER', P .. 'graves', 1)) do dig(thread_id, request.most) end
+
+return cmsgpack.pack({ woken = #due, expired = expired, more = more, backlogs = backlogs() })

@@ -1,4 +1,5 @@
--- Insert or replace one checkpoint made by hand; a new one is the head of its namespace unless a run is active.
+-- Insert or replace one checkpoint made by hand, which takes it out of quarantine; a new one is the head of its
+-- namespace unless a run is active. A thread that is removed at the same time makes this fail: the caller tries again.
 -- Locks: the thread if it is new (by its insert), its root head.
 -- p_checkpoint is the NewCheckpoint record as JSON.
 CREATE OR REPLACE FUNCTION petiole_save(
@@ -14,6 +15,9 @@ BEGIN
     INSERT INTO threads (thread_id, created_at) VALUES (p_thread_id, p_at) ON CONFLICT DO NOTHING;
     INSERT INTO heads (thread_id, ns) VALUES (p_thread_id, '') ON CONFLICT DO NOTHING;
     PERFORM FROM heads h WHERE h.thread_id = p_thread_id AND h.ns = '' FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the thread was removed meanwhile' USING ERRCODE = 'serialization_failure';
+    END IF;
     INSERT INTO blobs (thread_id, digest, codec, data, checksum, created_at)
     SELECT p_thread_id, b.digest, b.codec, b.data, b.checksum, p_at
     FROM unnest(p_blob_digest, p_blob_codec, p_blob_data, p_blob_checksum) AS b(digest, codec, data, checksum)
@@ -21,16 +25,16 @@ BEGIN
     v_known := EXISTS (SELECT FROM checkpoints s WHERE s.checkpoint_id = c ->> 'checkpoint_id');
     INSERT INTO checkpoints (
         checkpoint_id, thread_id, ns, run_id, parent_id, step, source, node_names, state, next, control, metadata,
-        digest, version, created_at)
+        digest, version, created_at, seal)
     VALUES (
         c ->> 'checkpoint_id', p_thread_id, c ->> 'ns', p_run_id, c ->> 'parent_id', (c ->> 'step')::integer,
         c ->> 'source', c -> 'node_names', (c ->> 'state')::jsonb, (c ->> 'next')::jsonb, (c ->> 'control')::jsonb,
-        (c ->> 'metadata')::jsonb, c ->> 'digest', (c ->> 'version')::integer, p_at)
+        (c ->> 'metadata')::jsonb, c ->> 'digest', (c ->> 'version')::integer, p_at, coalesce(c ->> 'seal', ''))
     ON CONFLICT (checkpoint_id) DO UPDATE
     SET thread_id = excluded.thread_id, ns = excluded.ns, run_id = excluded.run_id, parent_id = excluded.parent_id,
         step = excluded.step, source = excluded.source, node_names = excluded.node_names, state = excluded.state,
         next = excluded.next, control = excluded.control, metadata = excluded.metadata, digest = excluded.digest,
-        version = excluded.version, created_at = excluded.created_at;
+        version = excluded.version, created_at = excluded.created_at, seal = excluded.seal, quarantined = NULL;
     IF NOT v_known AND EXISTS (
         SELECT FROM threads th WHERE th.thread_id = p_thread_id AND th.active_run IS NULL)
     THEN

@@ -89,10 +89,13 @@ BEGIN
         v_claimed[v_ord] := true;
     END LOOP;
     IF v_queued IS NOT NULL THEN
-        PERFORM FROM runs r WHERE r.run_id = ANY (v_queued) AND r.status || '' = 'queued'
+        -- One that somebody has held back meanwhile stays so, but has started.
+        PERFORM FROM runs r WHERE r.run_id = ANY (v_queued) AND r.status || '' IN ('queued', 'paused', 'blocked')
         ORDER BY r.thread_id, r.run_id FOR NO KEY UPDATE;
-        UPDATE runs r SET status = 'running', started_at = coalesce(r.started_at, v_now)
-        WHERE r.run_id = ANY (v_queued) AND r.status || '' = 'queued';
+        UPDATE runs r
+        SET status = CASE r.status WHEN 'queued' THEN 'running' ELSE r.status END,
+            started_at = coalesce(r.started_at, v_now)
+        WHERE r.run_id = ANY (v_queued) AND r.status || '' IN ('queued', 'paused', 'blocked');
     END IF;
 
     FOR v IN

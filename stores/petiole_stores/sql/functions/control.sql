@@ -88,16 +88,16 @@ BEGIN
     END IF;
     UPDATE tasks t SET replaced = true WHERE t.task_id = ANY (p_old);
     INSERT INTO tasks (
-        task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, arg, next_publish,
-        published_at, created_at)
+        task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, arg, progress,
+        next_publish, published_at, created_at)
     SELECT d.new_id, t.run_id, t.thread_id, t.ns, t.checkpoint_id, t.path, t.kind, t.node, t.queue, t.priority, 'ready',
-        t.arg, v_now + p_grace, v_now, v_now
+        t.arg, t.progress, v_now + p_grace, v_now, v_now
     FROM unnest(p_old, p_new) WITH ORDINALITY AS d(old_id, new_id, ord) JOIN tasks t ON t.task_id = d.old_id
     ORDER BY d.ord;
     UPDATE heads h SET open = h.open + d.count
     FROM (SELECT t.ns, count(*) AS count FROM tasks t WHERE t.task_id = ANY (p_new) GROUP BY t.ns) d
     WHERE h.thread_id = r.thread_id AND h.ns = d.ns;
-    UPDATE runs s SET status = 'queued', ended_at = NULL, error = NULL, replays = s.replays + 1
+    UPDATE runs s SET status = 'queued', ended_at = NULL, error = NULL, deadline = NULL, replays = s.replays + 1
     WHERE s.run_id = p_run_id;
     UPDATE threads th SET active_run = p_run_id WHERE th.thread_id = r.thread_id;
     RETURN json_build_object('run_id', p_run_id, 'result', 'committed', 'publish', petiole_ready_refs(p_run_id));

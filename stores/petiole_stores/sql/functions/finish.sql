@@ -1,6 +1,7 @@
 -- End attempts under their tokens: each outcome is judged on its own; one answer an outcome, in the order asked.
 -- Locks: root heads in order of thread_id (each is the lock for all that settles its thread), tasks in order of
 -- task_id, then what ending a run needs, thread by thread.
+-- A batch that may all be lost in a power cut is committed without waiting for the disk.
 -- p_outcomes is a JSON array of Outcome without blob data; blob k belongs to the outcome at position p_blob_owner[k].
 CREATE OR REPLACE FUNCTION petiole_finish(
     p_holder text, p_slot text, p_outcomes jsonb, p_blob_owner integer[], p_blob_digest text[], p_blob_codec text[],
@@ -30,21 +31,28 @@ DECLARE
     v_head text;
     v_run_status text;
     v_delay double precision;
+    v_held_back boolean;
+    v_names boolean;
+    v_relaxed boolean;
 BEGIN
     IF v_count = 1 THEN
+        v_relaxed := (p_outcomes -> 0 ->> 'relaxed')::boolean;
         v_id := p_outcomes -> 0 ->> 'task_id';
         v_order := '{1}';
         PERFORM FROM heads h
         WHERE h.thread_id = (SELECT s.thread_id FROM tasks s WHERE s.task_id = v_id) AND h.ns = '' FOR NO KEY UPDATE OF h;
     ELSE
         SELECT array_agg(e.value ->> 'task_id'), array_agg(e.ordinality::integer ORDER BY s.thread_id, e.ordinality),
-            array_agg(DISTINCT s.thread_id)
-        INTO v_ids, v_order, v_threads
+            array_agg(DISTINCT s.thread_id), bool_and(coalesce((e.value ->> 'relaxed')::boolean, false))
+        INTO v_ids, v_order, v_threads, v_relaxed
         FROM jsonb_array_elements(p_outcomes) WITH ORDINALITY AS e
             LEFT JOIN tasks s ON s.task_id = e.value ->> 'task_id';
         PERFORM FROM heads h WHERE h.thread_id = ANY (v_threads) AND h.ns = ''
         ORDER BY h.thread_id FOR NO KEY UPDATE;
         PERFORM FROM tasks s WHERE s.task_id = ANY (v_ids) ORDER BY s.task_id FOR NO KEY UPDATE;
+    END IF;
+    IF v_relaxed THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
     END IF;
 
     FOREACH i IN ARRAY v_order LOOP
@@ -53,7 +61,8 @@ BEGIN
         v_token := o ->> 'token';
         v_settle := nullif(o -> 'settle', 'null'::jsonb);
         SELECT s.thread_id, s.ns, s.run_id, s.checkpoint_id, s.kind, s.status, s.token, s.done_token, s.priority,
-            r.status AS run_status, h.checkpoint_id AS head, coalesce(h.open, 0) AS open, coalesce(h.width, 0) AS width
+            r.status AS run_status, r.version IS NULL AND r.fingerprint IS NULL AS unnamed,
+            h.checkpoint_id AS head, coalesce(h.open, 0) AS open, coalesce(h.width, 0) AS width
         INTO t
         FROM tasks s JOIN runs r ON r.run_id = s.run_id
             LEFT JOIN heads h ON h.thread_id = s.thread_id AND h.ns = s.ns
@@ -98,11 +107,14 @@ BEGIN
             ON CONFLICT DO NOTHING;
         END IF;
         v_ending := o ->> 'ending';
-        IF v_ending = 'retry' THEN
+        IF v_ending IN ('retry', 'parked') THEN
             v_delay := (o ->> 'delay')::double precision;
             UPDATE tasks s
-            SET failures = s.failures + 1, attempts = petiole_attempts(s, v_now, 'retry', o ->> 'error'),
-                done_token = v_token, token = NULL, holder = NULL, slot = NULL, error = (o ->> 'error')::jsonb,
+            SET failures = s.failures + (v_ending = 'retry')::integer,
+                error = CASE WHEN v_ending = 'retry' THEN (o ->> 'error')::jsonb ELSE s.error END,
+                attempts = petiole_attempts(s, v_now, v_ending, o ->> 'error'),
+                progress = coalesce((o ->> 'progress')::jsonb, s.progress),
+                done_token = v_token, token = NULL, holder = NULL, slot = NULL,
                 status = CASE WHEN v_delay > 0 THEN 'parked' ELSE 'ready' END,
                 run_at = CASE WHEN v_delay > 0 THEN v_now + v_delay END,
                 next_publish = CASE WHEN v_delay > 0 THEN NULL ELSE v_now + p_grace END,
@@ -125,41 +137,50 @@ BEGIN
         IF v_settle IS NOT NULL THEN
             INSERT INTO checkpoints (
                 checkpoint_id, thread_id, ns, run_id, parent_id, step, source, node_names, state, next, control,
-                metadata, digest, version, created_at)
+                metadata, digest, version, created_at, seal)
             SELECT n.checkpoint_id, t.thread_id, n.ns, t.run_id, n.parent_id, n.step, n.source, n.node_names,
-                n.state::jsonb, n.next::jsonb, n.control::jsonb, n.metadata::jsonb, n.digest, n.version, v_now
+                n.state::jsonb, n.next::jsonb, n.control::jsonb, n.metadata::jsonb, n.digest, n.version, v_now,
+                coalesce(n.seal, '')
             FROM jsonb_to_recordset(v_settle -> 'checkpoints') AS n(
                 checkpoint_id text, parent_id text, ns text, step integer, source text, node_names jsonb, state text,
-                next text, control text, metadata text, digest text, version integer);
+                next text, control text, metadata text, digest text, version integer, seal text);
             v_head := v_settle -> 'checkpoints' -> -1 ->> 'checkpoint_id';
             v_width := jsonb_array_length(v_settle -> 'tasks');
             v_run_status := v_settle ->> 'run_status';
             v_open := CASE WHEN v_run_status = 'running' THEN v_width ELSE 0 END;
+            v_held_back := t.run_status IN ('paused', 'blocked');
+            v_names := t.unnamed AND coalesce(v_settle ->> 'version', v_settle ->> 'fingerprint') IS NOT NULL;
             IF v_width > 0 THEN
                 INSERT INTO tasks (
                     task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, arg, token,
                     holder, slot, attempt, started, claimed_at, next_publish, published_at, created_at)
                 SELECT n.task_id, t.run_id, t.thread_id, n.ns, v_head, n.path, n.kind, n.node, n.queue, n.priority,
-                    CASE WHEN n.token IS NULL THEN n.status ELSE 'claimed' END, n.arg::jsonb, n.token,
-                    CASE WHEN n.token IS NOT NULL THEN p_holder END, CASE WHEN n.token IS NOT NULL THEN p_slot END,
-                    CASE WHEN n.token IS NULL THEN 0 ELSE 1 END, n.token IS NOT NULL,
-                    CASE WHEN n.token IS NOT NULL THEN v_now END,
-                    CASE WHEN n.token IS NULL AND n.status = 'ready' THEN v_now + p_grace END,
-                    CASE WHEN n.token IS NULL AND n.status = 'ready' THEN v_now END, v_now
+                    CASE WHEN k.token IS NULL THEN n.status ELSE 'claimed' END, n.arg::jsonb, k.token,
+                    CASE WHEN k.token IS NOT NULL THEN p_holder END, CASE WHEN k.token IS NOT NULL THEN p_slot END,
+                    CASE WHEN k.token IS NULL THEN 0 ELSE 1 END, k.token IS NOT NULL,
+                    CASE WHEN k.token IS NOT NULL THEN v_now END,
+                    CASE WHEN k.token IS NULL AND n.status = 'ready' THEN v_now + p_grace END,
+                    CASE WHEN k.token IS NULL AND n.status = 'ready' THEN v_now END, v_now
                 FROM jsonb_to_recordset(v_settle -> 'tasks') AS n(
                     task_id text, path text, node text, kind text, ns text, queue text, priority text, arg text,
-                    status text, token text);
+                    status text, token text),
+                    LATERAL (SELECT CASE WHEN NOT v_held_back OR n.task_id = ANY (v_ids) THEN n.token END AS token) AS k;
             END IF;
             UPDATE heads h SET checkpoint_id = v_head, open = v_open, width = v_width
             WHERE h.thread_id = t.thread_id AND h.ns = t.ns;
-            IF v_run_status <> 'succeeded' THEN
-                UPDATE runs r
-                SET status = v_run_status, checkpoint_id = CASE WHEN t.ns = '' THEN v_head ELSE r.checkpoint_id END
-                WHERE r.run_id = t.run_id AND (t.ns = '' OR r.status <> v_run_status);
-            ELSE
-                IF t.ns = '' THEN
-                    UPDATE runs r SET checkpoint_id = v_head WHERE r.run_id = t.run_id;
-                END IF;
+            IF v_run_status = 'running' AND v_held_back THEN
+                v_run_status := t.run_status;
+            END IF;
+            -- One update of the run at most, and none where nothing of it changes.
+            UPDATE runs r
+            SET status = CASE WHEN v_run_status = 'succeeded' THEN r.status ELSE v_run_status END,
+                reason = CASE WHEN v_run_status = r.status THEN r.reason END,
+                checkpoint_id = CASE WHEN t.ns = '' THEN v_head ELSE r.checkpoint_id END,
+                version = CASE WHEN v_names THEN v_settle ->> 'version' ELSE r.version END,
+                fingerprint = CASE WHEN v_names THEN v_settle ->> 'fingerprint' ELSE r.fingerprint END
+            WHERE r.run_id = t.run_id
+                AND (t.ns = '' OR v_names OR v_run_status <> 'succeeded' AND r.status || '' <> v_run_status);
+            IF v_run_status = 'succeeded' THEN
                 v_publish := petiole_end_run(t.run_id, t.thread_id, 'succeeded', NULL, v_now, p_grace);
                 -- That may have opened the thread's next run on the same head.
                 SELECT h.open INTO v_open FROM heads h WHERE h.thread_id = t.thread_id AND h.ns = t.ns;
@@ -168,7 +189,7 @@ BEGIN
             UPDATE heads h SET open = 0 WHERE h.thread_id = t.thread_id AND h.ns = t.ns;
             v_publish := petiole_close(t.run_id, t.thread_id, t.ns, t.checkpoint_id, v_now, p_grace);
             SELECT r.status INTO v_run_status FROM runs r WHERE r.run_id = t.run_id;
-            IF v_run_status = 'running' THEN
+            IF v_run_status IN ('running', 'paused', 'blocked') THEN
                 INSERT INTO tasks (
                     task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, token,
                     holder, slot, attempt, started, claimed_at, created_at)

@@ -12,7 +12,8 @@ CREATE OR REPLACE FUNCTION petiole_task_json(t tasks) RETURNS json LANGUAGE sql 
         'recovered', t.recovered, 'replaced', t.replaced, 'output', t.output::text, 'error', t.error::text,
         'run_at', t.run_at, 'next_publish', t.next_publish, 'publishes', t.publishes,
         'published_at', t.published_at, 'created_at', t.created_at, 'claimed_at', t.claimed_at,
-        'ended_at', t.ended_at, 'attempts', t.attempts)
+        'ended_at', t.ended_at, 'attempts', t.attempts, 'dropped', t.dropped,
+        'progress', t.progress::text)
 $$;
 
 -- A run as the Run record.
@@ -23,7 +24,8 @@ CREATE OR REPLACE FUNCTION petiole_run_json(r runs) RETURNS json LANGUAGE sql ST
         'idempotency_key', r.idempotency_key, 'request_digest', r.request_digest, 'config', r.config::text,
         'tags', r.tags, 'metadata', r.metadata::text, 'error', r.error::text,
         'checkpoint_id', r.checkpoint_id, 'run_at', r.run_at, 'created_at', r.created_at,
-        'started_at', r.started_at, 'ended_at', r.ended_at, 'replays', r.replays, 'seq', r.seq)
+        'started_at', r.started_at, 'ended_at', r.ended_at, 'replays', r.replays, 'seq', r.seq,
+        'reason', r.reason::text, 'deadline', r.deadline)
 $$;
 
 -- A checkpoint as the Checkpointed record.
@@ -33,7 +35,7 @@ CREATE OR REPLACE FUNCTION petiole_checkpoint_json(c checkpoints) RETURNS json L
         'run_id', c.run_id, 'parent_id', c.parent_id, 'step', c.step, 'source', c.source,
         'node_names', c.node_names, 'state', c.state::text, 'next', c.next::text,
         'control', c.control::text, 'metadata', c.metadata::text, 'digest', c.digest,
-        'version', c.version, 'created_at', c.created_at)
+        'version', c.version, 'created_at', c.created_at, 'seal', c.seal, 'quarantined', c.quarantined)
 $$;
 
 -- What a message needs to know of a task, as the TaskRef record.

@@ -53,7 +53,7 @@ CREATE OR REPLACE FUNCTION petiole_end_run(
 DECLARE
     v_next text;
 BEGIN
-    UPDATE runs r SET status = p_status, ended_at = p_now, error = p_error WHERE r.run_id = p_run_id;
+    UPDATE runs r SET status = p_status, ended_at = p_now, error = p_error, reason = NULL WHERE r.run_id = p_run_id;
     UPDATE threads th SET active_run = NULL WHERE th.thread_id = p_thread_id AND th.active_run = p_run_id;
     IF NOT FOUND THEN
         RETURN '[]';
@@ -95,7 +95,7 @@ BEGIN
     IF v_failed THEN
         RETURN petiole_end_run(p_run_id, p_thread_id, 'failed', v_error, p_now, p_grace);
     ELSIF v_interrupted THEN
-        UPDATE runs r SET status = 'interrupted' WHERE r.run_id = p_run_id;
+        UPDATE runs r SET status = 'interrupted', reason = NULL WHERE r.run_id = p_run_id;
     ELSIF v_cancelled THEN
         RETURN petiole_end_run(p_run_id, p_thread_id, 'cancelled', NULL, p_now, p_grace);
     END IF;

@@ -1,5 +1,6 @@
 -- Accept runs durably: one answer a run, in the order asked.
 -- Locks: threads that are new (by their insert) and root heads, each in order of thread_id; then what activating needs.
+-- A thread that is removed at the same time makes this fail (foreign key, or serialization): the caller tries again.
 -- p_runs is a JSON array of NewRun without blob data; blob k belongs to the run at position p_blob_owner[k] (from 1).
 CREATE OR REPLACE FUNCTION petiole_submit(
     p_runs jsonb, p_blob_owner integer[], p_blob_digest text[], p_blob_codec text[], p_blob_data bytea[],
@@ -18,8 +19,10 @@ DECLARE
     v_thread_id text;
     v_base_id text;
     v_known record;
+    v_locked bigint;
     v_active text;
     v_head text;
+    v_run_at double precision;
     v_later boolean;
     v_ready boolean;
 BEGIN
@@ -37,6 +40,11 @@ BEGIN
     ON CONFLICT DO NOTHING;
     PERFORM FROM heads h WHERE h.thread_id = ANY (v_threads) AND h.ns = ''
     ORDER BY h.thread_id FOR NO KEY UPDATE;
+    GET DIAGNOSTICS v_locked = ROW_COUNT;
+    IF v_locked < (SELECT count(*) FROM heads h WHERE h.thread_id = ANY (v_threads) AND h.ns = '') THEN
+        -- One was removed with its thread while this waited for it, and somebody made the thread anew.
+        RAISE EXCEPTION 'a thread was removed meanwhile' USING ERRCODE = 'serialization_failure';
+    END IF;
     FOR i IN 1 .. jsonb_array_length(p_runs) LOOP
         v_new := p_runs -> (i - 1);
         v_run_id := v_new ->> 'run_id';
@@ -70,17 +78,21 @@ BEGIN
                 'active_run', v_active);
             CONTINUE;
         END IF;
-        v_later := v_active IS NULL AND (v_new ->> 'run_at')::double precision > v_now;
-        v_later := coalesce(v_later, false);
+        v_run_at := coalesce(v_now + (v_new ->> 'delay')::double precision, (v_new ->> 'run_at')::double precision);
+        v_later := v_active IS NULL AND coalesce(v_run_at > v_now, false);
         v_ready := v_active IS NULL AND NOT v_later;
         INSERT INTO runs (
             run_id, thread_id, graph, status, version, fingerprint, input, base_id, idempotency_key,
-            request_digest, config, tags, metadata, run_at, created_at)
+            request_digest, config, tags, metadata, run_at, deadline, created_at)
         VALUES (
             v_run_id, v_thread_id, v_new ->> 'graph', CASE WHEN v_later THEN 'waiting' ELSE 'queued' END,
             v_new ->> 'version', v_new ->> 'fingerprint', (v_new ->> 'input')::jsonb, v_base_id,
             v_new ->> 'idempotency_key', v_new ->> 'request_digest', (v_new ->> 'config')::jsonb, v_new -> 'tags',
-            (v_new ->> 'metadata')::jsonb, (v_new ->> 'run_at')::double precision, v_now);
+            (v_new ->> 'metadata')::jsonb, v_run_at,
+            coalesce(
+                greatest(v_now, v_run_at) + (v_new ->> 'lifetime')::double precision,
+                (v_new ->> 'deadline')::double precision),
+            v_now);
         IF i = ANY (p_blob_owner) THEN
             INSERT INTO blobs (thread_id, digest, codec, data, checksum, created_at)
             SELECT v_thread_id, b.digest, b.codec, b.data, b.checksum, v_now
@@ -98,7 +110,7 @@ BEGIN
             CASE WHEN v_active IS NULL THEN coalesce(v_base_id, v_head) END,
             v_task ->> 'path', v_task ->> 'kind', v_task ->> 'node', v_task ->> 'queue', v_task ->> 'priority',
             CASE WHEN v_ready THEN 'ready' ELSE 'parked' END, (v_task ->> 'arg')::jsonb,
-            CASE WHEN v_later THEN (v_new ->> 'run_at')::double precision END,
+            CASE WHEN v_later THEN v_run_at END,
             CASE WHEN v_ready THEN v_now + p_grace END, CASE WHEN v_ready THEN v_now END, v_now);
         IF v_active IS NULL THEN
             UPDATE threads th SET active_run = v_run_id WHERE th.thread_id = v_thread_id;

@@ -17,9 +17,10 @@ BEGIN
     );
 END $$;
 
--- Declare dead the workers whose lease is over, free what is claimed by no living holder, wake timers that are due, and
--- count what waits.
--- Locks: workers, tasks in order of task_id, then runs. Rows that another sweep holds are skipped: it sees to them.
+-- Declare dead the workers whose lease is over, free what is claimed by no living holder, wake timers that are due, end
+-- runs whose deadline is over, and count what waits.
+-- Locks: of runs that are late, root heads and tasks; workers, tasks in order of task_id, then runs. All but the late
+-- runs' tasks are skipped where somebody else holds them: another sweep sees to them, or the next one.
 CREATE OR REPLACE FUNCTION petiole_sweep(
     p_observed double precision, p_now double precision, p_grace double precision, p_kept double precision
 ) RETURNS text
@@ -31,8 +32,10 @@ DECLARE
     v_orphans text[];
     v_timers text[];
     v_runs text[];
+    v_late text[];
     v_woken integer := 0;
 BEGIN
+    v_late := petiole_late_runs(v_now);
     WITH died AS (
         UPDATE workers w SET status = 'dead'
         FROM (
@@ -77,8 +80,9 @@ BEGIN
         UPDATE runs r SET status = 'queued'
         WHERE r.run_id = ANY (v_runs) AND r.status || '' = 'waiting';
     END IF;
+    PERFORM petiole_expire(v_late, v_now, p_grace);
     RETURN json_build_object(
-        'now', v_now, 'died', to_json(coalesce(v_died, '{}')), 'woken', v_woken,
+        'now', v_now, 'died', to_json(coalesce(v_died, '{}')), 'woken', v_woken, 'expired', to_json(v_late),
         'backlogs', petiole_backlogs(v_now)::json);
 END $$;
 

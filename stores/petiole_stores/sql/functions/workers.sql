@@ -14,17 +14,18 @@ DECLARE
 BEGIN
     SELECT w.status INTO v_status FROM workers w WHERE w.worker_id = v_id FOR NO KEY UPDATE;
     INSERT INTO workers (
-        worker_id, name, host, pid, lease, status, graphs, queues, pool, concurrency, stats, started_at, beat_at,
-        expires_at)
+        worker_id, name, host, pid, lease, status, graphs, offers, queues, pool, concurrency, stats, started_at,
+        beat_at, expires_at)
     VALUES (
         v_id, p_worker ->> 'name', p_worker ->> 'host', (p_worker ->> 'pid')::integer,
-        (p_worker ->> 'lease')::double precision, p_worker ->> 'status', p_worker -> 'graphs', p_worker -> 'queues',
-        p_worker ->> 'pool', (p_worker ->> 'concurrency')::integer, p_worker -> 'stats', v_now, v_now,
+        (p_worker ->> 'lease')::double precision, p_worker ->> 'status', p_worker -> 'graphs',
+        coalesce(p_worker -> 'offers', '{}'), p_worker -> 'queues', p_worker ->> 'pool',
+        (p_worker ->> 'concurrency')::integer, p_worker -> 'stats', v_now, v_now,
         v_now + (p_worker ->> 'lease')::double precision)
     ON CONFLICT (worker_id) DO UPDATE
     SET name = excluded.name, host = excluded.host, pid = excluded.pid, lease = excluded.lease,
-        status = excluded.status, graphs = excluded.graphs, queues = excluded.queues, pool = excluded.pool,
-        concurrency = excluded.concurrency, stats = excluded.stats, beat_at = excluded.beat_at,
+        status = excluded.status, graphs = excluded.graphs, offers = excluded.offers, queues = excluded.queues,
+        pool = excluded.pool, concurrency = excluded.concurrency, stats = excluded.stats, beat_at = excluded.beat_at,
         expires_at = excluded.expires_at;
     IF v_status = 'dead' THEN
         PERFORM FROM tasks t WHERE t.holder = v_id AND t.token IS NOT NULL AND t.status IN ('claimed', 'ready')

@@ -138,6 +138,19 @@ class Connections:
             raise
         return db
 
+    def begin(self) -> sqlite3.Connection:
+        """A connection of one's own with a transaction that has the file for itself; closing it rolls back."""
+        ends = time.monotonic() + self.busy_timeout
+        db: sqlite3.Connection | None = None
+        try:
+            db = self._patient(self.open, ends)
+            self._patient(lambda: db.execute("BEGIN IMMEDIATE"), ends)
+        except sqlite3.Error as error:
+            if db is not None:
+                db.close()
+            raise self.translate(error) from error
+        return db
+
     # ---------------------------------------------------------------- within
 
     def _pool(self) -> _Pool:
@@ -208,6 +221,8 @@ class Connections:
             return CorruptionError(
                 f"{self.shown} is damaged or no SQLite file: {text}: restore it from a backup"
             )
+        if is_undecodable(error):
+            return CorruptionError(f"{self.shown} holds damaged text: {text[:200]}: restore it from a backup")
         if text.startswith(("no such table", "no such column")):
             return SchemaError(f"{self.shown} holds no schema of Petiole ({text}): run `petiole db upgrade`")
         if isinstance(error, UnicodeEncodeError | OverflowError | sqlite3.DataError):
@@ -222,6 +237,11 @@ class Connections:
             f"{self.shown} was held by another transaction for {self.busy_timeout:g} s: find the process that keeps it "
             "open, or raise busy_timeout in the URL"
         )
+
+
+def is_undecodable(error: Exception) -> bool:
+    """Did the driver meet text that is no UTF-8, as bits flipped on a disk leave it?"""
+    return str(error).startswith("Could not decode to UTF-8")
 
 
 def code_of(error: Exception) -> int:

@@ -1,4 +1,4 @@
-"""What people decide about runs: cancel, replay, resume."""
+"""What people decide about runs that end or have ended: cancel, replay, resume, drop."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from petiole_stores.records import RUNNABLE, SETTLED, Answer, NewTask
-from petiole_stores.sql.sqlite.finishing import end_run
+from petiole_stores.sql.sqlite.finishing import end_whole
 from petiole_stores.sql.sqlite.work import MADE_READY, Owner, Work
 
 _RUN = """
 SELECT r.status, r.thread_id, th.active_run FROM runs r JOIN threads th ON th.thread_id = r.thread_id
 WHERE r.run_id = ?"""
-_CANCEL_TASKS = """
-UPDATE tasks SET status = 'cancelled', ended_at = ?, next_publish = NULL, run_at = NULL
-WHERE run_id = ? AND status NOT IN ('done', 'failed', 'cancelled')"""
-_CLOSE_HEADS = "UPDATE heads SET open = 0 WHERE thread_id = ? AND run_id = ?"
-
 _EXISTS = "SELECT 1 FROM tasks WHERE task_id = ?"
 _FAILED = """
 SELECT t.task_id, t.path, t.node, t.kind, t.ns, t.queue, t.priority, t.arg, t.checkpoint_id,
@@ -25,10 +20,13 @@ SELECT t.task_id, t.path, t.node, t.kind, t.ns, t.queue, t.priority, t.arg, t.ch
 FROM tasks t LEFT JOIN heads h ON h.thread_id = t.thread_id AND h.ns = t.ns
 WHERE t.run_id = ? AND t.status = 'failed' AND NOT t.replaced"""
 _REPLACE = "UPDATE tasks SET replaced = 1 WHERE task_id = ?"
-_COUNT = "UPDATE heads SET open = open + ? WHERE thread_id = ? AND ns = ?"
-_REPLAY = (
-    "UPDATE runs SET status = 'queued', ended_at = NULL, error = NULL, replays = replays + 1 WHERE run_id = ?"
+_HAND_ON = (
+    "UPDATE tasks SET progress = (SELECT old.progress FROM tasks old WHERE old.task_id = ?) WHERE task_id = ?"
 )
+_COUNT = "UPDATE heads SET open = open + ? WHERE thread_id = ? AND ns = ?"
+_REPLAY = """
+UPDATE runs SET status = 'queued', ended_at = NULL, error = NULL, deadline = NULL, replays = replays + 1
+WHERE run_id = ?"""
 _ACTIVATE = "UPDATE threads SET active_run = ? WHERE thread_id = ?"
 
 _INTERRUPTED = "SELECT ns FROM tasks WHERE run_id = ? AND status = 'interrupted'"
@@ -36,6 +34,9 @@ _RESUME_TASKS = f"""
 UPDATE tasks SET ended_at = NULL, token = NULL, holder = NULL, slot = NULL, {MADE_READY}
 WHERE run_id = ? AND status = 'interrupted'"""
 _RESUME = "UPDATE runs SET status = 'running' WHERE run_id = ?"
+_DROP = (
+    "UPDATE tasks SET dropped = 1 WHERE task_id = ? AND status = 'failed' AND NOT replaced AND NOT dropped"
+)
 
 
 def cancel(work: Work, run_ids: Sequence[str], reason: str) -> list[Answer]:
@@ -51,10 +52,8 @@ def _cancel_one(work: Work, run_id: str, reason: str) -> Answer:
         return Answer(run_id=run_id, result="already")
     if status in SETTLED:
         return Answer(run_id=run_id, result="refused", reason=f"run {status}")
-    work.db.execute(_CANCEL_TASKS, (work.now, run_id))
-    work.db.execute(_CLOSE_HEADS, (thread_id, run_id))
     error = json.dumps({"type": "Cancelled", "message": reason}) if reason else None
-    publish = end_run(work, Owner(run_id, thread_id), "cancelled", error)
+    publish = end_whole(work, Owner(run_id, thread_id), "cancelled", error)
     return Answer(run_id=run_id, result="committed", publish=publish)
 
 
@@ -90,6 +89,7 @@ def replay(work: Work, run_id: str, replacements: Sequence[tuple[str, str]]) -> 
         work.insert_tasks([task], owner, checkpoint_id)
         counts[ns] += 1
     db.executemany(_REPLACE, [(old,) for old, _ in replacements])
+    db.executemany(_HAND_ON, replacements)
     db.executemany(_COUNT, [(count, thread_id, ns) for ns, count in counts.items()])
     db.execute(_REPLAY, (run_id,))
     db.execute(_ACTIVATE, (run_id, thread_id))
@@ -112,3 +112,7 @@ def resume(work: Work, run_id: str) -> Answer:
     db.executemany(_COUNT, [(count, thread_id, ns) for ns, count in counts.items()])
     db.execute(_RESUME, (run_id,))
     return Answer(run_id=run_id, result="committed", publish=work.ready_refs(run_id))
+
+
+def drop(work: Work, task_ids: Sequence[str]) -> int:
+    return work.db.executemany(_DROP, [(task_id,) for task_id in task_ids]).rowcount

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from petiole_stores.records import (
     ADVANCE_PATH,
+    HELD_BACK,
     SETTLED,
     FinishAnswer,
     NewTask,
@@ -27,16 +30,28 @@ FROM tasks t JOIN runs r ON r.run_id = t.run_id LEFT JOIN heads h ON h.thread_id
 WHERE t.task_id = ?"""
 _HELD_ADVANCE = "SELECT 1 FROM tasks WHERE task_id = ? AND status = 'claimed' AND token = ?"
 _END = "UPDATE tasks SET status = ?, ended_at = ?, done_token = ?, output = ?, error = ? WHERE task_id = ?"
-_RETRY = """
-UPDATE tasks SET failures = failures + 1, done_token = ?, token = NULL, holder = NULL, slot = NULL, error = ?
+_PUT_OFF = """
+UPDATE tasks SET done_token = ?, token = NULL, holder = NULL, slot = NULL, progress = coalesce(?, progress)
 WHERE task_id = ?"""
+_COUNT_FAILURE = "UPDATE tasks SET failures = failures + 1, error = ? WHERE task_id = ?"
 _PARK = "UPDATE tasks SET status = 'parked', run_at = ?, next_publish = NULL WHERE task_id = ?"
 _MAKE_READY = f"UPDATE tasks SET {MADE_READY} WHERE task_id = ?"
 _COUNT = "UPDATE heads SET open = ? WHERE thread_id = ? AND ns = ?"
 _OPEN = "SELECT open FROM heads WHERE thread_id = ? AND ns = ?"
 _MOVE = "UPDATE heads SET checkpoint_id = ?, open = ?, width = ? WHERE thread_id = ? AND ns = ?"
-_GO_ON = "UPDATE runs SET status = ?, checkpoint_id = coalesce(?, checkpoint_id) WHERE run_id = ?"
-_END_RUN = "UPDATE runs SET status = ?, ended_at = ?, error = ? WHERE run_id = ?"
+_GO_ON = """
+UPDATE runs SET status = ?1, reason = CASE WHEN status = ?1 THEN reason END, checkpoint_id = coalesce(?2, checkpoint_id)
+WHERE run_id = ?3"""
+_REMEMBER = """
+UPDATE runs SET version = ?, fingerprint = ? WHERE run_id = ? AND version IS NULL AND fingerprint IS NULL"""
+_END_RUN = "UPDATE runs SET status = ?, ended_at = ?, error = ?, reason = NULL WHERE run_id = ?"
+#: One that fails can be replayed: it bears the error, and nobody holds it.
+_END_TASKS = """
+UPDATE tasks SET status = :status, ended_at = :now, next_publish = NULL, run_at = NULL,
+    error = CASE :status WHEN 'failed' THEN :error ELSE error END,
+    token = CASE :status WHEN 'failed' THEN NULL ELSE token END
+WHERE run_id = :run_id AND status NOT IN ('done', 'failed', 'cancelled')"""
+_CLOSE_HEADS = "UPDATE heads SET open = 0 WHERE thread_id = ? AND run_id = ?"
 _BAD_ENDINGS = """
 SELECT status, error FROM tasks
 WHERE run_id = ? AND checkpoint_id IS ? AND ns = ? AND NOT replaced AND status IN ('failed', 'interrupted', 'cancelled')
@@ -74,6 +89,7 @@ class _Judged:
 
 
 def finish(work: Work, holder: str, slot: str, outcomes: Sequence[Outcome]) -> list[FinishAnswer]:
+    work.ends = frozenset(outcome.task_id for outcome in outcomes)
     return [_finish_one(work, holder, slot, outcome) for outcome in outcomes]
 
 
@@ -95,8 +111,8 @@ def _finish_one(work: Work, holder: str, slot: str, outcome: Outcome) -> FinishA
         return answer
     answer.result = "committed"
     insert_blobs(db, task.owner.thread_id, outcome.blobs, work.now)
-    if outcome.ending == "retry":
-        _retry(work, outcome)
+    if outcome.ending in ("retry", "parked"):
+        _put_off(work, outcome)
         return answer
     db.execute(
         _END, (outcome.ending, work.now, outcome.token, outcome.output, outcome.error, outcome.task_id)
@@ -105,7 +121,7 @@ def _finish_one(work: Work, holder: str, slot: str, outcome: Outcome) -> FinishA
         answer.publish = _settle(work, holder, slot, task, outcome.settle)
     else:
         answer.publish = count_down(work, task)
-        if task.open == 0 and task.run_status == "running":
+        if task.open == 0 and (task.run_status == "running" or task.run_status in HELD_BACK):
             task.open = 1
             db.execute(_COUNT, (1, task.owner.thread_id, task.ns))
             work.insert_tasks([_advance(task, outcome)], task.owner, task.checkpoint_id, holder, slot)
@@ -117,9 +133,12 @@ def _finish_one(work: Work, holder: str, slot: str, outcome: Outcome) -> FinishA
     return answer
 
 
-def _retry(work: Work, outcome: Outcome) -> None:
-    work.log_attempt(outcome.task_id, "retry", outcome.error)
-    work.db.execute(_RETRY, (outcome.token, outcome.error, outcome.task_id))
+def _put_off(work: Work, outcome: Outcome) -> None:
+    """The attempt is over, the task is not."""
+    work.log_attempt(outcome.task_id, outcome.ending, outcome.error)
+    work.db.execute(_PUT_OFF, (outcome.token, outcome.progress, outcome.task_id))
+    if outcome.ending == "retry":
+        work.db.execute(_COUNT_FAILURE, (outcome.error, outcome.task_id))
     if outcome.delay > 0:
         work.db.execute(_PARK, (work.now + outcome.delay, outcome.task_id))
     else:
@@ -148,17 +167,24 @@ def _settle(work: Work, holder: str, slot: str, task: _Judged, settle: Settle) -
     head = settle.checkpoints[-1].checkpoint_id
     task.open = sum(new.status == "ready" for new in settle.tasks)
     db.execute(_MOVE, (head, task.open, len(settle.tasks), thread_id, task.ns))
+    held_back = task.run_status in HELD_BACK
     if settle.tasks:
-        work.insert_tasks(settle.tasks, task.owner, head, holder, slot)
-    task.run_status = settle.run_status
-    db.execute(_GO_ON, (settle.run_status, None if task.ns else head, run_id))
+        tasks = settle.tasks
+        if held_back:
+            tasks = [new if new.task_id in work.ends else replace(new, token=None) for new in tasks]
+        work.insert_tasks(tasks, task.owner, head, holder, slot)
+    if not (held_back and settle.run_status == "running"):
+        task.run_status = settle.run_status
+    db.execute(_GO_ON, (task.run_status, None if task.ns else head, run_id))
+    if settle.version is not None or settle.fingerprint is not None:
+        db.execute(_REMEMBER, (settle.version, settle.fingerprint, run_id))
     return end_run(work, task.owner, "succeeded") if settle.run_status == "succeeded" else []
 
 
 def count_down(work: Work, task: _Judged) -> list[TaskRef]:
     """One task of the superstep has ended: take it from ``open``; at zero decide what becomes of the run.
 
-    It stays ``running`` if all went well. Returns what to publish.
+    It stays as it is if all went well. Returns what to publish.
     """
     task.open -= 1
     work.db.execute(_COUNT, (task.open, task.owner.thread_id, task.ns))
@@ -190,3 +216,11 @@ def end_run(work: Work, owner: Owner, status: str, error: str | None = None) -> 
     work.db.execute(_END_RUN, (status, work.now, error, owner.run_id))
     started = retire(work, owner)
     return [] if started is None else work.ready_refs(started)
+
+
+def end_whole(work: Work, owner: Owner, status: str, error: str | None) -> list[TaskRef]:
+    """Settle a run that is not over by itself: its open tasks end as it does. Returns what to publish."""
+    values = {"run_id": owner.run_id, "status": status, "now": work.now, "error": error}
+    work.db.execute(_END_TASKS, values)
+    work.db.execute(_CLOSE_HEADS, (owner.thread_id, owner.run_id))
+    return end_run(work, owner, status, error)

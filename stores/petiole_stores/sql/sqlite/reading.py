@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from petiole_stores.records import SETTLED, Blob, Checkpointed, Run, RunFilter, RunPage, Task, Worker
+from petiole_stores.sql.sqlite.connection import is_undecodable
 from petiole_stores.sql.sqlite.rows import (
     CHECKPOINT_COLUMNS,
     RUN_COLUMNS,
     TASK_COLUMNS,
     WORKER_COLUMNS,
+    Row,
     json_text,
     to_checkpoint,
     to_run,
@@ -70,13 +73,13 @@ def list_tasks(db: sqlite3.Connection, run_id: str) -> list[Task]:
 
 
 def head(db: sqlite3.Connection, thread_id: str, ns: str) -> Checkpointed | None:
-    row = db.execute(_HEAD, (thread_id, ns)).fetchone()
-    return None if row is None else to_checkpoint(row)
+    rows = read_damaged(db, _HEAD, (thread_id, ns))
+    return to_checkpoint(rows[0]) if rows else None
 
 
 def get_checkpoint(db: sqlite3.Connection, checkpoint_id: str) -> Checkpointed | None:
-    row = db.execute(_GET_CHECKPOINT, (checkpoint_id,)).fetchone()
-    return None if row is None else to_checkpoint(row)
+    rows = read_damaged(db, _GET_CHECKPOINT, (checkpoint_id,))
+    return to_checkpoint(rows[0]) if rows else None
 
 
 def list_checkpoints(
@@ -89,8 +92,25 @@ def list_checkpoints(
     if before is not None:
         statement += " AND c.seq < ?"
         found.append(before)
-    rows = db.execute(f"{statement} ORDER BY c.seq DESC LIMIT ?", (*found, -1 if limit is None else limit))
+    found.append(-1 if limit is None else limit)
+    rows = read_damaged(db, f"{statement} ORDER BY c.seq DESC LIMIT ?", found)
     return [to_checkpoint(row) for row in rows]
+
+
+def read_damaged(
+    db: sqlite3.Connection, statement: str, values: Sequence[Any] | Mapping[str, Any]
+) -> list[Row]:
+    """Rows whose text may be damaged: what is no UTF-8 in them is replaced, so that digests tell, not the driver."""
+    try:
+        return db.execute(statement, values).fetchall()
+    except sqlite3.OperationalError as error:
+        if not is_undecodable(error):
+            raise
+    db.text_factory = lambda data: data.decode(errors="replace")
+    try:
+        return db.execute(statement, values).fetchall()
+    finally:
+        db.text_factory = str
 
 
 def get_blobs(db: sqlite3.Connection, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]:

@@ -8,13 +8,24 @@ from typing import Any
 
 import msgspec
 
-from petiole_stores.records import Attempt, Blob, Checkpointed, NewCheckpoint, Run, Task, TaskRef, Worker
+from petiole_stores.records import (
+    Attempt,
+    Blob,
+    Checkpointed,
+    NewCheckpoint,
+    Offer,
+    Run,
+    Task,
+    TaskRef,
+    Worker,
+)
 
 Row = tuple[Any, ...]
 
 _strings = msgspec.json.Decoder(list[str])
 _attempts = msgspec.json.Decoder(list[Attempt])
 _graphs = msgspec.json.Decoder(dict[str, str])
+_offers = msgspec.json.Decoder(dict[str, Offer])
 _stats = msgspec.json.Decoder(dict[str, float])
 
 TASK, RUN, CHECKPOINT, WORKER = (record.__struct_fields__ for record in (Task, Run, Checkpointed, Worker))
@@ -37,11 +48,8 @@ REF_COLUMNS = f"t.task_id, t.run_id, t.thread_id, t.queue, {PRIORITY}, r.graph, 
 
 def to_task(row: Sequence[Any]) -> Task:
     task = Task(**dict(zip(TASK, row, strict=True)))
-    task.started, task.recovered, task.replaced = (
-        bool(task.started),
-        bool(task.recovered),
-        bool(task.replaced),
-    )
+    task.started, task.recovered = bool(task.started), bool(task.recovered)
+    task.replaced, task.dropped = bool(task.replaced), bool(task.dropped)
     task.attempts = to_attempts(task.attempts)
     return task
 
@@ -58,14 +66,20 @@ def to_run(row: Sequence[Any]) -> Run:
 
 def to_checkpoint(row: Sequence[Any]) -> Checkpointed:
     checkpoint = Checkpointed(**dict(zip(CHECKPOINT, row, strict=True)))
-    checkpoint.node_names = _strings.decode(checkpoint.node_names)  # type: ignore[arg-type]
+    try:
+        checkpoint.node_names = _strings.decode(checkpoint.node_names)  # type: ignore[arg-type]
+    except (
+        msgspec.DecodeError
+    ) as error:  # the row is damaged; whoever reads it is to find out, not to fail here
+        checkpoint.node_names = []
+        checkpoint.quarantined = checkpoint.quarantined or f"its node_names are no list: {error}"
     return checkpoint
 
 
 def to_worker(row: Sequence[Any]) -> Worker:
     worker: Any = Worker(**dict(zip(WORKER, row, strict=True)))
     worker.graphs, worker.queues = _graphs.decode(worker.graphs), _strings.decode(worker.queues)
-    worker.stats = _stats.decode(worker.stats)
+    worker.offers, worker.stats = _offers.decode(worker.offers), _stats.decode(worker.stats)
     found: Worker = worker
     return found
 
@@ -85,7 +99,7 @@ _NEW_CHECKPOINT = NewCheckpoint.__struct_fields__
 _INSERT_CHECKPOINT = "INSERT INTO checkpoints ({}, thread_id, run_id, created_at) VALUES ({})".format(
     ", ".join(_NEW_CHECKPOINT), ", ".join("?" * (len(_NEW_CHECKPOINT) + 3))
 )
-_REPLACE_CHECKPOINT = "UPDATE checkpoints SET {} WHERE checkpoint_id = ?".format(
+_REPLACE_CHECKPOINT = "UPDATE checkpoints SET {}, quarantined = NULL WHERE checkpoint_id = ?".format(
     ", ".join(f"{name} = ?" for name in (*_NEW_CHECKPOINT, "thread_id", "run_id", "created_at"))
 )
 _INSERT_BLOB = "INSERT OR IGNORE INTO blobs (thread_id, digest, codec, data, checksum, created_at) VALUES (?, ?, ?, ?, ?, ?)"

@@ -1,6 +1,7 @@
--- The tables of revision 0001 on SQLite: those of petiole_stores/sql/schema.py, whose header is their map, in SQLite's
--- words. Here every `seq` is the table's own key (a VACUUM renumbers rows that have none), which costs no index more.
--- Documents are text, flags are 0 and 1. Ids compare byte by byte.
+-- The tables of the newest revision on SQLite: those of petiole_stores/sql/schema.py, whose header is their map, in
+-- SQLite's words. Here every `seq` is the table's own key (a VACUUM renumbers rows that have none), which costs no index
+-- more. Documents are text, flags are 0 and 1. Ids compare byte by byte. Columns of later revisions stand last, where
+-- ALTER TABLE puts them.
 
 CREATE TABLE threads (
     thread_id TEXT NOT NULL PRIMARY KEY,
@@ -39,12 +40,15 @@ CREATE TABLE runs (
     created_at REAL NOT NULL,
     started_at REAL,
     ended_at REAL,
-    replays INTEGER NOT NULL DEFAULT 0
+    replays INTEGER NOT NULL DEFAULT 0,
+    reason TEXT,
+    deadline REAL
 );
 CREATE INDEX ix_runs_thread_id_seq ON runs (thread_id, seq);
 CREATE INDEX ix_runs_status_seq ON runs (status, seq);
 CREATE INDEX ix_runs_graph_seq ON runs (graph, seq);
 CREATE INDEX ix_runs_unstarted ON runs (thread_id, seq) WHERE started_at IS NULL AND ended_at IS NULL;
+CREATE INDEX ix_runs_deadline ON runs (deadline) WHERE deadline IS NOT NULL AND ended_at IS NULL;
 
 CREATE TABLE checkpoints (
     seq INTEGER NOT NULL PRIMARY KEY,
@@ -62,7 +66,9 @@ CREATE TABLE checkpoints (
     metadata TEXT NOT NULL,
     digest TEXT NOT NULL,
     version INTEGER NOT NULL,
-    created_at REAL NOT NULL
+    created_at REAL NOT NULL,
+    seal TEXT NOT NULL DEFAULT '',
+    quarantined TEXT
 );
 CREATE INDEX ix_checkpoints_thread_id_ns_seq ON checkpoints (thread_id, ns, seq);
 
@@ -99,7 +105,9 @@ CREATE TABLE tasks (
     created_at REAL NOT NULL,
     claimed_at REAL,
     ended_at REAL,
-    attempts TEXT NOT NULL DEFAULT '[]'
+    attempts TEXT NOT NULL DEFAULT '[]',
+    dropped INTEGER NOT NULL DEFAULT 0,
+    progress TEXT
 );
 CREATE INDEX ix_tasks_run_id_checkpoint_id ON tasks (run_id, checkpoint_id);
 CREATE INDEX ix_tasks_ready ON tasks (next_publish, seq) WHERE status = 'ready' AND next_publish IS NOT NULL;
@@ -130,6 +138,7 @@ CREATE TABLE workers (
     stats TEXT NOT NULL,
     started_at REAL NOT NULL,
     beat_at REAL NOT NULL,
-    expires_at REAL NOT NULL
+    expires_at REAL NOT NULL,
+    offers TEXT NOT NULL DEFAULT '{}'
 );
 CREATE INDEX ix_workers_status_expires_at ON workers (status, expires_at);

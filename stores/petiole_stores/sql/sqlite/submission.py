@@ -15,8 +15,8 @@ _NEW_THREAD = "INSERT OR IGNORE INTO threads (thread_id, created_at) VALUES (?, 
 _NEW_RUN = """
 INSERT INTO runs (
     run_id, thread_id, graph, status, version, fingerprint, input, base_id, idempotency_key, request_digest, config,
-    tags, metadata, run_at, created_at
-) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    tags, metadata, run_at, deadline, created_at
+) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _PARK = "UPDATE tasks SET status = 'parked', next_publish = NULL, published_at = NULL WHERE task_id = ?"
 
 _ACTIVATE = "UPDATE threads SET active_run = ? WHERE thread_id = ?"
@@ -62,16 +62,18 @@ def _submit_one(work: Work, new: NewRun) -> SubmitAnswer:
         return answer
     if thread is None:
         db.execute(_NEW_THREAD, (new.thread_id, work.now))
+    run_at = new.run_at if new.delay is None else work.now + new.delay
+    deadline = new.deadline if new.lifetime is None else max(work.now, run_at or work.now) + new.lifetime
     db.execute(_NEW_RUN, (
         new.run_id, new.thread_id, new.graph, new.version, new.fingerprint, new.input, new.base_id, new.idempotency_key,
-        new.request_digest, new.config, json_text(new.tags), new.metadata, new.run_at, work.now,
+        new.request_digest, new.config, json_text(new.tags), new.metadata, run_at, deadline, work.now,
     ))  # fmt: skip
     insert_blobs(db, new.thread_id, new.blobs, work.now)
     work.insert_tasks([new.start], Owner(new.run_id, new.thread_id), None)
     db.execute(_PARK, (new.start.task_id,))
     answer.result = "committed"
     if active is None:
-        _activate(work, new.run_id, new.thread_id, new.base_id, new.run_at)
+        _activate(work, new.run_id, new.thread_id, new.base_id, run_at)
         answer.publish = work.ready_refs(new.run_id)
     return answer
 

@@ -1,16 +1,20 @@
-"""What no message tells: dead holders, timers, and tasks whose message was lost."""
+"""What no message tells: dead holders, timers, deadlines, and tasks whose message was lost."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 
-from petiole_stores.records import QueueBacklog, SweepReport, TaskRef
+from petiole_stores.records import DEADLINE_OVER, QueueBacklog, SweepReport, TaskRef
+from petiole_stores.sql.sqlite.finishing import end_whole
 from petiole_stores.sql.sqlite.rows import PRIORITY, REF, REF_COLUMNS, to_ref
-from petiole_stores.sql.sqlite.work import HELD, Work
+from petiole_stores.sql.sqlite.work import HELD, Owner, Work
 
 #: For how many seconds after its end a worker is remembered.
 WORKERS_KEPT = 7 * 86400.0
+
+DEADLINE_OVER = "the run had not ended when its deadline was over: replay it, or submit it with a later one"
 
 _POSTPONE = "UPDATE tasks SET next_publish = ?1, published_at = ?1 WHERE task_id = ?2 AND status = 'ready'"
 _FORGET = "DELETE FROM workers WHERE status IN ('dead', 'stopped') AND expires_at < ?"
@@ -27,6 +31,8 @@ _FALLEN_DUE = (
 )
 _WAKE = "UPDATE tasks SET status = 'ready', run_at = NULL, next_publish = ?, published_at = ?, publishes = 0 WHERE task_id = ?"
 _START = "UPDATE runs SET status = 'queued' WHERE run_id = ? AND status = 'waiting'"
+_OVERDUE = """
+SELECT run_id, thread_id FROM runs WHERE deadline IS NOT NULL AND ended_at IS NULL AND deadline <= ? ORDER BY run_id"""
 _BACKLOGS = f"""
 SELECT t.queue, {PRIORITY} AS lane, count(*), count(*) FILTER (WHERE t.next_publish <= ?), min(t.created_at)
 FROM tasks t JOIN runs r ON r.run_id = t.run_id
@@ -58,7 +64,16 @@ def sweep(work: Work, observed: float) -> SweepReport:
     woken = db.execute(_FALLEN_DUE, (now,)).fetchall()
     db.executemany(_WAKE, [(now, now, task_id) for task_id, _ in woken])
     db.executemany(_START, [(run_id,) for _, run_id in woken])
-    return SweepReport(now=now, died=died, woken=len(woken))
+    return SweepReport(now=now, died=died, woken=len(woken), expired=_expire(work))
+
+
+def _expire(work: Work) -> list[str]:
+    """Fail the runs whose deadline is over, with their open tasks."""
+    late = [Owner(*row) for row in work.db.execute(_OVERDUE, (work.now,)).fetchall()]
+    error = json.dumps({"type": "DeadlineExceeded", "message": DEADLINE_OVER})
+    for owner in late:
+        end_whole(work, owner, "failed", error)
+    return [owner.run_id for owner in late]
 
 
 def backlogs(db: sqlite3.Connection, now: float) -> list[QueueBacklog]:

@@ -47,6 +47,8 @@ class Work:
     ) -> None:
         self.db, self.now = db, now
         self.grace, self.max_backoff, self.max_crashes = grace, max_backoff, max_crashes
+        #: The tasks that the finish under way ends.
+        self.ends: frozenset[str] = frozenset()
 
     @property
     def ready_at(self) -> tuple[float, float]:

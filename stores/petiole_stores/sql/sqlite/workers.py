@@ -13,12 +13,13 @@ from petiole_stores.sql.sqlite.work import GIVEN_BACK, HELD, Work
 _KNOWN = "SELECT status FROM workers WHERE worker_id = ?"
 _BEAT = """
 INSERT INTO workers (
-    worker_id, name, host, pid, lease, status, graphs, queues, pool, concurrency, stats, started_at, beat_at, expires_at
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    worker_id, name, host, pid, lease, status, graphs, offers, queues, pool, concurrency, stats, started_at, beat_at,
+    expires_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (worker_id) DO UPDATE SET
     name = excluded.name, host = excluded.host, pid = excluded.pid, lease = excluded.lease, status = excluded.status,
-    graphs = excluded.graphs, queues = excluded.queues, pool = excluded.pool, concurrency = excluded.concurrency,
-    stats = excluded.stats, beat_at = excluded.beat_at, expires_at = excluded.expires_at"""
+    graphs = excluded.graphs, offers = excluded.offers, queues = excluded.queues, pool = excluded.pool,
+    concurrency = excluded.concurrency, stats = excluded.stats, beat_at = excluded.beat_at, expires_at = excluded.expires_at"""
 _REVIVE = f"""
 UPDATE tasks AS t SET status = 'claimed', next_publish = NULL WHERE {HELD} AND t.holder = ? AND t.status = 'ready'"""
 _CLAIMED = f"""
@@ -37,7 +38,8 @@ def beat(work: Work, worker: Worker, published: Sequence[str]) -> BeatAnswer:
     known = db.execute(_KNOWN, (holder,)).fetchone()
     db.execute(_BEAT, (
         holder, worker.name, worker.host, worker.pid, worker.lease, worker.status, json_text(worker.graphs),
-        json_text(worker.queues), worker.pool, worker.concurrency, json_text(worker.stats), now, now, now + worker.lease,
+        json_text(worker.offers), json_text(worker.queues), worker.pool, worker.concurrency, json_text(worker.stats), now,
+        now, now + worker.lease,
     ))  # fmt: skip
     revived = known == ("dead",)
     if revived:

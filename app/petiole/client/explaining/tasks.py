@@ -1,0 +1,184 @@
+"""What a run's open tasks wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from petiole.client.explaining.explanation import Wait
+from petiole.client.explaining.fleet import Fleet, serves
+from petiole_stores.errors import BrokerError
+from petiole_stores.records import START_PATH, Priority, Run, Task, Worker
+from petiole_workers.failure import parse_failure
+
+Depth = Callable[[str, Priority], int]
+
+
+def open_waits(run: Run, tasks: Iterable[Task], fleet: Fleet, depth: Depth | None) -> list[Wait]:
+    """A wait for each open task, and one for whatever keeps those that are ready from being taken.
+
+    ``depth`` gives the number of messages in a queue of the broker, or raises BrokerError.
+    """
+    waits: list[Wait] = []
+    ready: list[Task] = []
+    for task in tasks:
+        if task.status == "claimed":
+            waits.append(_claimed(run, task, fleet))
+        elif task.status == "parked":
+            waits.append(_parked(run, task))
+        elif task.status == "ready":
+            ready.append(task)
+    return [*_unserved(run, ready, fleet), *waits, *_published(ready, fleet, depth)]
+
+
+def name_of(task: Task) -> str:
+    """A task as people call it: its node, or what an ``advance`` does."""
+    if task.kind == "node":
+        return task.node
+    return "start" if task.path == START_PATH else "join"
+
+
+def worker_name(worker: Worker | None, task: Task) -> str:
+    return worker.name if worker is not None else (task.holder or "a worker that is not known")
+
+
+def _claimed(run: Run, task: Task, fleet: Fleet) -> Wait:
+    worker = fleet.holder(task)
+    which = f"{worker_name(worker, task)} (slot {task.slot})" if task.slot else worker_name(worker, task)
+    attempt = f", attempt {task.attempt}" if task.attempt > 1 else ""
+    if fleet.keeps(task):
+        assert worker is not None
+        stopping = ", which is stopping" if worker.status == "stopping" else ""
+        return Wait(
+            kind="claimed",
+            subject=name_of(task),
+            detail=f"{name_of(task)} is run by {which}{stopping}{attempt}; its lease is renewed every few seconds",
+            since=task.claimed_at,
+            until=worker.expires_at,
+        )
+    ended = worker.expires_at if worker else None
+    return Wait(
+        kind="lost",
+        subject=name_of(task),
+        detail=f"{name_of(task)} was run by {which}{attempt}, which has not been heard of for its whole lease: the next "
+        "sweep of a living worker gives it to another",
+        since=worker.beat_at if worker else task.claimed_at,
+        until=ended,
+    )
+
+
+def _parked(run: Run, task: Task) -> Wait:
+    if task.path == START_PATH and task.kind == "advance":
+        return Wait(
+            kind="start", subject="start", detail="the run is not to start before its time", until=task.run_at
+        )
+    last = task.attempts[-1] if task.attempts else None
+    if last is not None and last.outcome == "retry":
+        failure = parse_failure(last.error or task.error)
+        why = f" after {failure.type}: {failure.message}".rstrip() if failure else ""
+        return Wait(
+            kind="retry",
+            subject=name_of(task),
+            detail=f"{name_of(task)} will be tried again{why} ({_times(task.failures, 'failure')} so far)",
+            since=last.ended_at,
+            until=task.run_at,
+        )
+    return Wait(
+        kind="timer",
+        subject=name_of(task),
+        detail=f"{name_of(task)} sleeps; it holds no worker meanwhile",
+        since=last.ended_at if last else None,
+        until=task.run_at,
+    )
+
+
+def _unserved(run: Run, ready: Sequence[Task], fleet: Fleet) -> list[Wait]:
+    """What no living worker would take."""
+    if not fleet.alive:
+        return []
+    waits = [
+        Wait(
+            kind="unserved_queue",
+            subject=queue,
+            detail=f"no living worker consumes queue {queue!r}; those that live consume "
+            f"{', '.join(fleet.queues()) or 'none'}",
+            command=f"petiole worker --queues {queue} --graphs module:attribute",
+        )
+        for queue in sorted({task.queue for task in ready if not fleet.consumers(task.queue)})
+    ]
+    for task in ready:
+        consumers = fleet.consumers(task.queue)
+        if not consumers or any(serves(worker, run, task) for worker in consumers):
+            continue
+        version = f" at version {run.version!r}" if run.version else ""
+        node = f" with node {task.node!r}" if task.kind == "node" else ""
+        waits.append(
+            Wait(
+                kind="unserved_graph",
+                subject=run.graph,
+                detail=f"no living worker on queue {task.queue!r} serves graph {run.graph!r}{version}{node}: "
+                + "; ".join(_offers(worker, run) for worker in consumers[:3]),
+                command=f"petiole worker --queues {task.queue} --graphs module:attribute",
+            )
+        )
+        break
+    return waits
+
+
+def _offers(worker: Worker, run: Run) -> str:
+    offer = worker.offers.get(run.graph)
+    if offer is None:
+        return f"{worker.name} has {', '.join(sorted(worker.graphs)) or 'no graph'}"
+    return f"{worker.name} has its version {offer.version!r} ({offer.policy})"
+
+
+def _published(ready: Sequence[Task], fleet: Fleet, depth: Depth | None) -> list[Wait]:
+    """Messages that are out and not yet taken; and what the broker says of their queues."""
+    waits = [_message(task) for task in ready]
+    lanes: set[tuple[str, Priority]] = {
+        (task.queue, "high" if task.recovered else task.priority)
+        for task in ready
+        if fleet.consumers(task.queue)
+    }
+    if depth is None:
+        return waits
+    for queue, priority in sorted(lanes):
+        try:
+            count = depth(queue, priority)
+        except BrokerError as error:
+            waits.append(
+                Wait(
+                    kind="broker",
+                    subject=queue,
+                    detail=f"{error}; nothing is lost: what waits is published when it answers",
+                    command="petiole doctor",
+                )
+            )
+            break
+        slots = sum(worker.concurrency for worker in fleet.consumers(queue))
+        if count:
+            waits.append(
+                Wait(
+                    kind="backlog",
+                    subject=queue,
+                    detail=f"{_times(count, 'message')} of priority {priority} wait in the broker for {_times(slots, 'slot')} on "
+                    f"{_times(len(fleet.consumers(queue)), 'worker')}",
+                    command=f"petiole worker --queues {queue} --graphs module:attribute",
+                )
+            )
+    return waits
+
+
+def _message(task: Task) -> Wait:
+    again = "; it was run before by a worker that was lost" if task.recovered else ""
+    return Wait(
+        kind="message",
+        subject=name_of(task),
+        detail=f"{name_of(task)} is ready and its message is published; no worker has taken it yet, and a sweep publishes it "
+        f"again if none does{again}",
+        since=task.published_at,
+        until=task.next_publish,
+    )
+
+
+def _times(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

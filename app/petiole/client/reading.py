@@ -1,0 +1,131 @@
+"""The client's calls that look: runs, tasks, states, history, workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from petiole.client.connection import Connection
+from petiole.client.explaining import Explanation, explain
+from petiole.client.handle import check_succeeded
+from petiole.client.history import PAGE, HistoryEntry, history_of, runs_of
+from petiole.client.times import epoch
+from petiole_stores.errors import ConflictError, NotFoundError
+from petiole_stores.records import QueueBacklog, Run, RunFilter, Task, Worker
+from petiole_workers.failure import parse_failure
+
+
+class Reading(Connection):
+    """Looks at what the store holds and changes nothing."""
+
+    def get_run(self, run_or_thread: str, *, thread_id: str | None = None) -> Run:
+        """The run of this id, else the newest run of the thread of this id. Raises NotFoundError.
+
+        ``thread_id`` is the run's thread where it is known; some stores find the run faster with it.
+        """
+        if thread_id is not None:
+            self.store.hint(thread_id, [run_or_thread])
+        run = self.store.get_run(run_or_thread)
+        if run is None and thread_id is None:
+            run = self.store.newest_run(run_or_thread)
+        if run is None:
+            raise NotFoundError(
+                f"neither a run nor a thread {run_or_thread!r} is known to {self.store.url.shown}: `petiole run list` shows "
+                "what is there"
+            )
+        return run
+
+    def list_runs(
+        self,
+        *,
+        graph: str | None = None,
+        status: str | Sequence[str] = (),
+        thread_id: str | None = None,
+        tag: str | None = None,
+        error_type: str | None = None,
+        since: datetime | float | None = None,
+        until: datetime | float | None = None,
+    ) -> Iterator[Run]:
+        """Runs that match, newest first; pages are fetched as they are needed.
+
+        ``since`` and ``until`` bound the time of submission (aware datetimes, or seconds since the epoch). ``error_type``
+        is the type of a failed run's error: ``ValueError``, ``shop.errors.Declined`` or ``Declined`` alone.
+        """
+        runs = runs_of(
+            self.store,
+            RunFilter(
+                graph=graph,
+                status=[status] if isinstance(status, str) else list(status),
+                thread_id=thread_id,
+                tag=tag,
+                since=epoch(since),
+                until=epoch(until),
+                limit=PAGE,
+            ),
+        )
+        return runs if error_type is None else (run for run in runs if is_error(run.error, error_type))
+
+    def tasks(self, run_or_thread: str) -> list[Task]:
+        """The tasks of a run in the order they were made, with their attempts. Raises NotFoundError."""
+        return self.store.list_tasks(self.get_run(run_or_thread).run_id)
+
+    def state(self, thread_id: str, *, checkpoint: str | None = None) -> dict[str, Any]:
+        """The values of a thread's state at its head, or at a checkpoint. Raises NotFoundError."""
+        record = self.store.get_checkpoint(checkpoint) if checkpoint else self.store.head(thread_id)
+        if record is None or record.thread_id != thread_id:
+            what = f"no checkpoint {checkpoint!r}" if checkpoint else "no checkpoint yet"
+            raise NotFoundError(f"thread {thread_id!r} has {what}: `petiole run list` shows what is there")
+        return self._values(record.checkpoint_id)
+
+    def history(
+        self, thread_id: str, *, run: str | None = None, limit: int | None = None
+    ) -> list[HistoryEntry]:
+        """A thread's checkpoints, newest first, with the tasks of the superstep after each and their attempts.
+
+        ``run`` leaves other runs out. Raises NotFoundError for a thread that does not exist.
+        """
+        entries = self.typed(lambda: history_of(self.store, thread_id, run_id=run, limit=limit))
+        if not entries:
+            self.get_run(run or thread_id)
+        return entries
+
+    def workers(self) -> list[Worker]:
+        """The workers that the store remembers, newest first."""
+        return self.store.list_workers()
+
+    def backlogs(self) -> list[QueueBacklog]:
+        """How many tasks wait, by queue and priority."""
+        return self.store.backlogs()
+
+    def explain(self, thread_id: str, *, run: str | None = None) -> Explanation:
+        """What a run (the thread's newest, or ``run``) waits for, why, and the command that helps. Raises NotFoundError.
+
+        The broker is asked how many messages wait with it; that it cannot be reached is part of the answer.
+        """
+        found = self.run_of(thread_id, run)
+        depth = self.dispatch.depth if self.store.shared else None
+        return explain(self.store, found, now=self.now(), depth=depth)
+
+    def outcome(self, run: Run) -> dict[str, Any]:
+        """The final state's values of a run that has succeeded; else raises what :meth:`RunHandle.result` does."""
+        check_succeeded(run)
+        if run.checkpoint_id is None:
+            raise ConflictError(f"run {run.run_id} is {run.status} and has no checkpoint: wait for it first")
+        return self._values(run.checkpoint_id)
+
+    def run_of(self, thread_id: str, run: str | None) -> Run:
+        """The run that a verb with a thread means: its newest, or ``run``. Raises NotFoundError, also for another's run."""
+        found = self.get_run(run or thread_id)
+        if run is not None and thread_id not in (found.thread_id, found.run_id):
+            raise NotFoundError(f"run {run!r} is of thread {found.thread_id!r}, not of {thread_id!r}")
+        return found
+
+    def _values(self, checkpoint_id: str) -> dict[str, Any]:
+        return self.typed(lambda: self.store.load(checkpoint_id).state)
+
+
+def is_error(document: str | None, error_type: str) -> bool:
+    """Whether a stored error is of this type: its qualified name, or the last part of it."""
+    failure = parse_failure(document)
+    return failure is not None and error_type in (failure.type, failure.type.rpartition(".")[2])

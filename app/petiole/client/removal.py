@@ -1,0 +1,29 @@
+"""Deleting a thread, with its runs cancelled first where that is asked for."""
+
+from __future__ import annotations
+
+from petiole.client.active import active_run, open_runs
+from petiole_stores.errors import ThreadBusyError
+from petiole_stores.store import Store
+
+#: How often to try again when somebody submits to a thread that is being deleted.
+TRIES = 10
+
+
+def remove_thread(store: Store, thread_id: str, *, force: bool) -> bool:
+    """Remove the thread; ``False``: there was none. Raises ThreadBusyError while a run of it is active."""
+    if store.newest_run(thread_id) is None and store.head(thread_id) is None:
+        return False
+    for _ in range(TRIES):
+        if store.delete_thread(thread_id):
+            return True
+        if not force:
+            break
+        # Those behind the active run first, so that none of them starts when it ends.
+        doomed = [run.run_id for run in reversed(open_runs(store, thread_id))]
+        store.cancel(doomed, reason="its thread is deleted")
+    busy = active_run(store, thread_id)
+    which = f"run {busy.run_id}, which is {busy.status}" if busy else "a run"
+    raise ThreadBusyError(
+        f"thread {thread_id!r} has an active run ({which}): cancel it, or delete with force=True (--force), which does so"
+    )

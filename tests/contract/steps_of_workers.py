@@ -1,0 +1,204 @@
+"""Random steps of workers: claims and finishes, with crashes, lost answers and wrong tokens among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from petiole_stores.integrity import seal_of
+from petiole_stores.records import NewTask, Outcome, Settle, Task
+from petiole_stores.serde import digest_document
+from tests.contract.calls import Call
+from tests.contract.dice import Dice
+from tests.contract.steps_of_clients import ClientSteps
+
+UNSETTLED = frozenset({"queued", "running", "paused", "blocked"})
+
+
+class WorkerSteps(ClientSteps):
+    """Claim, finish, note, and both said again."""
+
+    def _claim(self, dice: Dice) -> Iterator[Call | None]:
+        holder, slot = self.holder(dice), dice.pick(["s0", "s1"])
+        if not dice.rarely(6) and not holder.endswith("nobody"):
+            yield self.alive(holder)
+        pool = self.tasks("ready")
+        if dice.rarely(4) or not pool:
+            pool = list(self.model._tasks.values())
+        wants = []
+        for task in dice.some(pool, 3):
+            again = task.token is not None and dice.rarely(3)
+            wants.append((task.task_id, task.token if again else self.scene.id(self.new("k"))))
+        if dice.rarely(20):
+            wants.append((self.scene.id("none"), "k"))
+        if wants and dice.rarely(12):
+            wants.append((wants[0][0], self.scene.id(self.new("k"))))
+        holds = [] if dice.rarely(8) else self.held(holder, slot)
+        self.tokens += wants
+        options: dict[str, Any] = {"holds": holds}
+        if dice.rarely(4):
+            options["published"] = self.published(dice)
+        yield Call("claim", (holder, slot, wants), options)
+
+    def published(self, dice: Dice) -> list[str]:
+        return [t.task_id for t in dice.some(list(self.model._tasks.values()), 3)]
+
+    def _work(self, dice: Dice) -> Iterator[Call | None]:
+        """Claim something ready and finish it well, or finish well what is held already: so that runs get somewhere."""
+        pool = self.tasks("claimed", of=UNSETTLED) if dice.rarely(3) else []
+        if not pool:
+            ready = self.tasks("ready")
+            if not ready:
+                if not self.runs("queued", "running", "waiting", "interrupted", "paused", "blocked"):
+                    yield from self._submit(Dice(0))
+                return
+            task, holder, slot = (
+                dice.pick(ready),
+                self.scene.id(dice.pick(["w0", "w1", "w2"])),
+                dice.pick(["s0", "s1"]),
+            )
+            yield self.alive(holder)
+            token = self.scene.id(self.new("k"))
+            self.tokens.append((task.task_id, token))
+            yield Call("claim", (holder, slot, [(task.task_id, token)]), {"holds": self.held(holder, slot)})
+            pool = [task]
+        task = dice.pick(pool)
+        if task.token is not None:
+            yield self.finishing(task.holder or "", task.slot or "", [self.good(dice, task, "done")])
+
+    def finishing(self, holder: str, slot: str, outcomes: list[Outcome]) -> Call:
+        self.outcomes += [(holder, slot, outcome) for outcome in outcomes]
+        return Call("finish", (holder, slot, outcomes))
+
+    def good(self, dice: Dice, task: Task, ending: str) -> Outcome:
+        """An outcome that fits the task as the model has it."""
+        head = self.model._threads[task.thread_id].heads.get(task.ns)
+        width = head.width if head else 0
+        settle = None
+        if ending == "done" and (task.kind == "advance" or (width == 1 and not dice.rarely(4))):
+            settle = self.settle(dice, task)
+        return self.outcome(task, task.token or "none", ending, settle, dice)
+
+    def outcome(self, task: Task, token: str, ending: str, settle: Settle | None, dice: Dice) -> Outcome:
+        name = task.task_id.removeprefix(f"{self.scene.prefix}-")
+        fields: dict[str, Any] = {"advance_id": self.scene.id(self.new("adv"))}
+        fields["advance_token"] = self.scene.id(self.new("k"))
+        if ending == "retry":
+            fields["error"] = '{"type": "E", "b": 1, "a": 2}'
+        if ending in ("retry", "parked"):
+            fields["delay"] = dice.pick([0.0, 2.0, 40.0])
+            if dice.rarely(2):
+                fields["progress"] = self.document(dice, f'{{"rows": {self.count}, "a": null}}')
+        if ending == "done":
+            fields["output"] = self.document(dice, f'{{"by": "{name}"}}')
+        fields["relaxed"] = dice.rarely(4)
+        if ending == "interrupted":
+            fields["output"] = '{"ask": [1, null]}'
+        if dice.rarely(4):
+            fields["blobs"] = [self.blob(dice)]
+        made = self.scene.outcome(name, "", ending, settle=settle, **fields)
+        made.token = token
+        return made
+
+    def settle(self, dice: Dice, task: Task) -> Settle:
+        known = self.model._threads[task.thread_id].heads.get(task.ns)
+        head = known.checkpoint_id if known else None
+        if dice.rarely(16):
+            head = self.scene.id("elsewhere")
+        made = []
+        for _ in range(1 + dice.rarely(5)):
+            checkpoint = self.scene.new_checkpoint(self.new("c"), None)
+            checkpoint.parent_id, head = head, checkpoint.checkpoint_id
+            checkpoint.metadata = '{"source": "loop", "b": {"d": 1, "c": [true]}}'
+            checkpoint.state = self.document(dice, checkpoint.state)
+            checkpoint.digest = digest_document(checkpoint.state)
+            if dice.rarely(2):
+                checkpoint.seal = seal_of(checkpoint)
+            made.append(checkpoint)
+            self.checkpoints.append(checkpoint.checkpoint_id)
+        status = "interrupted" if dice.rarely(8) else "running"
+        wide = dice.pick([1, 3, 2, 0, 4, 1])
+        tasks: list[NewTask] = []
+        for _ in range(wide):
+            new = self.scene.new_task(self.new("n"), priority=dice.pick(["default", "low", "high"]))
+            new.status = "ready" if status == "running" else "interrupted"
+            if dice.rarely(4):
+                new.arg, new.queue = self.document(dice, '{"b": 1, "a": [1.5]}'), self.scene.id("q2")
+            if status == "running" and dice.rarely(6):
+                new.token = self.scene.id(self.new("k"))
+            tasks.append(new)
+        status = status if tasks else "succeeded"
+        settled = Settle(checkpoints=made, tasks=tasks, run_status=status)  # type: ignore[arg-type]
+        if dice.rarely(4):
+            settled.version, settled.fingerprint = dice.pick([("1", "f"), ("2", "g"), (None, "h")])
+        return settled
+
+    def _finish(self, dice: Dice) -> Iterator[Call | None]:
+        pool = [t for t in self.tasks("claimed", "ready", of=UNSETTLED) if t.token is not None]
+        if dice.rarely(6) or not pool:
+            pool = list(self.model._tasks.values())
+        outcomes, holder, slot = [], self.holder(dice), "s0"
+        for task in dice.some(pool, 3):
+            ending = dice.pick(
+                [
+                    "done",
+                    "failed",
+                    "interrupted",
+                    "retry",
+                    "done",
+                    "parked",
+                    "cancelled",
+                    "done",
+                    "failed",
+                    "parked",
+                ]
+            )
+            outcome = self.good(dice, task, ending)
+            if dice.rarely(6):
+                outcome.token = dice.pick(
+                    [token for id, token in self.tokens if id == task.task_id] or ["wrong"]
+                )
+            if task.kind == "node" and ending == "done" and outcome.settle is None and dice.rarely(6):
+                outcome.settle = self.settle(dice, task)
+            outcomes.append(outcome)
+            if not dice.rarely(4):
+                holder, slot = task.holder or holder, task.slot or slot
+        if dice.rarely(20):
+            missing = self.scene.outcome("none", "k", "failed")
+            outcomes.append(missing)
+        if outcomes and dice.rarely(12):
+            outcomes.append(outcomes[0])
+        if outcomes:
+            yield self.finishing(holder, slot, outcomes)
+
+    def _again(self, dice: Dice) -> Iterator[Call | None]:
+        """Say something once more that was said before, as after a lost answer."""
+        if self.outcomes:
+            recent = self.outcomes[-6:] if not dice.rarely(3) else self.outcomes
+            holder, slot, outcome = dice.pick(recent[::-1])
+            yield Call("finish", (holder, slot, [outcome]))
+        if self.submits and dice.rarely(4):
+            yield Call("submit", ([dice.pick(self.submits[::-1])],))
+
+    def _holds(self, dice: Dice) -> Iterator[Call | None]:
+        if self.tokens:
+            yield Call("holds", dice.pick(self.tokens[::-1]))
+
+    def _overtake(self, dice: Dice) -> Iterator[Call | None]:
+        """Hold a run back while its tasks are being worked on, and let one finish well."""
+        held = self.tasks("claimed")
+        if held:
+            task = dice.pick(held)
+            ending = dice.pick(["done", "done", "interrupted", "failed"])
+            if dice.rarely(2):
+                yield Call("block", ([task.run_id],), {"kind": "Unserved", "reason": "nobody"})
+            else:
+                yield Call("pause", ([task.run_id],))
+            yield self.finishing(task.holder or "", task.slot or "", [self.good(dice, task, ending)])
+
+    def _note(self, dice: Dice) -> Iterator[Call | None]:
+        pool = [(t.task_id, t.token) for t in self.tasks("claimed", "ready", of=UNSETTLED) if t.token]
+        if dice.rarely(4) or not pool:
+            pool = self.tokens[::-1]
+        if pool:
+            yield Call("note", (*dice.pick(pool), self.document(dice, f'{{"at": {self.count}}}')))

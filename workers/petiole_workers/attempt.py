@@ -1,0 +1,435 @@
+"""One attempt at one task: what the node is given, what it gave, and the outcome that says so."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from petiole_stores.errors import CorruptionError, GraphError, PetioleError, StoreUnavailableError, UnfitError
+from petiole_stores.ids import derived_id, new_id
+from petiole_stores.records import START_PATH, Checkpointed, Claim, Outcome, Settle, Task
+from petiole_workers.caller import RetryLaterError
+from petiole_workers.compiled import CompiledGraph
+from petiole_workers.damage import UnreadableError
+from petiole_workers.documents import Loaded, Rows
+from petiole_workers.failure import describe, ends_the_process, parse_failure
+from petiole_workers.graph import (
+    HANDLER_PREFIX,
+    MISSING,
+    START,
+    NodeError,
+    Runtime,
+    Snapshot,
+    TaskOutput,
+    TaskSpec,
+    advance,
+    begin,
+    task_input,
+    task_output,
+)
+from petiole_workers.graph import call as call_function
+from petiole_workers.hop import RunConfig, Work
+from petiole_workers.repair import FIRST_STEP
+from petiole_workers.services import AttemptServices, ParkedError
+
+if TYPE_CHECKING:
+    from petiole_workers.runner import Runner
+
+logger = logging.getLogger("petiole.runner")
+
+
+class Attempt:
+    """One attempt at one task."""
+
+    def __init__(self, runner: Runner, graph: CompiledGraph, claim: Claim) -> None:
+        self.runner, self.graph, self.claim = runner, graph, claim
+        self.definition = graph.definition
+        self.task, self.run = claim.task, claim.run
+        self.documents = runner.documents
+        known = parse_failure(self.task.error) if self.task.failures else None
+        #: Earlier tries that failed: the ledger counts those that left the worker, the error has those made in it too.
+        self._failures = max(self.task.failures, known.tries if known else 0)
+        self._known = known
+        self._tries = 0
+        self.config = msgspec.json.decode(self.run.config, type=RunConfig)
+        self.durability = runner.durability(self.config.durability or graph.durability)
+        self.services = AttemptServices(runner, self.task)
+
+    def outcome(self) -> Outcome:
+        return Outcome(
+            task_id=self.task.task_id,
+            token=self.task.token or "",
+            ending="done",
+            advance_id=new_id(),
+            advance_token=new_id(),
+            advance_queue=self.task.queue,
+            relaxed=self.config.relaxed,
+        )
+
+    # ---------------------------------------------------------------- nodes
+
+    def run_node(self, work: Work) -> None:
+        try:
+            if self.task.node not in self.definition.nodes:
+                known = ", ".join(self.definition.nodes)
+                raise GraphError(
+                    f"graph {self.run.graph!r} has no node {self.task.node!r} in this worker's version; it has: {known}. "
+                    "Bring the node back, or replay the run from a checkpoint before it"
+                )
+            loaded = self._base(tasks=self.claim.width == 1)
+            spec = TaskSpec(path=self.task.path, node=self.task.node, arg=self._arg())
+            input = task_input(self.definition, loaded.snapshot, spec)
+            output = self._output(work, input, spec)
+            document, blobs = self.documents.output(self.task.thread_id, output, node=self.task.node)
+        except ParkedError as parked:
+            self._put_off(work, "parked", parked.delay)
+            return
+        except UnreadableError as unreadable:
+            self._unreadable(work, unreadable.error)
+            return
+        except RetryLaterError as later:
+            self._end(work, "retry", later.error)
+            self._put_off(work, "retry", later.delay)
+            return
+        except BaseException as error:  # what users' code raises is its task's outcome
+            self.services.roll_back()
+            if ends_the_process(error) or isinstance(error, StoreUnavailableError):
+                raise
+            self._end(work, "failed", error)
+            return
+        work.transaction = self.services.open_transaction
+        work.outcome.output = document
+        work.outcome.blobs = list(blobs.values())
+        if self.claim.width == 1:
+            self._settle_alone(work, loaded, output)
+
+    def _output(self, work: Work, input: object, spec: TaskSpec) -> TaskOutput:
+        """What the node gives; or, once it has failed for good, its error handler."""
+        node = self.definition.nodes[self.task.node]
+        try:
+            return task_output(self.definition, spec, self._call(input, spec))
+        except Exception as error:
+            if node.error_handler is None or isinstance(error, StoreUnavailableError | RetryLaterError):
+                raise
+            self.services.again()
+            self._end(work, "failed", error)
+            work.outcome.ending = "done"
+            handler = node.error_handler.bind(NodeError(node.name, error))
+            fresh = dataclasses.replace(spec, arg=self._arg())
+            again = task_input(self.definition, self._base(tasks=False).snapshot, fresh)
+            returned = call_function(handler, again, self._runtime(), self.runner.caller.wait)
+            given = task_output(self.definition, spec, returned)
+            return dataclasses.replace(given, node=HANDLER_PREFIX + node.name)
+
+    def _unreadable(self, work: Work, error: CorruptionError | UnfitError) -> None:
+        """The stored data is damaged, or this worker is not fit for it: neither is a failure of the node's."""
+        self.services.roll_back()
+        delay = self.runner.damage.handle(self.claim, error)
+        work.outcome.settle, work.rows, work.follow, work.carried = None, None, None, False
+        work.outcome.error = describe(error, node=self.task.node, attempt=self._attempt)
+        self._put_off(work, "parked", delay)
+
+    def _put_off(self, work: Work, ending: str, delay: float) -> None:
+        """End the attempt alone; what it leaves goes along."""
+        self.services.roll_back()
+        work.outcome.ending, work.outcome.delay = ending, delay  # type: ignore[assignment]
+        work.outcome.progress = self.services.left_behind()
+
+    def _call(self, input: object, spec: TaskSpec) -> Any:
+        def again() -> object:
+            self.services.again()
+            return task_input(
+                self.definition, self._base(tasks=False).snapshot, dataclasses.replace(spec, arg=self._arg())
+            )
+
+        caller, node = self.runner.caller, self.definition.nodes[self.task.node]
+        try:
+            return caller.call(
+                node,
+                input,
+                self._runtime(),
+                failures=self._failures,
+                key=f"{self.run.graph}.{node.name}",
+                again=again,
+            )
+        finally:
+            self._tries = caller.tries
+
+    def _settle_alone(self, work: Work, loaded: Loaded, output: TaskOutput) -> None:
+        """A lone task brings its settle along; where that fails, an ``advance`` will fail in its stead, output kept."""
+        try:
+            written = {key for key, _ in output.writes}
+            base = loaded.snapshot
+            if self._reads_state(written):
+                with reading():
+                    base = dataclasses.replace(base, values=self.documents.fresh_values(loaded))
+            self._settle(work, loaded, base, [output])
+        except (StoreUnavailableError, UnreadableError):
+            raise
+        except BaseException as error:
+            if ends_the_process(error):
+                raise
+            logger.debug(
+                "settling after %s failed; an advance task will say why", self.task.node, exc_info=True
+            )
+            work.outcome.settle, work.rows, work.follow = None, None, None
+
+    def _reads_state(self, written: set[str]) -> bool:
+        """Whether settling looks at the state itself: a router does, and so does the reducer of a written key."""
+        channels = self.definition.channels
+        return bool(self.definition.branches_from(self.task.node)) or any(
+            channels[key].reducer is not None for key in written
+        )
+
+    # ---------------------------------------------------------------- advance
+
+    def settle_only(self, work: Work) -> None:
+        try:
+            if self.task.path == START_PATH:
+                self._start(work)
+            else:
+                loaded = self._base()
+                with reading():
+                    outputs = self.documents.outputs(self.task.thread_id, self.claim.outputs)
+                self._settle(work, loaded, loaded.snapshot, outputs)
+        except StoreUnavailableError:
+            raise
+        except UnreadableError as unreadable:
+            self._unreadable(work, unreadable.error)
+        except BaseException as error:  # reducers and routers are users' code too
+            if ends_the_process(error):
+                raise
+            work.outcome.settle, work.rows, work.follow = None, None, None
+            self._end(work, "failed", error)
+
+    def _start(self, work: Work) -> None:
+        """Apply the input to the thread's head and plan the first superstep."""
+        loaded = self._base() if self.task.checkpoint_id is not None else None
+        base = loaded.snapshot if loaded else None
+        if self.run.input is None:
+            if loaded is None or base is None:
+                raise PetioleError(
+                    f"run {self.run.run_id} has neither an input nor a checkpoint to go on from"
+                )
+            self._rows(work, [self._forked(base, loaded.parts)], loaded.record)
+            return
+        with reading():
+            given = self.documents.value(self.task.thread_id, self.run.input)
+        taken, first = begin(
+            self.definition, base, given, runner=self.runner.caller.wait, runtime=self._runtime()
+        )
+        first = dataclasses.replace(first, control={**first.control, FIRST_STEP: taken.step})
+        kept = loaded.parts if loaded else {}
+        self._rows(work, [(taken, kept), (first, {})], loaded.record if loaded else None)
+
+    def _forked(self, base: Snapshot, parts: dict[str, bytes]) -> tuple[Snapshot, dict[str, bytes]]:
+        """The snapshot that a run begins with which goes on from a checkpoint: the same state, the same tasks to come."""
+        control: dict[str, object] = {**base.control, FIRST_STEP: base.step}
+        starts = [task for task in base.next if task.node == START]
+        if starts:  # the checkpoint is an input's: what comes next is to apply it
+            outputs = [task_output(self.definition, task, task.arg) for task in starts]
+            first = advance(
+                self.definition,
+                base,
+                outputs,
+                stop=None,
+                runner=self.runner.caller.wait,
+                runtime=self._runtime(),
+            )
+            return dataclasses.replace(first, control={**first.control, FIRST_STEP: base.step}), {}
+        return dataclasses.replace(
+            base, step=base.step + 1, source="fork", control=control, writers=()
+        ), parts
+
+    def _settle(self, work: Work, loaded: Loaded, base: Snapshot, outputs: Sequence[TaskOutput]) -> None:
+        snapshot = advance(
+            self.definition,
+            base,
+            outputs,
+            stop=self._stop(base),
+            runner=self.runner.caller.wait,
+            runtime=self._runtime(),
+        )
+        written = {key for output in outputs for key, _ in output.writes}
+        kept = {key: part for key, part in loaded.parts.items() if key not in written}
+        self._rows(work, [(snapshot, kept)], loaded.record)
+
+    def _rows(
+        self, work: Work, snapshots: Sequence[tuple[Snapshot, dict[str, bytes]]], parent: Checkpointed | None
+    ) -> None:
+        """Put the settle of these snapshots, one after the other, into the outcome."""
+        parent_id = parent.checkpoint_id if parent else None
+        checkpoints = []
+        rows: Rows | None = None
+        last = snapshots[-1][0]
+        interrupted = self._interrupts(last)
+        for snapshot, kept in snapshots:
+            rows = self.documents.settle(
+                self.definition,
+                snapshot,
+                thread_id=self.task.thread_id,
+                parent_id=parent_id,
+                kept=kept,
+                queue=self._queue(),
+                interrupted=interrupted and snapshot is last,
+            )
+            parent_id = rows.checkpoint.checkpoint_id
+            checkpoints.append(rows.checkpoint)
+            work.outcome.blobs = [*work.outcome.blobs, *rows.blobs.values()]
+        assert rows is not None
+        if self.config.inline:
+            for task in rows.tasks:
+                task.queue = self.task.queue
+        status = "succeeded" if not rows.tasks else "interrupted" if interrupted else "running"
+        if not interrupted and self.services.open_transaction is None:
+            work.carried = self.durability.carries and self.runner.is_lone(rows.tasks)
+            if work.carried or self.runner.may_go_on(self.claim, rows.tasks):
+                self._go_on(work, rows)
+        work.outcome.settle = Settle(
+            checkpoints=checkpoints,
+            tasks=rows.tasks,
+            run_status=status,  # type: ignore[arg-type]
+            version=self.definition.version,
+            fingerprint=self.definition.fingerprint,
+        )
+        work.rows = rows
+
+    def _go_on(self, work: Work, rows: Rows) -> None:
+        """Claim the settle's only task in the settle itself.
+
+        A carried task may be run again before the ledger has heard of it: its id derives from what came before it, so
+        that its idempotency key is the same then.
+        """
+        new = rows.tasks[0]
+        if work.carried:
+            new.task_id = derived_id("carried", self.task.task_id, str(work.claim.run.replays), new.path)
+        new.token = new_id()
+        work.follow = self._followed(rows)
+
+    def _followed(self, rows: Rows) -> Claim:
+        """The claim of the settle's only task, which this slot will hold when the settle is committed."""
+        new, made = rows.tasks[0], rows.checkpoint
+        fields = {name: getattr(made, name) for name in made.__struct_fields__}
+        base = Checkpointed(
+            **fields,
+            thread_id=self.task.thread_id,
+            run_id=self.run.run_id,
+            created_at=self.task.created_at,
+            seq=0,
+        )
+        task = Task(
+            task_id=new.task_id,
+            run_id=self.run.run_id,
+            thread_id=self.task.thread_id,
+            ns=new.ns,
+            checkpoint_id=made.checkpoint_id,
+            path=new.path,
+            kind=new.kind,
+            node=new.node,
+            queue=new.queue,
+            priority=new.priority,
+            status="claimed",
+            arg=new.arg,
+            token=new.token,
+            holder=self.runner.holder,
+            slot=self.runner.slot,
+            attempt=1,
+            started=True,
+            created_at=self.task.created_at,
+        )
+        return Claim(task=task, run=self.run, base=base, width=1)
+
+    # ---------------------------------------------------------------- parts
+
+    def _base(self, *, tasks: bool = True) -> Loaded:
+        base = self.claim.base
+        with reading():
+            if base is None:
+                raise CorruptionError(
+                    f"the checkpoint {self.task.checkpoint_id} that {self.task.node!r} starts from is missing from the store"
+                )
+            return self.documents.checkpoint(base, tasks=tasks)
+
+    def _arg(self) -> object:
+        if self.task.arg is None:
+            return MISSING
+        with reading():
+            return self.documents.value(self.task.thread_id, self.task.arg)
+
+    def _stop(self, base: Snapshot) -> int:
+        """The last step that the run may take: its first one and the recursion limit, as LangGraph counts."""
+        first = base.control.get(FIRST_STEP, -1)
+        assert isinstance(first, int)
+        return first + self.config.recursion_limit + 1
+
+    def _queue(self) -> str:
+        return self.graph.queue or self.runner.settings.queue
+
+    def _interrupts(self, snapshot: Snapshot) -> bool:
+        """Whether the run stops here: after a node in ``interrupt_after``, or before one in ``interrupt_before``.
+
+        Not at a fork: whoever goes on from an interrupted checkpoint means to pass it.
+        """
+        graph = self.definition
+        return (
+            bool(snapshot.next)
+            and snapshot.source != "fork"
+            and (
+                any(name in graph.interrupt_after for name in snapshot.writers)
+                or any(task.node in graph.interrupt_before for task in snapshot.next)
+            )
+        )
+
+    def close(self) -> None:
+        """Give up what the node still holds of the store."""
+        self.services.roll_back()
+
+    @property
+    def _attempt(self) -> int:
+        """The number of the first try that is made here."""
+        return self.task.attempt + self._failures - self.task.failures
+
+    def _runtime(self) -> Runtime:
+        task, base = self.task, self.claim.base
+        digest = hashlib.sha256(f"{base.digest if base else ''}\n{task.arg or ''}".encode()).hexdigest()[:16]
+        return Runtime(
+            thread_id=task.thread_id,
+            run_id=task.run_id,
+            task_id=task.task_id,
+            node=task.node,
+            attempt=self._attempt,
+            idempotency_key=f"{task.thread_id}:{task.run_id}:{task.task_id}:{digest}",
+            logger=logging.getLogger(f"petiole.node.{self.run.graph}.{task.node}"),
+            is_cancelled=self.services.cancelled,
+            services=self.services,
+        )
+
+    def _end(self, work: Work, ending: str, error: BaseException) -> None:
+        node = self.task.node
+        work.outcome.ending = ending  # type: ignore[assignment]
+        attempt = self._attempt + max(self._tries - 1, 0)
+        work.outcome.error = describe(error, node=node, attempt=attempt, tries=self._failures + self._tries)
+        work.outcome.output, work.outcome.blobs = None, []
+        if ending == "failed" and self.runner.on_failure is not None:
+            self.runner.on_failure(self.claim, error)
+        level = logging.INFO if ending == "retry" else logging.ERROR
+        logger.log(
+            level, "node %s of thread %s (run %s, attempt %d) %s: %s: %s",
+            node, self.task.thread_id, self.run.run_id, attempt,
+            "will be tried again" if ending == "retry" else "failed", type(error).__name__, error,
+        )  # fmt: skip
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """What cannot be read within is the engine's to deal with: it is no failure of users' code."""
+    try:
+        yield
+    except (CorruptionError, UnfitError) as error:
+        raise UnreadableError(error) from error

@@ -1,0 +1,59 @@
+"""What goes into a hop and what comes out of it: a message's hint, a run's configuration, a task's work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from petiole_stores.records import Claim, Outcome, TaskRef
+from petiole_stores.store import StoreTransaction
+from petiole_workers.documents import Rows
+from petiole_workers.graph import DEFAULT_RECURSION_LIMIT
+
+
+class Hint(NamedTuple):
+    """What a message says of a task: ids, the graph and node that it is of, and whether it is to be run alone.
+
+    A task on the fast lane may have been recovered from a process that died under it. It is claimed by itself, so that
+    it is charged with the crash, should it kill this process too.
+    """
+
+    thread_id: str
+    run_id: str
+    task_id: str
+    graph: str
+    node: str
+    alone: bool = False
+
+    @classmethod
+    def of(cls, ref: TaskRef) -> Hint:
+        return cls(ref.thread_id, ref.run_id, ref.task_id, ref.graph, ref.node, ref.priority == "high")
+
+
+class RunConfig(msgspec.Struct, omit_defaults=True):
+    """How a run is to be executed (the ``config`` document of a run)."""
+
+    recursion_limit: int = DEFAULT_RECURSION_LIMIT
+    inline: bool = False  #: made by graph.invoke: its tasks are never published
+    durability: str | None = (
+        None  #: see :mod:`petiole_workers.durability`; ``None``: the graph's, else the worker's
+    )
+    relaxed: bool = False  #: a power cut may lose its commits
+
+
+@dataclass
+class Work:
+    """One claimed task on its way to its outcome."""
+
+    claim: Claim
+    outcome: Outcome
+    rows: Rows | None = None  #: of its settle
+    took: float = 0.0
+    follow: Claim | None = None  #: the next task, if this worker holds it already
+    carried: bool = False  #: its commit may wait: ``follow`` is run first
+    transaction: StoreTransaction | None = None  #: of the node's own, to be committed with the outcome
+    close: Callable[[], None] = lambda: None  #: gives up what its attempt still holds of the store
+    refused: bool = False  #: it was not committed, and never will be

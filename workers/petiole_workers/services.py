@@ -1,0 +1,126 @@
+"""What the engine does for a running node: timers, heartbeats, transactions, and telling that it is not wanted any more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from petiole_stores.errors import StoreUnavailableError
+from petiole_stores.store import StoreTransaction
+from petiole_workers.caller import undisturbed
+from petiole_workers.progress import Progress
+
+if TYPE_CHECKING:
+    from petiole_stores.records import Task
+    from petiole_workers.runner import Runner
+
+#: Heartbeats closer together than this are kept with the next one, in seconds.
+TOGETHER = 0.1
+
+
+class ParkedError(BaseException):
+    """A node waits too long to do so in its slot. No ``Exception``: a node's own ``except`` must not stop it."""
+
+    def __init__(self, delay: float) -> None:
+        super().__init__(f"the node sleeps for {delay:.1f} s")
+        self.delay = delay
+
+
+class AttemptServices:
+    """The services of one attempt at one task."""
+
+    def __init__(self, runner: Runner, task: Task) -> None:
+        self._runner, self._task = runner, task
+        self._serde = runner.store.serde
+        self._known = Progress.read(task.progress)
+        self.progress = self._seen = self._known
+        self._timer = 0
+        self._noted = float("-inf")
+        self._pending = False
+        self._asked = time.monotonic() + runner.settings.beat_every
+        self._lost = False
+        self._stack = ExitStack()
+        self.open_transaction: StoreTransaction | None = None
+
+    # ---------------------------------------------------------------- is it still wanted?
+
+    def cancelled(self) -> bool:
+        """Whether the claim has ended; the ledger is asked at most once a beat."""
+        if not self._lost and time.monotonic() >= self._asked:
+            self._asked = time.monotonic() + self._runner.settings.beat_every
+            task_id, token = self._runner.anchor(self._task)
+            try:
+                with undisturbed():
+                    self._lost = not self._runner.store.holds(task_id, token)
+            except StoreUnavailableError:
+                pass  # not knowing is no reason to stop: the fence will judge the output
+        return self._lost
+
+    # ---------------------------------------------------------------- timers
+
+    def pause(self, seconds: float) -> float:
+        """How long to wait here for the attempt's next timer. Raises ParkedError where that is too long."""
+        index, self._timer = self._timer, self._timer + 1
+        now = self._runner.store_time()
+        timers = list(self.progress.timers)
+        if index == len(timers):
+            timers.append(now + seconds)
+            self.progress = Progress(self.progress.details, self.progress.blobs, timers)
+        left = max(0.0, timers[index] - now)
+        if left > self._runner.caller.in_process_wait:
+            raise ParkedError(left)
+        return left
+
+    def again(self) -> None:
+        """A further try begins in this process."""
+        self._timer = 0
+        self._seen = self.progress
+        self.roll_back()
+
+    # ---------------------------------------------------------------- heartbeats
+
+    def details(self) -> Any:
+        return self._seen.value(self._serde, self._task.thread_id)
+
+    def heartbeat(self, details: object) -> None:
+        self.progress = self.progress.with_details(details, self._serde, self._task.thread_id)
+        if time.monotonic() - self._noted < TOGETHER:
+            self._pending = True
+            return
+        self._pending = False
+        with undisturbed():
+            self._runner.commit_carried()
+            try:
+                kept = self._runner.store.note(
+                    self._task.task_id, self._task.token or "", self.progress.text()
+                )
+                self._lost = self._lost or not kept
+            except StoreUnavailableError:
+                self._pending = True  # the next heartbeat, or the attempt's end, brings it
+        self._noted = time.monotonic()
+
+    def left_behind(self) -> str | None:
+        """The progress that the ledger does not have yet."""
+        return self.progress.text() if self._pending or self.progress.timers != self._known.timers else None
+
+    # ---------------------------------------------------------------- transactions
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        with undisturbed():
+            if self.open_transaction is None:
+                self._runner.commit_carried()
+                self.open_transaction = self._stack.enter_context(self._runner.store.transaction())
+        try:
+            yield self.open_transaction.connection
+        except BaseException:
+            self.roll_back()
+            raise
+
+    def roll_back(self) -> None:
+        """Undo what the node did in its transaction."""
+        self.open_transaction = None
+        with undisturbed():
+            self._stack.close()
