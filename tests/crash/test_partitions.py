@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import Backend, Cluster, Trip, WorkerProcess
+from tests.cluster import Backend, Cluster, WorkerProcess
 from tests.cluster.hosts import Hosts, Way, missing
 from tests.conftest import unavailable
 from tests.servers import OwnPostgres, OwnRedis, OwnServer
@@ -48,9 +48,7 @@ class Field:
 
 
 @pytest.fixture(scope="module", params=[OwnPostgres, OwnRedis], ids=["postgresql", "redis"])
-def shared_field(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Field]:
+def shared_field(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     kind: type[OwnServer] = request.param
     for reason in (missing(), kind.missing(), OwnRedis.missing()):
         if reason:
@@ -79,20 +77,21 @@ def cluster(field: Field) -> Cluster:
 
 
 def await_work_on(field: Field, place: int) -> None:
-    """Submit runs until the worker on this host has executed a node of one, and let all end."""
-    trips: list[Trip] = []
+    """Submit runs until the worker on this host has committed a task of one, and let all end."""
+    record = field.workers[place].record(field.cluster.store)
+    assert record is not None
 
     def worked() -> bool:
-        trips.append(field.cluster.submit(graph="other"))
-        trips[-1].verify(again=["alone"], timeout=RETURN)
-        return any(field.workers[place].owns(line.pid) for trip in trips for line in trip.executions())
+        trip = field.cluster.submit(graph="other")
+        trip.verify(again=["alone"], timeout=RETURN)
+        return any(task.holder == record.worker_id for task in trip.tasks())
 
-    wait_until(worked, RETURN, f"a node on host {place}", interval=0.1)
+    wait_until(worked, RETURN, f"a task of the worker on host {place}", interval=0.1)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_worker_cut_off_from_the_store_commits_nothing_after_its_claim_moved(
-    field: Field, cluster: Cluster, way: Way, record_property: object
+    field: Field, cluster: Cluster, way: Way
 ) -> None:
     trip = cluster.submit(hold=BRANCH)
     lost = field.place_of(trip.await_node(BRANCH).pid)

@@ -127,8 +127,10 @@ class Trial:
             "lease": LEASE, "sweep": SWEEP, "grace": GRACE, "concurrency": 2, "in_process_wait": IN_PROCESS_WAIT,
             # A thread may be killed under again and again here, and is not to be given up for that.
             "max_crashes": 1000,
+            # The whole line of checkpoints is checked, unless it is asked to be trimmed: then often.
+            "max_checkpoints": 0, "housekeeping": 2.0,
         }  # fmt: skip
-        return load_settings(given, environ={}, folder=self.folder)
+        return load_settings(given | dict(self.options.settings), environ={}, folder=self.folder)
 
     def _watch(
         self, until: float, is_over: Callable[[], bool], clients: Clients, nemesis: Nemesis, phase: str
