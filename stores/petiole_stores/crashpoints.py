@@ -61,6 +61,8 @@ POINTS = {
     "mend.after": "a damaged checkpoint is rebuilt, its task is still claimed",
     "quarantine.before": "a checkpoint is damaged beyond repair, nothing says so yet",
     "quarantine.after": "a checkpoint is quarantined, its run is not held back yet",
+    "spool.before": "a spooled entry is about to be sent",
+    "spool.after": "a spooled entry is sent, and still in the spool",
     "trim.before": "a thread's old checkpoints are about to be removed",
     "trim.after": "a thread's old checkpoints are removed",
     "delete.before": "a thread is about to be removed",

@@ -221,6 +221,9 @@ class FaultyStore(Store):
     def _replace_blobs(self, thread_id: str, blobs: Sequence[Blob]) -> None:
         self.plan.around("replace_blobs", lambda: self.store._replace_blobs(thread_id, blobs))
 
+    def _latest(self) -> str:
+        return self.store._latest()
+
     def _recent(self, cursor: str, limit: int) -> tuple[builtins.list[str], str]:
         return self.plan.around("recent", lambda: self.store._recent(cursor, limit))
 

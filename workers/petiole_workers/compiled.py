@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from petiole_stores.contract import CheckpointStore
 from petiole_stores.errors import ConfigurationError, InputError
 from petiole_stores.memory import MemoryStore
 from petiole_stores.opening import open_checkpoint_store
-from petiole_stores.records import Checkpointed, Task
+from petiole_stores.records import Checkpointed, Offer, Task
 from petiole_stores.serde import Serde
 from petiole_stores.store import Store
 from petiole_workers.durability import checked
+from petiole_workers.fitting import offer_of
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.names import START
 from petiole_workers.graph.snapshot import TaskSpec, pull_path
@@ -57,6 +59,11 @@ class CompiledGraph:
         if isinstance(self._checkpointer, str):
             self._checkpointer = open_checkpoint_store(self._checkpointer)
         return self._checkpointer
+
+    @cached_property
+    def offer(self) -> Offer:
+        """The graph as a worker offers it."""
+        return offer_of(self)
 
     def register_types(self, serde: Serde) -> None:
         """Let a store's serde bring back every class that the state's annotations reach."""

@@ -17,6 +17,7 @@ from celery import Celery
 from petiole_stores.ids import new_id
 from petiole_stores.records import TaskRef
 from petiole_workers.greenlets import native_thread
+from petiole_workers.hop import Hint
 from petiole_workers.network import SILENCE, bound_waits, network_options
 from petiole_workers.queues import kombu_queue, lane
 
@@ -140,7 +141,7 @@ class Publisher:
         if queue not in line.declared:
             kombu_queue(queue, self._queue_type)(line.producer.channel).queue_declare()
             line.declared.add(queue)
-        hint = (ref.thread_id, ref.run_id, ref.task_id, ref.graph, ref.node, ref.priority == "high")
+        hint = tuple(Hint.of(ref))
         headers, properties, body, _ = self._app.amqp.as_task_v2(
             new_id(), TASK_NAME, args=(hint,), argsrepr=f"<{ref.graph}.{ref.node} {ref.task_id}>", kwargsrepr="{}",
             ignore_result=True,

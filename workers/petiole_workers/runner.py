@@ -7,6 +7,7 @@ everything it needs comes with the claim, everything it makes goes out with the 
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from petiole_stores.crashpoints import reach
-from petiole_stores.errors import StoreError, StoreUnavailableError
+from petiole_stores.errors import PetioleError, StoreError, StoreUnavailableError
 from petiole_stores.ids import new_id
 from petiole_stores.records import (
     HELD_BACK,
@@ -41,6 +42,7 @@ from petiole_workers.misfits import note_misfits
 from petiole_workers.patience import Patience
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings
+from petiole_workers.spool import Spool, entry_of
 
 logger = logging.getLogger("petiole.runner")
 
@@ -57,6 +59,7 @@ class Stats:
     refused: int = 0
     failed: int = 0
     retried: int = 0
+    spooled: int = 0
     seconds: float = field(default=0.0)
 
 
@@ -68,6 +71,7 @@ class Runner:
         serves    tells whether this worker consumes a queue (for ``chain = "inline"``)
         on_failure  called with the exception itself when a task fails (``graph.invoke`` raises it again)
         published_elsewhere  whether other workers may run what this one gives back (not for ``graph.invoke``)
+        spool     where outcomes go that the store cannot take
         measured  what this process knows of commits and crashes (for ``durability = "adaptive"``)
     """
 
@@ -86,6 +90,7 @@ class Runner:
         on_failure: Callable[[Claim, BaseException], None] | None = None,
         measured: Measured | None = None,
         published_elsewhere: bool = True,
+        spool: Spool | None = None,
     ) -> None:
         self.store, self.registry, self.settings = store, registry, settings
         self.holder, self.slot = holder, slot
@@ -105,6 +110,7 @@ class Runner:
         #: Graphs that this process lacks something for, and what.
         self.unfit: dict[str, str] = {}
         self.published_elsewhere = published_elsewhere
+        self.spool = spool
         self.damage = DamageControl(self)
         self._carry = Carry(self._commit, self._is_to_go_on, self.measured)
 
@@ -117,7 +123,8 @@ class Runner:
         """
         pending = [hint for hint in hints if hint.graph not in self.unfit]
         if len(pending) < len(hints):
-            note_misfits(self.store, [hint for hint in hints if hint.graph in self.unfit])
+            unfit = [hint for hint in hints if hint.graph in self.unfit]
+            note_misfits(self.store, [(hint, f"graph {hint.graph!r} cannot be read") for hint in unfit])
         done = 0
         while pending:
             together, pending = self._split(pending)
@@ -236,9 +243,14 @@ class Runner:
         began = time.monotonic()
         try:
             answers = self._finish(made)
+        except StoreUnavailableError as error:
+            self._drop(made)
+            if self.spool is None:
+                raise
+            self._spool(made, error)
+            return []
         except BaseException:
-            for work in made:
-                self.documents.dropped(work.claim.task.thread_id, work.outcome.blobs)
+            self._drop(made)
             raise
         self.measured.committed((time.monotonic() - began) / len(made))
         for work, answer in zip(made, answers, strict=True):
@@ -269,6 +281,26 @@ class Runner:
             self._published.extend(self._publish(publish))
             reach("publish.after")
         return follow
+
+    def _drop(self, made: Sequence[Work]) -> None:
+        for work in made:
+            self.documents.dropped(work.claim.task.thread_id, work.outcome.blobs)
+
+    def _spool(self, made: Sequence[Work], error: StoreUnavailableError) -> None:
+        """Keep outcomes that the store cannot take now; what comes after them is for others, once they are sent."""
+        assert self.spool is not None
+        refs = [_ref(work.claim.task, work.claim) for work in made]
+        try:
+            self.spool.put(entry_of(self.holder, self.slot, [work.outcome for work in made], refs))
+        except (OSError, sqlite3.Error, PetioleError) as failure:
+            logger.error(
+                "%d outcomes are lost, they cannot be spooled (%s): their nodes run again", len(made), failure
+            )
+            raise error from failure
+        for work in made:
+            work.refused = True
+        self.stats.spooled += len(made)
+        logger.warning("%d outcomes are spooled, for the store is gone: %s", len(made), error)
 
     def _finish(self, made: Sequence[Work]) -> Sequence[FinishAnswer]:
         """The ledger's answers. An output that the store cannot hold fails its own task, not its neighbours."""

@@ -54,12 +54,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: How a call is made again while the store cannot be reached.
     store_retry: Literal["exponential", "fixed", "adaptive", "emergency"] = "exponential"
     #: How long one call is tried before the worker goes to degraded mode.
-    store_timeout: float = 60.0
+    store_timeout: float = 15.0
     #: ``inline``: a worker may go on with a run's single next task itself, for up to ``inline_slice``.
     chain: Literal["broker", "inline"] = "broker"
     inline_slice: float = 0.1
     #: ``sync``, ``interval:SECONDS``, ``adaptive``, ``async`` or ``exit``, for runs whose graph and submit say nothing.
     durability: str = "sync"
+    #: Where outcomes go that the store cannot take: URL of another store; nothing: a file in ``data_dir``.
+    backup_store: str | None = None
     #: How often each worker looks for checkpoints and threads to remove.
     housekeeping: float = 30.0
     #: Checkpoints that are kept of a thread that workers run; 0: all.

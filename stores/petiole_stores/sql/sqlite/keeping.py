@@ -128,6 +128,11 @@ class SQLiteUpkeep(Store):
     def _recent(self, cursor: str, limit: int) -> tuple[list[str], str]:
         return self.connections.read(lambda db: retention.recent(db, cursor, limit))
 
+    def _latest(self) -> str:
+        return self.connections.read(
+            lambda db: str(db.execute("SELECT coalesce(max(seq), 0) FROM checkpoints").fetchone()[0])
+        )
+
     def _trim(self, thread_id: str, max_checkpoints: int | None) -> Trimmed:
         return self._work(
             lambda work: retention.trim(work, thread_id, max_checkpoints, retention.blobs_of), None

@@ -14,7 +14,6 @@ from petiole_stores.sql.sqlite.work import HELD, Owner, Work
 #: For how many seconds after its end a worker is remembered.
 WORKERS_KEPT = 7 * 86400.0
 
-DEADLINE_OVER = "the run had not ended when its deadline was over: replay it, or submit it with a later one"
 
 _POSTPONE = "UPDATE tasks SET next_publish = ?1, published_at = ?1 WHERE task_id = ?2 AND status = 'ready'"
 _FORGET = "DELETE FROM workers WHERE status IN ('dead', 'stopped') AND expires_at < ?"
