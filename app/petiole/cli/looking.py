@@ -9,7 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from petiole.cli import parsing
-from petiole.cli.options import Broker, ErrorType, Format, Graphs, Output, RunId, Store, Thread, Timeout
+from petiole.cli.options import (
+    Broker,
+    ErrorType,
+    Format,
+    GraphName,
+    Graphs,
+    Output,
+    RunId,
+    Since,
+    Statuses,
+    Store,
+    Tag,
+    Thread,
+    Timeout,
+    Until,
+)
 from petiole.cli.session import connected, handle_of, tell
 
 if TYPE_CHECKING:
@@ -19,17 +34,13 @@ if TYPE_CHECKING:
 
 def list_(
     ctx: typer.Context,
-    graph: Annotated[str | None, typer.Option("--graph", metavar="NAME", help="Of this graph.")] = None,
-    status: Annotated[
-        list[str] | None, typer.Option("--status", metavar="STATUS", help="In it; may be repeated.")
-    ] = None,
+    graph: GraphName = None,
+    status: Statuses = None,
     thread: Annotated[str | None, typer.Option("--thread", metavar="ID", help="On this thread.")] = None,
-    tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="With this tag.")] = None,
+    tag: Tag = None,
     error_type: ErrorType = None,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="Submitted since: ISO 8601, or 2h ago.")
-    ] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Submitted before.")] = None,
+    since: Since = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 20,
     output: Output = Format.text,
     store: Store = None,
@@ -41,7 +52,7 @@ def list_(
     from petiole.cli import documents
     from petiole.cli import output as out
 
-    _check_statuses(status or [])
+    parsing.statuses(status or [])
     with connected(ctx, store, broker) as client:
         found = client.list_runs(
             graph=graph,
@@ -239,17 +250,6 @@ def history(
 def _thread(client: Client, thread: str) -> str:
     """The thread's id, also where a run's was given or the thread has checkpoints alone."""
     return thread if client.store.head(thread) is not None else client.handle(thread).thread_id
-
-
-def _check_statuses(statuses: list[str]) -> None:
-    from typing import get_args
-
-    from petiole_stores.errors import InputError
-    from petiole_stores.records import RunStatus
-
-    for status in statuses:
-        if status not in get_args(RunStatus):
-            raise InputError(f"--status is {status!r}: take one of {', '.join(get_args(RunStatus))}")
 
 
 def _note(run: Run) -> str:

@@ -83,3 +83,19 @@ ErrorType = Annotated[
         "--error-type", metavar="TYPE", help="Failed of it: ValueError, shop.errors.Declined, Declined."
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
+MaybeThread = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[THREAD]", help="A thread's id (its newest run is meant), or a run's. Without: many."
+    ),
+]
+Statuses = Annotated[
+    list[str] | None, typer.Option("--status", metavar="STATUS", help="In it; may be repeated.")
+]
+GraphName = Annotated[str | None, typer.Option("--graph", metavar="NAME", help="Of this graph.")]
+Tag = Annotated[str | None, typer.Option("--tag", metavar="TAG", help="With this tag.")]
+Since = Annotated[
+    str | None, typer.Option("--since", metavar="TIME", help="Submitted since: ISO 8601, or 2h ago.")
+]
+Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Submitted before.")]
