@@ -25,6 +25,10 @@ class Failure(msgspec.Struct, kw_only=True):
     tries: int = 0  #: how many tries of the task had failed with this one; several may be made in one attempt
     traceback: str = ""
 
+    def is_a(self, error_type: str) -> bool:
+        """Whether it is of this type: its qualified name, or the last part of it."""
+        return error_type in (self.type, self.type.rpartition(".")[2])
+
     def __str__(self) -> str:
         where = f" in node {self.node!r}" if self.node else ""
         tries = f" (attempt {self.attempt})" if self.attempt > 1 else ""
