@@ -45,7 +45,16 @@ if TYPE_CHECKING:
     from petiole_workers.celery.app import attach
     from petiole_workers.compiled import CompiledGraph
     from petiole_workers.failure import Failure
-    from petiole_workers.graph import END, START, RetryPolicy, Runtime, Send, StateGraph
+    from petiole_workers.graph import (
+        END,
+        START,
+        Command,
+        NodeError,
+        RetryPolicy,
+        Runtime,
+        Send,
+        StateGraph,
+    )
     from petiole_workers.retry import (
         Adaptive,
         Emergency,
@@ -95,7 +104,16 @@ _HOMES = {
     "petiole_workers.celery.app": ("attach",),
     "petiole_workers.compiled": ("CompiledGraph",),
     "petiole_workers.failure": ("Failure",),
-    "petiole_workers.graph": ("END", "START", "RetryPolicy", "Runtime", "Send", "StateGraph"),
+    "petiole_workers.graph": (
+        "END",
+        "START",
+        "Command",
+        "NodeError",
+        "RetryPolicy",
+        "Runtime",
+        "Send",
+        "StateGraph",
+    ),
     "petiole_workers.retry": (
         "Adaptive",
         "Emergency",
@@ -118,6 +136,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointStore",
     "Client",
+    "Command",
     "CompiledGraph",
     "ConfigurationError",
     "ConflictError",
@@ -133,6 +152,7 @@ __all__ = [
     "IdempotencyError",
     "InputError",
     "InvalidUpdateError",
+    "NodeError",
     "NotFoundError",
     "PetioleError",
     "RetryPolicy",

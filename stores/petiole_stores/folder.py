@@ -53,15 +53,18 @@ class Folder:
     def checkpoint(self, thread_id: str, name: str) -> Path:
         return self.of_thread(thread_id) / name
 
+    def usual(self, checkpoint_id: str) -> str:
+        """The name of a checkpoint's file, unless another file had it."""
+        return f"{safe_name(checkpoint_id)}.json"
+
     def blob(self, thread_id: str, digest: str, checksum: str) -> Path:
         return self.of_thread(thread_id) / "blobs" / f"{safe_name(digest)}.{safe_name(checksum)[:32]}"
 
     def write_checkpoint(self, thread_id: str, checkpoint_id: str, data: bytes) -> Path:
         """Write a new file, never over another: one with the same bytes serves; with others, the name is made longer."""
-        stem = safe_name(checkpoint_id)
-        path = self.checkpoint(thread_id, f"{stem}.json")
+        path = self.checkpoint(thread_id, self.usual(checkpoint_id))
         while not self._write(path, data):
-            path = path.with_name(f"{stem}~{secrets.token_hex(8)}.json")
+            path = path.with_name(f"{safe_name(checkpoint_id)}~{secrets.token_hex(8)}.json")
         return path
 
     def put(self, path: Path, data: bytes) -> None:

@@ -30,6 +30,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from petiole_stores.crashpoints import reach
 from petiole_stores.errors import InputError
 from petiole_stores.records import (
     SETTLED,
@@ -92,7 +93,10 @@ class Ledger(ABC):
             check_times(run)
             for name, value in (("thread_id", run.thread_id), ("run_id", run.run_id), ("graph", run.graph)):
                 check_id(name, value)
-        return self._submit(runs, self._now()) if runs else []
+        reach("submit.before")
+        answers = self._submit(runs, self._now()) if runs else []
+        reach("submit.after")
+        return answers
 
     def claim(
         self,
@@ -119,7 +123,12 @@ class Ledger(ABC):
         again is ``already``. Everything else is refused with its reason. A ready task that still had a token (its worker
         was lost) gets a ``lost`` entry in its attempts.
         """
-        return self._claim(holder, slot, wants, holds, published, self._now()) if wants or published else []
+        reach("claim.before")
+        answers = (
+            self._claim(holder, slot, wants, holds, published, self._now()) if wants or published else []
+        )
+        reach("claim.after")
+        return answers
 
     def finish(self, holder: str, slot: str, outcomes: Sequence[Outcome]) -> list[FinishAnswer]:
         """End attempts under their tokens; each outcome is judged on its own, all in one transaction.
@@ -138,7 +147,10 @@ class Ledger(ABC):
         """
         for outcome in outcomes:
             check_outcome(outcome)
-        return self._finish(holder, slot, outcomes, self._now()) if outcomes else []
+        reach("finish.before")
+        answers = self._finish(holder, slot, outcomes, self._now()) if outcomes else []
+        reach("finish.after")
+        return answers
 
     def beat(self, worker: Worker, *, published: Sequence[str] = ()) -> BeatAnswer:
         """Register a worker or renew its lease (``now + lease``).
@@ -146,7 +158,10 @@ class Ledger(ABC):
         One that had been declared dead is alive again, and what nobody claimed in between is its own again.
         """
         check_id("worker_id", worker.worker_id)
-        return self._beat(worker, published, self._now())
+        reach("beat.before")
+        answer = self._beat(worker, published, self._now())
+        reach("beat.after")
+        return answer
 
     def release(
         self, holder: str, *, slots: Sequence[str] | None = None, crashed: bool = False, final: bool = False
@@ -157,7 +172,10 @@ class Ledger(ABC):
         after ``max_crashes`` the task fails as ``WorkerLost`` (and counts down). ``final``: the holder itself is over:
         ``stopped``, or ``dead`` with ``crashed``. Released tasks are due at once and count as recovered.
         """
-        return self._release(holder, slots, crashed, final, self._now())
+        reach("release.before")
+        answer = self._release(holder, slots, crashed, final, self._now())
+        reach("release.after")
+        return answer
 
     def postpone(self, task_ids: Sequence[str], delay: float) -> None:
         """Set ``next_publish`` of ready tasks to ``now + delay`` seconds (0: due at once).
@@ -165,7 +183,9 @@ class Ledger(ABC):
         They count as published then, so that an empty queue does not make them due before.
         """
         if task_ids:
+            reach("postpone.before")
             self._postpone(task_ids, delay, self._now())
+            reach("postpone.after")
 
     def sweep(self, *, observed: float = float("inf")) -> SweepReport:
         """Declare dead the workers whose lease is over, wake timers that are due, end runs whose deadline is over, and
@@ -181,7 +201,10 @@ class Ledger(ABC):
         have finished and so have taken an advance) is ready (recovered, due at once) but keeps its token until it is
         claimed anew.
         """
-        return self._sweep(observed, self._now())
+        reach("sweep.before")
+        answer = self._sweep(observed, self._now())
+        reach("sweep.after")
+        return answer
 
     def due(
         self,
@@ -198,14 +221,20 @@ class Ledger(ABC):
         when not due: for a queue that was seen empty. ``queue`` and ``priority`` narrow the choice; a recovered task
         counts as priority ``high`` here and in the refs.
         """
-        return self._due(limit, queue, priority, published_before, self._now())
+        reach("due.before")
+        answer = self._due(limit, queue, priority, published_before, self._now())
+        reach("due.after")
+        return answer
 
     def cancel(self, run_ids: Sequence[str], *, reason: str = "") -> list[Answer]:
         """Settle runs as ``cancelled``: their open tasks are cancelled, later finishes are refused.
 
         A run that is cancelled is ``already``; one that succeeded or failed is refused with its status.
         """
-        return self._cancel(run_ids, reason, self._now()) if run_ids else []
+        reach("cancel.before")
+        answers = self._cancel(run_ids, reason, self._now()) if run_ids else []
+        reach("cancel.after")
+        return answers
 
     def replay(self, run_id: str, replacements: Sequence[tuple[str, str]]) -> Answer:
         """Let a failed run go on: each failed task of its open superstep is replaced by a new one.
@@ -217,21 +246,30 @@ class Ledger(ABC):
         failed tasks of the superstep. ``already`` when the first new task exists. A deadline is lifted; the new tasks
         keep the ``progress`` of the old ones.
         """
-        return self._replay(run_id, replacements, self._now())
+        reach("replay.before")
+        answer = self._replay(run_id, replacements, self._now())
+        reach("replay.after")
+        return answer
 
     def resume(self, run_id: str) -> Answer:
         """Let an interrupted run go on: its interrupted tasks become ready, without a token or holder, and are counted.
 
         ``already`` when it is queued or running; any other status but ``interrupted`` is refused as ``run <status>``.
         """
-        return self._resume(run_id, self._now())
+        reach("resume.before")
+        answer = self._resume(run_id, self._now())
+        reach("resume.after")
+        return answer
 
     def note(self, task_id: str, token: str, progress: str) -> bool:
         """Keep ``progress`` (a document) on a task for its next attempt, should this one not end it.
 
         Returns whether the token stands, as :meth:`holds`; nothing is kept if it does not.
         """
-        return self._note(task_id, token, progress)
+        reach("note.before")
+        answer = self._note(task_id, token, progress)
+        reach("note.after")
+        return answer
 
     def pause(self, run_ids: Sequence[str], *, reason: str = "") -> list[Answer]:
         """Hold runs back at their next checkpoint (status ``paused``) until they are unpaused.
@@ -240,32 +278,50 @@ class Ledger(ABC):
         is queued behind another), ``run <status>``. ``already`` when it is paused. ``reason`` (text) is kept in
         ``Run.reason``, a document ``{"type": "Paused", "message": reason}``.
         """
-        return self._hold_back(run_ids, "paused", "Paused", reason, self._now()) if run_ids else []
+        reach("pause.before")
+        answers = self._hold_back(run_ids, "paused", "Paused", reason, self._now()) if run_ids else []
+        reach("pause.after")
+        return answers
 
     def unpause(self, run_ids: Sequence[str]) -> list[Answer]:
         """Let paused runs go on: ``waiting`` if its start task still waits for its time, ``queued`` if it never started,
         else ``running``. Its ready tasks are due at once. ``already`` when it is queued, running or waiting; any other
         status is refused as ``run <status>``."""
-        return self._let_go(run_ids, "paused", self._now()) if run_ids else []
+        reach("unpause.before")
+        answers = self._let_go(run_ids, "paused", self._now()) if run_ids else []
+        reach("unpause.after")
+        return answers
 
     def block(self, run_ids: Sequence[str], *, kind: str, reason: str) -> list[Answer]:
         """Hold runs back (status ``blocked``) because they cannot go on: ``kind`` is ``Unserved`` (no living worker serves
         them) or ``Corruption``. As :meth:`pause`, but a paused run is refused as ``run paused``."""
-        return self._hold_back(run_ids, "blocked", kind, reason, self._now()) if run_ids else []
+        reach("block.before")
+        answers = self._hold_back(run_ids, "blocked", kind, reason, self._now()) if run_ids else []
+        reach("block.after")
+        return answers
 
     def unblock(self, run_ids: Sequence[str]) -> list[Answer]:
         """Let blocked runs go on, as :meth:`unpause` does for paused ones."""
-        return self._let_go(run_ids, "blocked", self._now()) if run_ids else []
+        reach("unblock.before")
+        answers = self._let_go(run_ids, "blocked", self._now()) if run_ids else []
+        reach("unblock.after")
+        return answers
 
     def drop(self, task_ids: Sequence[str]) -> int:
         """Take failed tasks off the dead letters (``Task.dropped``); returns how many were on them. They stay on record."""
-        return self._drop(task_ids) if task_ids else 0
+        reach("drop.before")
+        answer = self._drop(task_ids) if task_ids else 0
+        reach("drop.after")
+        return answer
 
     # ---------------------------------------------------------------- upkeep
 
     def quarantine(self, checkpoint_id: str, reason: str) -> bool:
         """Mark a damaged checkpoint, so that nothing starts from it; saving it anew heals it. ``False``: there is none."""
-        return self._quarantine(checkpoint_id, reason)
+        reach("quarantine.before")
+        answer = self._quarantine(checkpoint_id, reason)
+        reach("quarantine.after")
+        return answer
 
     def replace_blobs(self, thread_id: str, blobs: Sequence[Blob]) -> None:
         """Write blobs of a thread in place of damaged ones of the same digest."""
@@ -275,9 +331,14 @@ class Ledger(ABC):
     def recent(self, cursor: str = "", *, limit: int = 100) -> tuple[list[str], str]:
         """Threads that got checkpoints since ``cursor`` (empty: ever), each once, and the cursor to go on from.
 
-        The cursor is the backend's own; a backend may keep the place itself and share it between callers.
+        The cursor is the backend's own. One that comes back empty says that the backend keeps the place itself, and tells
+        no two callers of the same thread.
         """
         return self._recent(cursor, limit)
+
+    def latest(self) -> str:
+        """The cursor from which :meth:`recent` gives only what comes after now."""
+        return self._latest()
 
     def trim(self, thread_id: str, max_checkpoints: int | None) -> Trimmed:
         """Keep a thread's newest ``max_checkpoints`` of each namespace (``None``: all), and remove blobs that nothing names.
@@ -288,7 +349,10 @@ class Ledger(ABC):
         """
         if max_checkpoints is not None and max_checkpoints < 1:
             raise InputError(f"max_checkpoints is {max_checkpoints}: keep at least 1, or None for all")
-        return self._trim(thread_id, max_checkpoints)
+        reach("trim.before")
+        answer = self._trim(thread_id, max_checkpoints)
+        reach("trim.after")
+        return answer
 
     def expired(self, ages: Mapping[str, float], *, limit: int = 100) -> list[str]:
         """Threads without an active run whose newest run has settled longer ago than ``ages`` (by status, seconds) says."""
@@ -304,7 +368,10 @@ class Ledger(ABC):
 
         A thread that does not exist counts as removed.
         """
-        return self._delete_thread(thread_id)
+        reach("delete.before")
+        answer = self._delete_thread(thread_id)
+        reach("delete.after")
+        return answer
 
     # ---------------------------------------------------------------- reading
 
@@ -419,6 +486,8 @@ class Ledger(ABC):
     def _replace_blobs(self, thread_id: str, blobs: Sequence[Blob]) -> None: ...
     @abstractmethod
     def _recent(self, cursor: str, limit: int) -> tuple[list[str], str]: ...
+    @abstractmethod
+    def _latest(self) -> str: ...
     @abstractmethod
     def _trim(self, thread_id: str, max_checkpoints: int | None) -> Trimmed: ...
     @abstractmethod

@@ -61,6 +61,9 @@ class MemoryUpkeep(MemoryTables):
                 after = checkpoint.seq
             return list(found), str(after)
 
+    def _latest(self) -> str:
+        return str(self._seq)
+
     def _trim(self, thread_id: str, max_checkpoints: int | None) -> Trimmed:
         with self._lock:
             thread = self._threads.get(thread_id)

@@ -171,7 +171,7 @@ class Store(CheckpointStore, Ledger):
         """The checkpoint that a row stands for. Raises CorruptionError when its state does not match its digest."""
         if damage := damage_of(record):
             raise CorruptionError(
-                f"checkpoint {record.checkpoint_id!r} of thread {record.thread_id!r} is damaged ({damage}): "
+                f"checkpoint {record.checkpoint_id!r} of thread {record.thread_id!r} is damaged ({record.quarantined or damage}): "
                 "`petiole db verify --repair` rebuilds it from its parent; else restore a backup, or replay from its parent"
             )
         blobs = self.load_blobs(record.thread_id, [record.state, record.metadata])

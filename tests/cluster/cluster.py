@@ -13,9 +13,9 @@ from typing import Any, Self
 import msgspec
 
 from petiole.client import Client
+from petiole_stores.crashpoints import VARIABLE
 from petiole_stores.opening import open_store
 from petiole_workers.celery.app import context_of, make_app
-from petiole_workers.crashpoints import VARIABLE
 from petiole_workers.publishing import Publisher
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings, load_settings
@@ -50,7 +50,8 @@ class Cluster:
         self.backend, self.folder = backend, folder
         given: dict[str, object] = {
             "store": backend.store, "broker": backend.broker, "graphs": list(graphs), "data_dir": str(folder),
-            "lease": LEASE, "sweep": SWEEP, "grace": GRACE, "concurrency": 2, **backend.settings, **(options or {}),
+            "lease": LEASE, "sweep": SWEEP, "grace": GRACE, "concurrency": 2,
+            "max_checkpoints": 0, **backend.settings, **(options or {}),
         }  # fmt: skip
         self.settings: Settings = load_settings(given, environ={}, folder=folder)
         self._doubling = folder / "doubling"

@@ -71,7 +71,7 @@ class Stage:
 
     def blob(self, dice: Dice, data: str = "") -> Blob:
         digest = dice.pick(["d0", "d1", "d2"])
-        return Blob(digest=digest, codec="raw", data=(data or digest).encode() * 3, checksum=digest)
+        return Blob(digest=digest, codec="raw", data=(data or digest).encode() * 3, checksum=data or digest)
 
     def document(self, dice: Dice, plain: str) -> str:
         """``plain``, or now and then a document that names a blob."""

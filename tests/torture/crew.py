@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from petiole_stores.crashpoints import VARIABLE as CRASHPOINT
 from petiole_stores.ids import new_id
-from petiole_workers.crashpoints import VARIABLE as CRASHPOINT
 from petiole_workers.launch import HOLDER_VARIABLE
 from petiole_workers.settings import Settings
 from tests.cluster.doubled import SWITCH

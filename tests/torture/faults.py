@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from petiole_workers.crashpoints import POINTS
+from petiole_stores.crashpoints import POINTS
 from tests.servers import OwnServer
 from tests.torture.crew import Crew, Place
 from tests.torture.ground import Link, TortureGround, restart

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-import petiole_workers
+from petiole_stores import crashpoints
 from petiole_stores.errors import ConfigurationError
-from petiole_workers import crashpoints
 
-SOURCES = Path(petiole_workers.__file__).parent
+ROOT = Path(__file__).parents[2]
 LOOP = """
 import sys
-from petiole_workers.crashpoints import reach
+from petiole_stores.crashpoints import reach
 for turn in range(3):
     reach("finish.before")
     reach("finish.after")
@@ -41,7 +40,8 @@ def run(spec: str) -> subprocess.CompletedProcess[str]:
 def test_every_point_is_in_the_code_and_every_one_in_the_code_is_known() -> None:
     used = {
         name
-        for file in SOURCES.rglob("*.py")
+        for folder in ("stores", "workers", "app")
+        for file in (ROOT / folder).rglob("*.py")
         for name in re.findall(r'\breach\("([^"]+)"\)', file.read_text(encoding="utf-8"))
     }
     assert used == set(crashpoints.POINTS)

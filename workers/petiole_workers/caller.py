@@ -59,6 +59,7 @@ class NodeCaller:
         failures: int = 0,
         key: str = "",
         again: Callable[[], object] | None = None,
+        on_retry: Callable[[BaseException], None] | None = None,
     ) -> Any:
         """What the node returned.
 
@@ -66,6 +67,7 @@ class NodeCaller:
             failures  how many earlier tries of this task failed
             key       names the node among those of all graphs, for strategies that remember how it fares
             again     makes the input anew for a further try (the one that failed may have changed it in place)
+            on_retry  told of each failed try that another one follows, here or later
 
         Raises whatever the last try raised, or RetryLaterError.
         """
@@ -78,18 +80,22 @@ class NodeCaller:
 
         if not spec.retry_policies:
             return attempt()
+
+        def note(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            assert error is not None
+            self._error = error
+            if on_retry is not None:
+                on_retry(error)
+
         loop = retrying(
             spec.retry_policies,
             key=key or spec.name,
             failures=failures,
             sleep=self._sleep,
-            before_sleep=self._note,
+            before_sleep=note,
         )
         return loop(attempt)
-
-    def _note(self, state: tenacity.RetryCallState) -> None:
-        outcome = state.outcome
-        self._error = outcome.exception() if outcome else None
 
     def _sleep(self, seconds: float) -> None:
         if seconds > self.in_process_wait:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from petiole_stores.contract import CheckpointStore
 from petiole_stores.errors import ConfigurationError, InputError
 from petiole_stores.memory import MemoryStore
 from petiole_stores.opening import open_checkpoint_store
-from petiole_stores.records import Checkpointed, Task
+from petiole_stores.records import Checkpointed, Offer, Task
 from petiole_stores.serde import Serde
 from petiole_stores.store import Store
+from petiole_workers.durability import checked
+from petiole_workers.fitting import offer_of
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.names import START
 from petiole_workers.graph.snapshot import TaskSpec, pull_path
@@ -31,7 +34,11 @@ class CompiledGraph:
     """
 
     def __init__(
-        self, definition: GraphDefinition, checkpointer: CheckpointStore | str | None = None
+        self,
+        definition: GraphDefinition,
+        checkpointer: CheckpointStore | str | None = None,
+        *,
+        durability: str | None = None,
     ) -> None:
         self.definition = definition
         #: The name that runs are submitted under; ``petiole worker`` names an unnamed graph after its module.
@@ -39,7 +46,7 @@ class CompiledGraph:
         #: The queue of nodes that name none; ``None``: the settings' one.
         self.queue: str | None = None
         #: How its runs are kept where they say nothing themselves; ``None``: as the worker's settings say.
-        self.durability: str | None = None
+        self.durability: str | None = None if durability is None else checked(durability)
         self._checkpointer = checkpointer
         self._engine: InlineEngine | None = None
 
@@ -52,6 +59,11 @@ class CompiledGraph:
         if isinstance(self._checkpointer, str):
             self._checkpointer = open_checkpoint_store(self._checkpointer)
         return self._checkpointer
+
+    @cached_property
+    def offer(self) -> Offer:
+        """The graph as a worker offers it."""
+        return offer_of(self)
 
     def register_types(self, serde: Serde) -> None:
         """Let a store's serde bring back every class that the state's annotations reach."""
@@ -72,7 +84,11 @@ class CompiledGraph:
     # ---------------------------------------------------------------- running in this process
 
     def invoke(
-        self, input: Mapping[str, Any] | Any | None, config: Mapping[str, Any] | None = None
+        self,
+        input: Mapping[str, Any] | Any | None,
+        config: Mapping[str, Any] | None = None,
+        *,
+        durability: str | None = None,
     ) -> dict[str, Any] | Any:
         """Run the graph in this process to its end and return the final state.
 
@@ -81,24 +97,37 @@ class CompiledGraph:
                     interrupted one past its interrupt, one whose process died from its last checkpoint
             config  ``{"configurable": {"thread_id": "1"}, "recursion_limit": n, "max_concurrency": n}``; the thread id
                     is needed with a checkpointer
+            durability  as in ``StateGraph.compile``; nothing: the graph's, else ``sync``
 
         Raises whatever a node raised (its siblings' outputs are kept), GraphRecursionError, ThreadBusyError when another
         run is active on the thread.
         """
-        return self._invoke(input, config, None)
+        return self._invoke(input, config, None, durability)
 
     async def ainvoke(
-        self, input: Mapping[str, Any] | Any | None, config: Mapping[str, Any] | None = None
+        self,
+        input: Mapping[str, Any] | Any | None,
+        config: Mapping[str, Any] | None = None,
+        *,
+        durability: str | None = None,
     ) -> dict[str, Any] | Any:
         """As :meth:`invoke`; async nodes run on the caller's event loop, sync ones in threads."""
-        return await asyncio.to_thread(self._invoke, input, config, asyncio.get_running_loop())
+        return await asyncio.to_thread(self._invoke, input, config, asyncio.get_running_loop(), durability)
 
     def _invoke(
-        self, input: Any, config: Mapping[str, Any] | None, loop: asyncio.AbstractEventLoop | None
+        self,
+        input: Any,
+        config: Mapping[str, Any] | None,
+        loop: asyncio.AbstractEventLoop | None,
+        durability: str | None,
     ) -> Any:
         from petiole_workers.inline import InlineEngine, InvokeOptions
 
-        options = InvokeOptions.of(config, needs_thread=self.checkpointer is not None)
+        options = InvokeOptions.of(
+            config,
+            needs_thread=self.checkpointer is not None,
+            durability=None if durability is None else checked(durability),
+        )
         if self.checkpointer is None:
             engine = InlineEngine(self, MemoryStore())
         else:

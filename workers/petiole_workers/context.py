@@ -6,18 +6,23 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
-from petiole_stores.opening import open_store
-from petiole_stores.records import Worker
+from petiole_stores.contract import CheckpointStore
+from petiole_stores.opening import open_checkpoint_store, open_store
+from petiole_stores.records import Offer, Worker
 from petiole_stores.store import Store
 from petiole_workers.documents import Documents
+from petiole_workers.fitting import Fleet, Wanted, misfit
 from petiole_workers.greenlets import native_thread
 from petiole_workers.hop import Hint
+from petiole_workers.misfits import note_misfits
 from petiole_workers.patience import Patience
 from petiole_workers.publishing import Publisher
 from petiole_workers.registry import Registry
 from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
+from petiole_workers.spool import BackupSpool, Spool, SpoolFolder
 
 
 class WorkerContext:
@@ -34,6 +39,8 @@ class WorkerContext:
         self._native = native_thread()
         self._others: dict[int, Store] = {}
         self._lock, self._lock_pid = threading.Lock(), os.getpid()
+        self._fleet: tuple[Store, Fleet] | None = None
+        self._backup: tuple[int, CheckpointStore] | None = None
         self._idle: list[Runner] = []
         self._slots = 0
 
@@ -88,6 +95,7 @@ class WorkerContext:
                 publish=self.publisher.publish,
                 documents=self._documents,
                 serves=self.queues.__contains__,
+                spool=self.spool,
             )
         try:
             yield runner
@@ -102,18 +110,49 @@ class WorkerContext:
 
     def run(self, hints: Sequence[Hint]) -> int:
         """Run what a message names; tasks of graphs that are not served here are left for other workers."""
-        mine = [hint for hint in hints if self.registry.get(hint.graph) is not None]
+        why = [misfit(self.offers, Wanted(hint.graph, hint.version, hint.node)) for hint in hints]
+        mine = [hint for hint, reason in zip(hints, why, strict=True) if reason is None]
         if len(mine) < len(hints):
-            self._misfits([hint for hint in hints if self.registry.get(hint.graph) is None])
+            others = [(hint, reason) for hint, reason in zip(hints, why, strict=True) if reason is not None]
+            note_misfits(self.store, others, self.fleet)
         if not mine:
             return 0
         with self.runner() as runner:
             return runner.run(mine)
 
-    def _misfits(self, hints: Sequence[Hint]) -> None:
-        from petiole_workers.misfits import note_misfits
+    @cached_property
+    def offers(self) -> dict[str, Offer]:
+        """What this worker serves, by graph."""
+        return {graph.name: graph.offer for graph in self.registry}
 
-        note_misfits(self.store, hints)
+    @cached_property
+    def spools(self) -> SpoolFolder:
+        """The spools of this machine's workers."""
+        return SpoolFolder(self.settings.data_dir)
+
+    @property
+    def backup(self) -> CheckpointStore | None:
+        """The backup store, if one is set; opened anew in each process."""
+        url = self.settings.backup_store
+        if url is None:
+            return None
+        if self._backup is None or self._backup[0] != os.getpid():
+            self._backup = os.getpid(), open_checkpoint_store(url)
+        return self._backup[1]
+
+    @property
+    def spool(self) -> Spool:
+        """Where outcomes go that the store cannot take."""
+        backup = self.backup
+        return self.spools.of(self.holder) if backup is None else BackupSpool(backup, self.holder)
+
+    @property
+    def fleet(self) -> Fleet:
+        """The living workers, as this process's store knows them."""
+        store = self.store
+        if self._fleet is None or self._fleet[0] is not store:
+            self._fleet = store, Fleet(store)
+        return self._fleet[1]
 
     def description(self, name: str, concurrency: int, *, status: str = "alive") -> Worker:
         """This incarnation as the ledger knows it."""
@@ -129,6 +168,7 @@ class WorkerContext:
             graphs={
                 g.name: f"{g.definition.version or ''}/{g.definition.fingerprint}" for g in self.registry
             },
+            offers=self.offers,
             queues=sorted(self.queues),
             pool=self.pool,
             concurrency=concurrency,

@@ -11,10 +11,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from petiole_stores.crashpoints import reach
 from petiole_stores.errors import CorruptionError, UnfitError
 from petiole_stores.ids import derived_id, new_id
 from petiole_stores.records import START_PATH, Checkpointed, Claim, NewRun, NewTask
-from petiole_workers.crashpoints import reach
 from petiole_workers.graph import START
 from petiole_workers.repair import Repair
 
@@ -115,11 +115,9 @@ class DamageControl:
         logger.error(
             "thread %r cannot go on from checkpoint %s: %s", task.thread_id, task.checkpoint_id, reason
         )
-        reach("quarantine.before")
         if task.checkpoint_id is not None:
             checkpoint_id = task.checkpoint_id
             self._runner.patiently(lambda: store.quarantine(checkpoint_id, reason))
-        reach("quarantine.after")
         if not self._runner.published_elsewhere:
             raise error
         parent = self._parent(claim)

@@ -99,6 +99,7 @@ class Documents:
         self._patiently = patience or Patience(key=store.url.shown)
         self._serde = store.serde
         self._cache = BlobCache()
+        self._unsaved: dict[tuple[str, str], Blob] = {}
 
     # ---------------------------------------------------------------- reading
 
@@ -110,6 +111,9 @@ class Documents:
         if not digests:
             return {}
         found = self._cache.get(thread_id, digests)
+        for digest in digests - found.keys() if self._unsaved else ():
+            if (blob := self._unsaved.get((thread_id, digest))) is not None:
+                found[digest] = blob
         missing = sorted(digests - found.keys())
         if missing:
             fetched = self._patiently(lambda: self._store.get_blobs(thread_id, missing))
@@ -123,9 +127,21 @@ class Documents:
             found |= fetched
         return found
 
+    def carried(self, thread_id: str, blobs: Iterable[Blob]) -> None:
+        """Keep blobs of outcomes that are not committed yet: nobody else has them."""
+        for blob in blobs:
+            self._unsaved[thread_id, blob.digest] = blob
+
     def stored(self, thread_id: str, blobs: Iterable[Blob]) -> None:
         """Remember blobs that were just committed: the next task on this worker need not fetch them."""
         self._cache.put(thread_id, blobs)
+        self.dropped(thread_id, blobs)
+
+    def dropped(self, thread_id: str, blobs: Iterable[Blob]) -> None:
+        """Forget blobs of outcomes that were carried."""
+        if self._unsaved:
+            for blob in blobs:
+                self._unsaved.pop((thread_id, blob.digest), None)
 
     def value(self, thread_id: str, text: str) -> Any:
         """The value of one document."""

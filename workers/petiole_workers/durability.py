@@ -70,6 +70,12 @@ class Durability:
         return self.mode != "sync"
 
 
+def checked(text: str) -> str:
+    """The same text. Raises ConfigurationError for what names no durability."""
+    Durability.parse(text)
+    return text
+
+
 def preset(consistency: str) -> tuple[str, bool]:
     """The durability of a consistency preset, and whether its commits are relaxed. Raises ConfigurationError."""
     try:

@@ -15,7 +15,7 @@ from petiole_workers.graph import DEFAULT_RECURSION_LIMIT
 
 
 class Hint(NamedTuple):
-    """What a message says of a task: ids, the graph and node that it is of, and whether it is to be run alone.
+    """What a message says of a task: ids, the graph, node and version that it is of, and whether it is to be run alone.
 
     A task on the fast lane may have been recovered from a process that died under it. It is claimed by itself, so that
     it is charged with the crash, should it kill this process too.
@@ -27,10 +27,13 @@ class Hint(NamedTuple):
     graph: str
     node: str
     alone: bool = False
+    version: str | None = None
 
     @classmethod
     def of(cls, ref: TaskRef) -> Hint:
-        return cls(ref.thread_id, ref.run_id, ref.task_id, ref.graph, ref.node, ref.priority == "high")
+        return cls(
+            ref.thread_id, ref.run_id, ref.task_id, ref.graph, ref.node, ref.priority == "high", ref.version
+        )
 
 
 class RunConfig(msgspec.Struct, omit_defaults=True):

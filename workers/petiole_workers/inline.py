@@ -60,9 +60,12 @@ class InvokeOptions:
     checkpoint_id: str | None = None
     recursion_limit: int = DEFAULT_RECURSION_LIMIT
     max_concurrency: int = CONCURRENCY
+    durability: str | None = None
 
     @classmethod
-    def of(cls, config: Mapping[str, Any] | None, *, needs_thread: bool) -> InvokeOptions:
+    def of(
+        cls, config: Mapping[str, Any] | None, *, needs_thread: bool, durability: str | None = None
+    ) -> InvokeOptions:
         """Raises InputError when the thread id is missing or a number is out of range."""
         config = config or {}
         configurable = config.get("configurable") or {}
@@ -80,6 +83,7 @@ class InvokeOptions:
             checkpoint_id=configurable.get("checkpoint_id"),
             recursion_limit=limit,
             max_concurrency=max(1, int(side_by_side)),
+            durability=durability,
         )
 
 
@@ -436,7 +440,7 @@ _SETTINGS = Settings()
 
 
 def _run_config(options: InvokeOptions) -> str:
-    config = RunConfig(recursion_limit=options.recursion_limit, inline=True)
+    config = RunConfig(recursion_limit=options.recursion_limit, inline=True, durability=options.durability)
     return msgspec.json.encode(config).decode()
 
 

@@ -17,12 +17,14 @@ from celery import Celery
 from petiole_stores.ids import new_id
 from petiole_stores.records import TaskRef
 from petiole_workers.greenlets import native_thread
+from petiole_workers.hop import Hint
+from petiole_workers.network import SILENCE, bound_waits, network_options
 from petiole_workers.queues import kombu_queue, lane
 
 logger = logging.getLogger("petiole.publisher")
 
 TASK_NAME = "petiole.run"
-#: After a failure, how long to leave the broker alone before the next try, in seconds.
+#: After a failure, how long to leave the broker alone before the next try, in seconds; longer if noticing took longer.
 PAUSE = 1.0
 
 
@@ -30,16 +32,30 @@ class _Line:
     """One connection to the broker with its producer, and the queues known to exist on it."""
 
     def __init__(self, app: Celery) -> None:
-        self.connection = app.connection_for_write()
-        self.connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+        self.connection = connection = app.connection_for_write()
+        # An app that Petiole is attached to has options of its own, which win.
+        connection.transport_options = (
+            network_options(connection.transport.driver_type) | connection.transport_options
+        )
+        # A broker that refused is tried once more at once; one that was silent has cost enough time.
+        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=SILENCE / 2)
+        bound_waits(connection)
         self.producer = self.connection.Producer(auto_declare=False)
         self.declared: set[str] = set()
 
     def close(self) -> None:
+        """Take leave of the broker and close the connection."""
         try:
             self.connection.release()
-        except Exception:  # it is broken already, that is why it is closed
-            logger.debug("a broken connection could not be closed", exc_info=True)
+        except Exception:  # what is to be closed may be broken
+            logger.debug("a connection could not be closed in good order", exc_info=True)
+
+    def drop(self) -> None:
+        """Close the connection without a word: nobody may be there to answer."""
+        try:
+            self.connection.collect()
+        except Exception:  # it is broken already, that is why it is dropped
+            logger.debug("a broken connection could not be dropped", exc_info=True)
 
 
 class Publisher:
@@ -59,6 +75,7 @@ class Publisher:
         """Publish a message for each task; returns the ids of those that went out (a broken broker is logged)."""
         if not refs or time.monotonic() < self._down_until:
             return []
+        began = time.monotonic()
         problem: Exception | None = None
         for _ in range(
             2
@@ -68,7 +85,8 @@ class Publisher:
                     return self._send_all(line, refs)
             except Exception as error:  # noqa: BLE001 - brokers' clients raise anything; the commit stands whatever it is
                 problem = error
-        self._down_until = time.monotonic() + PAUSE
+        # At most half of a worker's time goes to a broker that is silent.
+        self._down_until = time.monotonic() + max(PAUSE, time.monotonic() - began)
         logger.warning(
             "%d tasks could not be published (%s: %s); the sweep will publish them",
             len(refs), type(problem).__name__, problem,
@@ -103,8 +121,9 @@ class Publisher:
         try:
             yield line
         except BaseException:
-            line.close()
-            self.close()
+            for broken in (line, *self._idle):
+                broken.drop()
+            self._idle.clear()
             raise
         self._idle.append(line)
 
@@ -122,7 +141,7 @@ class Publisher:
         if queue not in line.declared:
             kombu_queue(queue, self._queue_type)(line.producer.channel).queue_declare()
             line.declared.add(queue)
-        hint = (ref.thread_id, ref.run_id, ref.task_id, ref.graph, ref.node, ref.priority == "high")
+        hint = tuple(Hint.of(ref))
         headers, properties, body, _ = self._app.amqp.as_task_v2(
             new_id(), TASK_NAME, args=(hint,), argsrepr=f"<{ref.graph}.{ref.node} {ref.task_id}>", kwargsrepr="{}",
             ignore_result=True,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from petiole_stores.errors import ConfigurationError, NotFoundError
+from petiole_workers.fitting import queue_of
 
 if TYPE_CHECKING:
     from petiole_workers.compiled import CompiledGraph
@@ -48,7 +49,11 @@ class Registry:
 
     def queues(self, default: str) -> list[str]:
         """Every queue that these graphs' nodes name, the default one first."""
-        named = {spec.queue for graph in self for spec in graph.definition.nodes.values() if spec.queue}
+        named: set[str] = set()
+        for graph in self:
+            offer = graph.offer
+            own = {spec.queue or default for spec in graph.definition.nodes.values()} | {default}
+            named |= {queue_of(offer, queue) for queue in own}
         return [default, *sorted(named - {default})]
 
 

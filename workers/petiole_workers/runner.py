@@ -7,13 +7,15 @@ everything it needs comes with the claim, everything it makes goes out with the 
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
-from petiole_stores.errors import StoreError, StoreUnavailableError
+from petiole_stores.crashpoints import reach
+from petiole_stores.errors import PetioleError, StoreError, StoreUnavailableError
 from petiole_stores.ids import new_id
 from petiole_stores.records import (
     HELD_BACK,
@@ -31,7 +33,6 @@ from petiole_stores.store import Store, StoreTransaction
 from petiole_workers.attempt import Attempt
 from petiole_workers.caller import NodeCaller
 from petiole_workers.carry import Carry
-from petiole_workers.crashpoints import reach
 from petiole_workers.damage import DamageControl
 from petiole_workers.documents import Documents
 from petiole_workers.durability import Durability, Measured
@@ -41,6 +42,7 @@ from petiole_workers.misfits import note_misfits
 from petiole_workers.patience import Patience
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings
+from petiole_workers.spool import Spool, entry_of
 
 logger = logging.getLogger("petiole.runner")
 
@@ -57,6 +59,7 @@ class Stats:
     refused: int = 0
     failed: int = 0
     retried: int = 0
+    spooled: int = 0
     seconds: float = field(default=0.0)
 
 
@@ -68,6 +71,7 @@ class Runner:
         serves    tells whether this worker consumes a queue (for ``chain = "inline"``)
         on_failure  called with the exception itself when a task fails (``graph.invoke`` raises it again)
         published_elsewhere  whether other workers may run what this one gives back (not for ``graph.invoke``)
+        spool     where outcomes go that the store cannot take
         measured  what this process knows of commits and crashes (for ``durability = "adaptive"``)
     """
 
@@ -86,6 +90,7 @@ class Runner:
         on_failure: Callable[[Claim, BaseException], None] | None = None,
         measured: Measured | None = None,
         published_elsewhere: bool = True,
+        spool: Spool | None = None,
     ) -> None:
         self.store, self.registry, self.settings = store, registry, settings
         self.holder, self.slot = holder, slot
@@ -105,6 +110,7 @@ class Runner:
         #: Graphs that this process lacks something for, and what.
         self.unfit: dict[str, str] = {}
         self.published_elsewhere = published_elsewhere
+        self.spool = spool
         self.damage = DamageControl(self)
         self._carry = Carry(self._commit, self._is_to_go_on, self.measured)
 
@@ -117,7 +123,8 @@ class Runner:
         """
         pending = [hint for hint in hints if hint.graph not in self.unfit]
         if len(pending) < len(hints):
-            note_misfits(self.store, [hint for hint in hints if hint.graph in self.unfit])
+            unfit = [hint for hint in hints if hint.graph in self.unfit]
+            note_misfits(self.store, [(hint, f"graph {hint.graph!r} cannot be read") for hint in unfit])
         done = 0
         while pending:
             together, pending = self._split(pending)
@@ -144,11 +151,9 @@ class Runner:
         wants = [(hint.task_id, new_id()) for hint in hints]
         until = time.monotonic() + self.settings.lease
         while True:
-            reach("claim.before")
             answers = self.patiently(
                 lambda: self.store.claim(self.holder, self.slot, wants, published=published)
             )
-            reach("claim.after")
             if answers[0].reason not in ("holder dead", "holder unknown") or time.monotonic() > until:
                 return answers
             time.sleep(min(0.2, self.settings.beat_every))
@@ -175,6 +180,7 @@ class Runner:
             work = self.execute(queue.pop(0))
             done += 1
             if work.carried:
+                self.documents.carried(work.claim.task.thread_id, work.outcome.blobs)
                 follow = self._carry.add(work, self._durability_of(work.claim))
                 queue[:0] = [] if follow is None else [follow]
                 if queue:
@@ -234,9 +240,17 @@ class Runner:
         for work in made[:-1]:  # tasks that an earlier one of these inserts are not known to every store
             self.store.hint(work.claim.task.thread_id, [made[-1].claim.task.task_id, work.claim.task.task_id])
         began = time.monotonic()
-        reach("finish.before")
-        answers = self._finish(made)
-        reach("finish.after")
+        try:
+            answers = self._finish(made)
+        except StoreUnavailableError as error:
+            self._drop(made)
+            if self.spool is None:
+                raise
+            self._spool(made, error)
+            return []
+        except BaseException:
+            self._drop(made)
+            raise
         self.measured.committed((time.monotonic() - began) / len(made))
         for work, answer in zip(made, answers, strict=True):
             self._count(work, answer)
@@ -246,6 +260,7 @@ class Runner:
                     work.claim.task.node, work.claim.task.task_id, work.claim.run.run_id, answer.reason,
                 )  # fmt: skip
                 work.refused = True
+                self.documents.dropped(work.claim.task.thread_id, work.outcome.blobs)
                 continue
             publish += answer.publish
             if answer.advance is not None:
@@ -265,6 +280,26 @@ class Runner:
             self._published.extend(self._publish(publish))
             reach("publish.after")
         return follow
+
+    def _drop(self, made: Sequence[Work]) -> None:
+        for work in made:
+            self.documents.dropped(work.claim.task.thread_id, work.outcome.blobs)
+
+    def _spool(self, made: Sequence[Work], error: StoreUnavailableError) -> None:
+        """Keep outcomes that the store cannot take now; what comes after them is for others, once they are sent."""
+        assert self.spool is not None
+        refs = [_ref(work.claim.task, work.claim) for work in made]
+        try:
+            self.spool.put(entry_of(self.holder, self.slot, [work.outcome for work in made], refs))
+        except (OSError, sqlite3.Error, PetioleError) as failure:
+            logger.error(
+                "%d outcomes are lost, they cannot be spooled (%s): their nodes run again", len(made), failure
+            )
+            raise error from failure
+        for work in made:
+            work.refused = True
+        self.stats.spooled += len(made)
+        logger.warning("%d outcomes are spooled, for the store is gone: %s", len(made), error)
 
     def _finish(self, made: Sequence[Work]) -> Sequence[FinishAnswer]:
         """The ledger's answers. An output that the store cannot hold fails its own task, not its neighbours."""

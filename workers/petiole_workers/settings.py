@@ -15,6 +15,7 @@ from typing import Any, Literal, get_type_hints
 import msgspec
 
 from petiole_stores.errors import ConfigurationError
+from petiole_workers.durability import Durability
 
 PREFIX = "PETIOLE_"
 #: Environment names with the prefix that are not settings.
@@ -53,12 +54,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: How a call is made again while the store cannot be reached.
     store_retry: Literal["exponential", "fixed", "adaptive", "emergency"] = "exponential"
     #: How long one call is tried before the worker goes to degraded mode.
-    store_timeout: float = 60.0
+    store_timeout: float = 15.0
     #: ``inline``: a worker may go on with a run's single next task itself, for up to ``inline_slice``.
     chain: Literal["broker", "inline"] = "broker"
     inline_slice: float = 0.1
     #: ``sync``, ``interval:SECONDS``, ``adaptive``, ``async`` or ``exit``, for runs whose graph and submit say nothing.
     durability: str = "sync"
+    #: Where outcomes go that the store cannot take: URL of another store; nothing: a file in ``data_dir``.
+    backup_store: str | None = None
+    #: How often each worker looks for checkpoints and threads to remove.
+    housekeeping: float = 30.0
+    #: Checkpoints that are kept of a thread that workers run; 0: all.
+    max_checkpoints: int = 10
+    #: How long threads are kept after their newest run has ended so; nothing: for ever.
+    keep_succeeded: float | None = None
+    keep_failed: float | None = None
+    keep_cancelled: float | None = None
     #: What becomes of a run whose checkpoint is damaged beyond repair: ``park`` it with the reason, or go on from the
     #: nearest sound ``parent``, which runs what came after it again.
     on_corruption: Literal["park", "parent"] = "park"
@@ -178,7 +189,7 @@ def _check(layer: Mapping[str, object], origin: str) -> None:
 
 
 def _check_ranges(settings: Settings) -> None:
-    for name in ("lease", "sweep", "beat_every", *_FROM_ZERO):
+    for name in ("lease", "sweep", "beat_every", "housekeeping", *_FROM_ZERO):
         value = getattr(settings, name)
         lowest = 0.0 if name in _FROM_ZERO else 0.05
         if not lowest <= value <= 86400:
@@ -191,6 +202,17 @@ def _check_ranges(settings: Settings) -> None:
         value = getattr(settings, name)
         if value is not None and value < 1:
             raise ConfigurationError(f"{name} is {value}: take at least 1")
+    Durability.parse(settings.durability)
+    if settings.max_checkpoints < 0:
+        raise ConfigurationError(
+            f"max_checkpoints is {settings.max_checkpoints}: take at least 1, or 0 for all"
+        )
+    for name in ("keep_succeeded", "keep_failed", "keep_cancelled"):
+        value = getattr(settings, name)
+        if value is not None and value < 0:
+            raise ConfigurationError(
+                f"{name} is {value} s: take at least 0, or leave it out to keep them for ever"
+            )
     for queue in (settings.queue, *settings.queues):
         if not queue or queue.startswith("@"):
             raise ConfigurationError(

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from petiole.cli.options import Format, Output, Store
+from petiole.cli.pruning import prune
 from petiole.cli.session import settings_of
+from petiole.cli.variadic import VariadicCommand
 from petiole.cli.verify import verify
 
 if TYPE_CHECKING:
@@ -42,7 +44,8 @@ def upgrade(ctx: typer.Context, output: Output = Format.text, store: Store = Non
     print(f"{where} is up to date")
 
 
-app.command("verify")(verify)
+app.command("verify", cls=VariadicCommand)(verify)
+app.command("prune", epilog="Example: petiole db prune --older-than 30d --status succeeded --yes")(prune)
 
 
 @app.command("sql")

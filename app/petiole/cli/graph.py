@@ -42,6 +42,43 @@ def list_(
     )
 
 
+@app.command("check", cls=VariadicCommand, epilog="Example: petiole graph check --graphs shop.flows:order")
+def check(
+    ctx: typer.Context,
+    graphs: Graphs = None,
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """List the threads that a deployment of these graphs would block, before it is made. Ends with 1 if there are any."""
+    import msgspec
+
+    from petiole.cli import output as out
+    from petiole.client.checking import blocked_by
+    from petiole_stores.errors import ConfigurationError
+
+    with connected(ctx, store, broker, graphs=graphs) as client:
+        loaded = _load(client.settings.graphs)
+        if not loaded:
+            raise ConfigurationError(
+                "no graph to check: name those of the deployment with --graphs module:attribute"
+            )
+        found = list(blocked_by(client.store, loaded))
+    if output is not Format.text:
+        out.write_json([msgspec.to_builtins(one) for one in found], output)
+    else:
+        out.write_table(
+            ("THREAD", "RUN", "GRAPH", "VERSION", "STATUS", "WHY"),
+            (
+                (it.thread_id, it.run_id, it.graph, it.version, it.status, "; ".join(it.reasons))
+                for it in found
+            ),
+            empty=f"no thread would be blocked by {', '.join(graph.name for graph in loaded)}",
+        )
+    if found:
+        raise typer.Exit(1)
+
+
 @app.command("show", cls=VariadicCommand, epilog="Example: petiole graph show shop.flows:order --mermaid")
 def show(
     ctx: typer.Context,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from petiole.cli import explaining, looking, steering
+from petiole.cli import explaining, looking, pruning, steering
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,3 +31,4 @@ app.command(
 )(steering.cancel)
 app.command("pause", epilog="Example: petiole run pause order-7 --reason 'the bank is down'")(steering.pause)
 app.command("unpause")(steering.unpause)
+app.command("delete")(pruning.delete)

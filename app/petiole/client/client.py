@@ -15,9 +15,11 @@ from petiole.client.removal import remove_thread
 from petiole.client.replaying import find_base, replay_failed
 from petiole_stores.errors import InputError
 from petiole_stores.records import Run
+from petiole_workers.fitting import Fleet, queue_of
 
 if TYPE_CHECKING:
     from petiole.client.aio import AsyncClient
+    from petiole_stores.store import Store
     from petiole_workers.compiled import CompiledGraph
 
 
@@ -87,13 +89,12 @@ class Client(Reading):
             raise InputError(
                 "input is None: a run needs one; replay() goes on from a checkpoint, resume() past an interrupt"
             )
-        made = self._submission(graph)
+        made = self._submission(graph, version)
         if not isinstance(graph, str):
             input = graph.accept(input)
         made.input, made.thread_id, made.idempotency_key = input, thread_id, idempotency_key
         made.tags, made.metadata, made.if_busy = tags, metadata, if_busy
         made.at, made.deadline = at, deadline
-        made.version = version or made.version
         made.config = submission.config_document(
             recursion_limit=recursion_limit, durability=durability, consistency=consistency
         )
@@ -133,7 +134,7 @@ class Client(Reading):
         return self._submit(
             submission.Submission(
                 graph=source.graph,
-                queue=self.settings.queue,
+                queue=queue_of(self._fleet.offer(source.graph, source.version), self.settings.queue),
                 thread_id=source.thread_id,
                 base_id=base.checkpoint_id,
                 tags=source.tags,
@@ -214,15 +215,28 @@ class Client(Reading):
 
     # ---------------------------------------------------------------- parts
 
-    def _submission(self, graph: str | CompiledGraph) -> submission.Submission:
+    @property
+    def _fleet(self) -> Fleet:
+        """The living workers, as the store in force knows them."""
+        known: tuple[Store, Fleet] | None = self.__dict__.get("_known_fleet")
+        if known is None or known[0] is not self.store:
+            known = self.__dict__["_known_fleet"] = self.store, Fleet(self.store)
+        return known[1]
+
+    def _submission(self, graph: str | CompiledGraph, version: str | None) -> submission.Submission:
+        """What is to be submitted of a graph: of one that is named alone, the newest worker tells version and queue."""
         if isinstance(graph, str):
-            return submission.Submission(graph=graph, queue=self.settings.queue)
-        self._learn(self.store, graph)
+            name, offer, queue = graph, self._fleet.offer(graph, version), self.settings.queue
+        else:
+            self._learn(self.store, graph)
+            name, offer, queue = graph.name, graph.offer, graph.queue or self.settings.queue
+        if offer is None or version not in (None, offer.version):
+            return submission.Submission(graph=name, queue=queue, version=version)
         return submission.Submission(
-            graph=graph.name,
-            queue=graph.queue or self.settings.queue,
-            version=graph.definition.version,
-            fingerprint=graph.definition.fingerprint,
+            graph=name,
+            queue=queue_of(offer, queue),
+            version=offer.version,
+            fingerprint=offer.fingerprint,
         )
 
     def _submit(self, made: submission.Submission) -> RunHandle:

@@ -19,6 +19,7 @@ class Paper(msgspec.Struct, kw_only=True):
     node_names: list[str]
     version: int
     digest: str
+    seal: str = ""
     state: msgspec.Raw
     next: msgspec.Raw
     control: msgspec.Raw
@@ -42,7 +43,8 @@ def write_paper(new: NewCheckpoint, thread_id: str) -> bytes:
     }
     paper = Paper(
         checkpoint_id=new.checkpoint_id, thread_id=thread_id, parent_id=new.parent_id, ns=new.ns, step=new.step,
-        source=new.source, node_names=new.node_names, version=new.version, digest=new.digest, **raw,
+        source=new.source, node_names=new.node_names, version=new.version, digest=new.digest,
+        seal=new.seal, **raw,
     )  # fmt: skip
     return msgspec.json.format(msgspec.json.encode(paper), indent=2) + b"\n"
 

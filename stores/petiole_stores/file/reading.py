@@ -10,20 +10,21 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from msgspec.structs import replace
 
-from petiole_stores.errors import ConfigurationError, CorruptionError, StoreUnavailableError
+from petiole_stores.errors import ConfigurationError, StoreUnavailableError
 from petiole_stores.file.paper import markers, read_state
-from petiole_stores.folder import Folder
+from petiole_stores.folder import Folder, is_safe
 from petiole_stores.records import Blob, Checkpointed, Claim, ClaimAnswer
 from petiole_stores.serde import Serde
 from petiole_stores.sql.sqlite import SQLiteStore
+from petiole_stores.sql.sqlite.reading import read_damaged
 from petiole_stores.store import StoreUrl
 
 LEDGER = "ledger.db"
 
 _OF_THREADS = " WHERE thread_id IN (SELECT value FROM json_each(?))"
-_NAMED = "SELECT thread_id, state FROM checkpoints"
+_NAMED = "SELECT thread_id, checkpoint_id, state FROM checkpoints"
 _NAMED_BLOBS = "SELECT thread_id, digest, checksum FROM blobs"
-_PLACE = "SELECT thread_id, state FROM checkpoints WHERE checkpoint_id = ?"
+_PLACE = "SELECT thread_id, checkpoint_id, state FROM checkpoints WHERE checkpoint_id = ?"
 
 
 class FileReads(SQLiteStore):
@@ -57,18 +58,26 @@ class FileReads(SQLiteStore):
 
     def _named(self, db: sqlite3.Connection, thread_ids: Sequence[str] | None = None) -> set[Path]:
         """The files that the ledger names, of some threads or of all."""
-        where = "" if thread_ids is None else _OF_THREADS
-        values = () if thread_ids is None else (msgspec.json.encode([*thread_ids]).decode(),)
-        states = {self._path(thread_id, state) for thread_id, state in db.execute(_NAMED + where, values)}
-        return states | {self.folder.blob(*row) for row in db.execute(_NAMED_BLOBS + where, values)}
+        return self._named_states(db, thread_ids) | self._named_blobs(db, thread_ids)
+
+    def _named_states(self, db: sqlite3.Connection, thread_ids: Sequence[str] | None) -> set[Path]:
+        return {self._path(*row) for row in read_damaged(db, *_of_threads(_NAMED, thread_ids))}
+
+    def _named_blobs(self, db: sqlite3.Connection, thread_ids: Sequence[str] | None) -> set[Path]:
+        return {self.folder.blob(*row) for row in db.execute(*_of_threads(_NAMED_BLOBS, thread_ids))}
 
     def _place(self, db: sqlite3.Connection, checkpoint_id: str) -> tuple[str, Path] | None:
         """A checkpoint's thread and file."""
-        row = db.execute(_PLACE, (checkpoint_id,)).fetchone()
-        return None if row is None else (row[0], self._path(*row))
+        rows = read_damaged(db, _PLACE, (checkpoint_id,))
+        return (rows[0][0], self._path(*rows[0])) if rows else None
 
-    def _path(self, thread_id: str, marker: str) -> Path:
-        return self.folder.checkpoint(thread_id, markers.decode(marker).file)
+    def _path(self, thread_id: str, checkpoint_id: str, marker: str) -> Path:
+        """A checkpoint's file; the one of its usual name when the marker is damaged: its digest tells whether it is."""
+        try:
+            name = markers.decode(marker).file
+        except ValueError:
+            name = ""
+        return self.folder.checkpoint(thread_id, name if is_safe(name) else self.folder.usual(checkpoint_id))
 
     # ---------------------------------------------------------------- reading
 
@@ -116,27 +125,23 @@ class FileReads(SQLiteStore):
             claim.base = self._filled(claim.base)
 
     def _filled(self, record: Checkpointed) -> Checkpointed | None:
-        """The record with the state of its file; ``None``: it was deleted meanwhile."""
-        path = self._path(record.thread_id, record.state)
+        """The record with the state of its file; ``None``: it was deleted meanwhile.
+
+        Without that state it keeps the ledger's marker, which does not match its digest, and ``quarantined`` says why.
+        """
+        path = self._path(record.thread_id, record.checkpoint_id, record.state)
         try:
-            data = self._read(path)
-        except FileNotFoundError as error:
-            row = self.connections.read(lambda db: db.execute(_PLACE, (record.checkpoint_id,)).fetchone())
-            if row is None:
+            return replace(record, state=read_state(self._read(path)))
+        except FileNotFoundError:
+            place = self.connections.read(lambda db: self._place(db, record.checkpoint_id))
+            if place is None:
                 return None
-            if row == (record.thread_id, record.state):
-                raise CorruptionError(
-                    f"checkpoint {record.checkpoint_id!r} of thread {record.thread_id!r}: its file {path} is missing: "
-                    "restore it from a backup or replay from its parent"
-                ) from error
-            return self._get_checkpoint(record.checkpoint_id)
-        try:
-            return replace(record, state=read_state(data))
+            if place != (record.thread_id, path):
+                return self._get_checkpoint(record.checkpoint_id)
+            damage = f"its file {path} is missing"
         except ValueError as error:
-            raise CorruptionError(
-                f"checkpoint {record.checkpoint_id!r} of thread {record.thread_id!r}: its file {path} is damaged "
-                f"({error}): restore it from a backup or replay from its parent"
-            ) from error
+            damage = f"its file {path} is damaged: {error}"
+        return replace(record, quarantined=record.quarantined or damage)
 
     def _read(self, path: Path) -> bytes:
         try:
@@ -147,3 +152,9 @@ class FileReads(SQLiteStore):
             raise StoreUnavailableError(
                 f"{self.url.shown} cannot be read: {error}: check the folder"
             ) from error
+
+
+def _of_threads(statement: str, thread_ids: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
+    if thread_ids is None:
+        return statement, ()
+    return statement + _OF_THREADS, (msgspec.json.encode([*thread_ids]).decode(),)

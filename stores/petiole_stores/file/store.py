@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,12 +19,14 @@ from msgspec.structs import replace
 
 from petiole_stores.errors import CorruptionError, StoreError, StoreUnavailableError
 from petiole_stores.file.archive import pack, unpack
-from petiole_stores.file.paper import bare_blob, marker, write_paper
+from petiole_stores.file.paper import bare_blob, marker, read_state, write_paper
 from petiole_stores.file.reading import FileReads
 from petiole_stores.folder import is_older, safe_name
-from petiole_stores.records import Blob, FinishAnswer, NewCheckpoint, NewRun, Outcome, SubmitAnswer
-from petiole_stores.sql.sqlite import checkpoints, finishing, submission
+from petiole_stores.records import Blob, FinishAnswer, NewCheckpoint, NewRun, Outcome, SubmitAnswer, Trimmed
+from petiole_stores.references import blobs_named
+from petiole_stores.sql.sqlite import checkpoints, finishing, retention, submission
 from petiole_stores.sql.sqlite.work import Work
+from petiole_stores.store import Store, StoreTransaction
 
 T = TypeVar("T")
 
@@ -122,6 +125,9 @@ class FileStore(FileReads):
         owners: dict[str, str] = self.connections.read(
             lambda db: dict(db.execute(_THREADS_OF, (ids,)).fetchall())
         )
+        for outcome in outcomes:  # a task that an earlier outcome's settle makes will be of that one's thread
+            for task in outcome.settle.tasks if outcome.settle and outcome.task_id in owners else ():
+                owners.setdefault(task.task_id, owners[outcome.task_id])
         known = [outcome for outcome in outcomes if outcome.task_id in owners]
         settled = {
             id(checkpoint): owners[outcome.task_id]
@@ -144,13 +150,20 @@ class FileStore(FileReads):
             return replace(outcome, settle=settle, blobs=[*map(bare_blob, outcome.blobs)])
 
         answers = self._behind(
-            write, lambda work, _: finishing.finish(work, holder, slot, [bare(o) for o in outcomes]), now
+            write,
+            lambda work, _: finishing.finish(work, holder, slot, [bare(o) for o in outcomes]),
+            now,
+            lasting=not all(outcome.relaxed for outcome in outcomes),
         )
         if any(answer.result != "committed" for answer in answers):
             self._discard(places.values(), [*owners.values()])
         for answer in answers:
             self._fill(answer.advance)
         return answers
+
+    def transaction(self) -> AbstractContextManager[StoreTransaction]:
+        # The ledger is a SQLite file, but not one for others' tables: Petiole may rebuild it from the files some day.
+        return Store.transaction(self)
 
     def _save(
         self, checkpoint: NewCheckpoint, thread_id: str, run_id: str | None, at: float, blobs: Sequence[Blob]
@@ -181,13 +194,69 @@ class FileStore(FileReads):
     def _clear(self, thread_id: str) -> bool:
         done = super()._clear(thread_id)
         if done:
-            # Temporary files stay: their writers are at work, or collect() finds them.
-            files = self.folder.files(safe_name(thread_id))
-            self._discard([path for path in files if not path.name.startswith(".")], [thread_id])
+            self._discard_all(thread_id)
         return done
 
+    def _delete_thread(self, thread_id: str) -> bool:
+        done = super()._delete_thread(thread_id)
+        if done:
+            self._discard_all(thread_id)
+        return done
+
+    def _discard_all(self, thread_id: str) -> None:
+        """Remove a thread's files. Temporary ones stay: their writers are at work, or collect() finds them."""
+        files = self.folder.files(safe_name(thread_id))
+        self._discard([path for path in files if not path.name.startswith(".")], [thread_id])
+
+    def _replace_blobs(self, thread_id: str, blobs: Sequence[Blob]) -> None:
+        def replace_them(work: Work, written: list[Path]) -> set[Path]:
+            old = self._named_blobs(work.db, [thread_id])
+            checkpoints.replace_blobs(work, thread_id, [*map(bare_blob, blobs)])
+            return old.union(written)
+
+        self._discard(
+            self._behind(lambda: self._write_blobs(thread_id, blobs), replace_them, None), [thread_id]
+        )
+
+    def _trim(self, thread_id: str, max_checkpoints: int | None) -> Trimmed:
+        known: dict[Path, set[str] | None] = {}
+
+        def named(db: sqlite3.Connection, thread_id: str) -> set[str] | None:
+            found = retention.blobs_of(db, thread_id)
+            for path in self._named_states(db, [thread_id]):
+                if path not in known:
+                    known[path] = self._blobs_in(path)
+                digests = known[path]
+                if digests is None:
+                    return None  # a file is lost: keep what it may have named for when it is found again
+                found |= digests
+            return found
+
+        def trim(work: Work) -> tuple[Trimmed, set[Path]]:
+            old = self._named(work.db, [thread_id])
+            done = retention.trim(work, thread_id, max_checkpoints, named)
+            return done, old - self._named(work.db, [thread_id])
+
+        # Files never change, so most of them are read before everybody else has to wait.
+        self.connections.read(lambda db: retention.has_blobs(db, thread_id) and named(db, thread_id))
+        done, gone = self._work(trim, None)
+        self._discard(gone, [thread_id])
+        return done
+
+    def _blobs_in(self, path: Path) -> set[str] | None:
+        """The digests that a checkpoint's file names; ``None``: it is missing or damaged."""
+        try:
+            return blobs_named([read_state(self._read(path))])
+        except (FileNotFoundError, ValueError):
+            return None
+
     def _behind(
-        self, write: Callable[[], list[Path]], step: Callable[[Work, list[Path]], T], now: float | None
+        self,
+        write: Callable[[], list[Path]],
+        step: Callable[[Work, list[Path]], T],
+        now: float | None,
+        *,
+        lasting: bool = True,
     ) -> T:
         """Write files, then run ``step`` in its transaction.
 
@@ -210,7 +279,7 @@ class FileStore(FileReads):
                     f"{self.url.shown} cannot be written: {error}: check the folder and its space"
                 ) from error
             try:
-                return self._work(run, now)
+                return self._work(run, now, lasting=lasting)
             except _GoneError:
                 continue
         raise StoreError(f"{self.url.shown}: somebody removes its files: leave that to the store")

@@ -25,11 +25,20 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from petiole_stores.errors import ConfigurationError, StoreError, StoreUnavailableError
+from petiole_stores.keepalive import keepalive_options
 from petiole_stores.redis.scripts import Script, script
 from petiole_stores.store import StoreUrl
 
 #: Options of the URL that are the store's own; the others go to redis-py.
 OWN_OPTIONS = frozenset({"prefix", "partitions", "ttl", "cluster"})
+#: A server that is gone, or takes requests and never answers, is noticed within seconds: scripts are short. The URL's
+#: options win.
+NETWORK: dict[str, Any] = {
+    "socket_timeout": 5.0,
+    "socket_connect_timeout": 5.0,
+    "socket_keepalive": True,
+    "socket_keepalive_options": keepalive_options(),
+}
 
 
 class Call(NamedTuple):
@@ -60,12 +69,10 @@ class Connection:
         query = urlencode([pair for pair in parse_qsl(parts.query) if pair[0] not in OWN_OPTIONS])
         text = urlunsplit(parts._replace(query=query))
         if self.cluster:
-            return RedisCluster.from_url(text, socket_timeout=10, socket_connect_timeout=5, protocol=2)
+            return RedisCluster.from_url(text, **NETWORK, protocol=2)
         return redis.Redis.from_url(
             text,
-            socket_timeout=10,
-            socket_connect_timeout=5,
-            socket_keepalive=True,
+            **NETWORK,
             health_check_interval=30,
             protocol=2,
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 1),

@@ -50,7 +50,11 @@ class Upkeep(Fleet):
             if share := min(left, waiting):
                 calls.append(self._call("recent", partition, {"limit": share}))
                 left -= share
-        return [thread_id for part in self._run(calls, _ids) for thread_id in part], cursor
+        return [thread_id for part in self._run(calls, _ids) for thread_id in part], ""
+
+    def _latest(self) -> str:
+        """The partitions keep the place; what they have kept until now is told to whoever asks next."""
+        return ""
 
     def _expired(self, ages: Mapping[str, float], limit: int, now: float | None) -> list[str]:
         request = {"ages": dict(ages), "limit": limit, "most": LOOK, "now": now}

@@ -7,6 +7,8 @@ Query parameters of the URL that are Petiole's; all others go to libpq (``sslmod
                         consistency
     pool_size           connections kept open in each process (5)
     max_overflow        how many more may be opened for a while (10)
+    answer_timeout      seconds of silence after which a server that owes an answer counts as gone (10); ``none``: no limit.
+                        Migrations and backups may take longer
     prepare_threshold   after how many executions a statement is prepared (5); ``none`` for PgBouncer below 1.21 in
                         transaction mode, which also refuses ``schema`` and ``synchronous_commit`` (they travel as
                         startup options): set those for the role with ALTER ROLE
@@ -36,6 +38,8 @@ from petiole_stores.errors import (
     StoreUnavailableError,
     UnstorableError,
 )
+from petiole_stores.keepalive import COUNT, IDLE, INTERVAL, USER_TIMEOUT
+from petiole_stores.sql.silence import PromptConnection
 from petiole_stores.store import StoreUrl
 
 T = TypeVar("T")
@@ -44,10 +48,10 @@ T = TypeVar("T")
 LIBPQ = {
     "application_name": "petiole",
     "connect_timeout": "5",
-    "keepalives_idle": "5",
-    "keepalives_interval": "2",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "15000",
+    "keepalives_idle": str(IDLE),
+    "keepalives_interval": str(INTERVAL),
+    "keepalives_count": str(COUNT),
+    "tcp_user_timeout": str(USER_TIMEOUT),
 }
 #: Deadlock, serialization failure, lock not available, thread removed meanwhile (foreign key): made again at once, a few
 #: times.
@@ -73,6 +77,8 @@ class PostgresEngine:
         self.schema = options.pop("schema", None)
         self._pool_size = _number("pool_size", options.pop("pool_size", "5"))
         self._max_overflow = _number("max_overflow", options.pop("max_overflow", "10"))
+        silence = options.pop("answer_timeout", "10")
+        self._answer_timeout = None if silence == "none" else _seconds("answer_timeout", silence)
         threshold = options.pop("prepare_threshold", "5")
         self._threshold = None if threshold == "none" else _number("prepare_threshold", threshold)
         # A plan never needs compiling here, and each would cost a hundred statements.
@@ -116,11 +122,13 @@ class PostgresEngine:
             pool_reset_on_return=None,  # nothing is open: every call is a statement of its own, or ends its transaction
             use_native_hstore=False,  # saves a look-up in every new connection
         )
-        threshold = self._threshold
 
-        @event.listens_for(engine, "connect")
-        def prepare(connection: Any, record: object) -> None:
-            connection.prepare_threshold = threshold
+        @event.listens_for(engine, "do_connect")
+        def connect(dialect: object, record: object, args: list[Any], options: dict[str, Any]) -> Any:
+            connection = PromptConnection.connect(*args, **options)
+            connection.answer_timeout = self._answer_timeout
+            connection.prepare_threshold = self._threshold
+            return connection
 
         return engine
 
@@ -254,6 +262,18 @@ def _number(name: str, text: str) -> int:
     if not text.isdigit():
         raise ConfigurationError(f"{name}={text!r} in the store URL: write a whole number")
     return int(text)
+
+
+def _seconds(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise ConfigurationError(
+            f"{name}={text!r} in the store URL: write a number of seconds above 0, or none"
+        )
+    return value
 
 
 def _escaped(value: str) -> str:

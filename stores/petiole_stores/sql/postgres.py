@@ -28,6 +28,7 @@ from petiole_stores.records import (
 from petiole_stores.sql import migrate
 from petiole_stores.sql.archive import restore, write_backup
 from petiole_stores.sql.parameters import as_json, blob_columns
+from petiole_stores.sql.silence import unhurried
 from petiole_stores.sql.transaction import FINISH, PostgresTransaction, decode_finish, finish_parameters
 from petiole_stores.sql.upkeep import PostgresUpkeep
 
@@ -85,7 +86,8 @@ class PostgresStore(PostgresUpkeep):
         if self.connections.transact(migrate.current) == migrate.HEAD:
             return []
         engine, schema = self.connections.engine, self.connections.schema
-        return self.connections.again(lambda: migrate.upgrade(engine, schema=schema))
+        with unhurried():
+            return self.connections.again(lambda: migrate.upgrade(engine, schema=schema))
 
     def validate(self) -> None:
         """Raise StoreUnavailableError, or SchemaError when the schema is missing or of another version."""
@@ -94,14 +96,16 @@ class PostgresStore(PostgresUpkeep):
 
     def backup(self, path: str | Path) -> int:
         """Write every table, as of one moment, to a new zip file and return how many checkpoints there were."""
-        return self.connections.transact(lambda c: write_backup(c, path), isolation="REPEATABLE READ")
+        with unhurried():
+            return self.connections.transact(lambda c: write_backup(c, path), isolation="REPEATABLE READ")
 
     def restore(self, path: str | Path) -> int:
         """Fill an empty database from a file that ``backup`` wrote and return how many checkpoints there were.
 
         Raises StoreError when the database already holds threads, or the file is none of ours or is damaged.
         """
-        return restore(self.connections, path)
+        with unhurried():
+            return restore(self.connections, path)
 
     # ---------------------------------------------------------------- the protocol
 

@@ -146,8 +146,8 @@ checkpoints = Table(
     Column("seal", Text, nullable=False, server_default=text("''")),
     Column("quarantined", Text),
     Index("ix_checkpoints_thread_id_ns_seq", "thread_id", "ns", "seq"),
-    # What is new in any thread: upkeep goes on from where it was.
-    Index("ix_checkpoints_seq", "seq"),
+    # What is new in any thread: upkeep goes on from where it was. On SQLite ``seq`` is the table's own key.
+    Index("ix_checkpoints_seq", "seq").ddl_if(dialect="postgresql"),
 )
 
 tasks = Table(

@@ -18,6 +18,7 @@ _DROP = "SELECT petiole_drop(%s::text[])"
 _QUARANTINE = "SELECT petiole_quarantine(%s, %s)"
 _REPLACE_BLOBS = "SELECT petiole_replace_blobs(%s, %s::text[], %s::text[], %b::bytea[], %s::text[])"
 _RECENT = "SELECT petiole_recent(%s::int8, %s::int)"
+_LATEST = "SELECT coalesce(max(seq), 0)::text FROM checkpoints"
 _TRIM = "SELECT petiole_trim(%s, %s::int)"
 _EXPIRED = "SELECT petiole_expired(%s::jsonb, %s::int, %s::float8)"
 _DELETE_THREAD = "SELECT petiole_delete_thread(%s)"
@@ -65,6 +66,9 @@ class PostgresUpkeep(PostgresReads):
 
     def _recent(self, cursor: str, limit: int) -> tuple[list[str], str]:
         return _news.decode(self._call(_RECENT, (int(cursor or 0), limit)))
+
+    def _latest(self) -> str:
+        return self._call(_LATEST, ())
 
     def _trim(self, thread_id: str, max_checkpoints: int | None) -> Trimmed:
         return _trimmed.decode(self._call(_TRIM, (thread_id, max_checkpoints)))

@@ -40,16 +40,6 @@ def statuses(cli: Cli) -> dict[str, str]:
     return {run["thread_id"]: run["status"] for run in cli("run", "list", "-o", "json").json}
 
 
-def test_replay_of_many_needs_a_yes_where_nobody_can_be_asked(cli: Cli, store: MemoryStore) -> None:
-    fail(cli, store, "a", "b")
-    said = cli("run", "replay", "--status", "failed")
-    assert said.code == 2
-    assert "2 runs match:" in said.err
-    assert "2  counting  ValueError" in said.err
-    assert "Add --yes" in said.err
-    assert set(statuses(cli).values()) == {"failed"}
-
-
 def test_replay_of_many_asks_on_a_terminal(
     cli: Cli, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,47 +107,6 @@ def test_what_is_meant_must_be_clear(cli: Cli, arguments: list[str], words: str)
     assert words in said.err
 
 
-def test_cancel_of_many(cli: Cli, store: MemoryStore) -> None:
-    start(cli, "done")
-    drive(store, counting())
-    start(cli, "a", "b")
-    assert cli("run", "start", "counting", "--input", "{}", "--thread", "a", "--if-busy", "enqueue").code == 0
-    said = cli("run", "cancel", "--graph", "counting", "--reason", "wrong release", "--yes")
-    assert (said.code, said.out) == (0, "3 of 3 cancelled\n")
-    assert statuses(cli) == {"a": "cancelled", "b": "cancelled", "done": "succeeded"}
-    assert "Cancelled: wrong release" in cli("run", "get", "a").out
-    nothing = cli("run", "cancel", "--graph", "counting", "--yes", "-o", "json")
-    assert (nothing.code, nothing.json["matched"]) == (0, 0)
-
-
-def test_dead_letters_are_listed_and_shown(cli: Cli, store: MemoryStore) -> None:
-    assert cli("dlq", "list").err == "no dead letter matches\n"
-    fail(cli, store, "a", "b")
-    listed = cli("dlq", "list", "-o", "json").json
-    assert [letter["thread_id"] for letter in listed] == ["b", "a"]
-    assert all(list(letter) == LETTER_KEYS for letter in listed)
-    assert (listed[0]["error_type"], listed[0]["attempts"], listed[0]["poison"]) == ("ValueError", 1, False)
-    assert "double is broken" in cli("dlq", "list").out
-    assert len(cli("dlq", "list", "--limit", "1", "-o", "json").json) == 1
-    for options, found in (
-        (("--node", "double"), 2),
-        (("--node", "add"), 0),
-        (("--error-type", "KeyError"), 0),
-        (("--graph", "other"), 0),
-        (("--since", "1h"), 2),
-        (("--poison",), 0),
-    ):
-        assert len(cli("dlq", "list", *options, "-o", "json").json) == found, options
-    [by_task] = cli("dlq", "show", listed[0]["task_id"], "-o", "json").json
-    [by_thread] = cli("dlq", "show", "b", "-o", "json").json
-    assert by_task == by_thread
-    assert by_task["input"] == {"n": 1}
-    assert by_task["tries"][0]["worker"] == "driver@test"
-    assert "ValueError: double is broken" in by_task["traceback"]
-    assert "Traceback" in cli("dlq", "show", "a").out
-    assert cli("dlq", "show", "nobody").code == 3
-
-
 def test_a_thread_without_dead_letters_says_so(cli: Cli, store: MemoryStore) -> None:
     start(cli, "a")
     said = cli("dlq", "show", "a")
@@ -189,18 +138,6 @@ def test_dead_letters_are_replayed(cli: Cli, store: MemoryStore) -> None:
     assert cli("dlq", "list", "-o", "json").json == []
     drive(store, counting(switch))
     assert set(statuses(cli).values()) == {"succeeded"}
-
-
-def test_dead_letters_are_dropped_and_stay_on_record(cli: Cli, store: MemoryStore) -> None:
-    fail(cli, store, "a", "b")
-    tasks = [letter["task_id"] for letter in cli("dlq", "list", "-o", "json").json]
-    assert cli("dlq", "drop", tasks[0]).code == 2
-    assert cli("dlq", "drop", tasks[0], "--yes", "-o", "json").json == {"matched": 1, "dropped": 1}
-    assert [letter["task_id"] for letter in cli("dlq", "list", "-o", "json").json] == tasks[1:]
-    assert cli("dlq", "drop", tasks[0], "--yes").code == 3
-    assert cli("dlq", "drop", "--all", "--yes").code == 0
-    assert statuses(cli) == {"a": "failed", "b": "failed"}
-    assert cli("run", "replay", "b").code == 0
 
 
 @pytest.mark.parametrize(

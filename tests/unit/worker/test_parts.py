@@ -100,7 +100,7 @@ def test_foreign_tasks_are_left_and_said_once(
     run_id = bench.submit()
     hint = bench.hint()
     for _ in range(2):
-        misfits.note_misfits(bench.store, [hint])
+        misfits.note_misfits(bench.store, [(hint, "graph 'g' is not served")])
     [task] = bench.store.list_tasks(run_id)
     assert (task.status, task.next_publish) == ("ready", bench.now + misfits.DELAY)
     assert bench.store.due(published_before=bench.now) == [], "an empty queue does not bring it back sooner"

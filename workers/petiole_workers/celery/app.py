@@ -12,6 +12,7 @@ from petiole_workers.celery.steps import WorkerStep
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.context import WorkerContext
 from petiole_workers.hop import Hint
+from petiole_workers.network import HEARTBEAT, network_options
 from petiole_workers.publishing import TASK_NAME, Publisher
 from petiole_workers.queues import kombu_queues
 from petiole_workers.registry import Registry, load_graph, load_registry
@@ -36,6 +37,7 @@ def make_app(
         broker_transport_options=broker_options(settings) | (transport_options or {}),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_heartbeat=HEARTBEAT,
         result_backend=None,
         task_ignore_result=True,
         task_acks_late=False,
@@ -59,12 +61,12 @@ def make_app(
 
 
 def broker_options(settings: Settings) -> dict[str, Any]:
-    """Transport options: a message is a hint, so Redis' emulated acknowledgements would buy nothing."""
+    """Transport options: network timeouts; and a message is a hint, so Redis' emulated acknowledgements would buy nothing."""
     scheme = (settings.broker or "").partition(":")[0].partition("+")[0]
     if scheme in ("redis", "rediss", "valkey", "sentinel"):
-        return {"ack_emulation": False, "queue_order_strategy": "priority", "socket_keepalive": True}
+        return network_options("redis") | {"ack_emulation": False, "queue_order_strategy": "priority"}
     if scheme in ("amqp", "amqps", "pyamqp"):
-        return {"confirm_publish": settings.publisher_confirms}
+        return network_options("amqp") | {"confirm_publish": settings.publisher_confirms}
     return {}
 
 

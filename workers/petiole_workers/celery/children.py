@@ -11,7 +11,6 @@ from petiole_stores.errors import StoreError
 from petiole_workers.celery.parent import die_with
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
-from petiole_workers.crashpoints import reach
 from petiole_workers.processes import process_birth
 
 logger = logging.getLogger("petiole.worker")
@@ -54,14 +53,12 @@ class ChildWatch(Periodic):
             self._lost |= {alive.pop(sentinel) for sentinel in fired & alive.keys()}
         self._known = alive
         for pid in sorted(self._lost):
-            reach("release.before")
             try:
                 refs = self._context.store.release(self._context.holder, slots=[str(pid)], crashed=True)
             except StoreError as error:
                 logger.warning("pool process %d died, the store cannot be told yet: %s", pid, error)
                 self._stopping.wait(1.0)
                 return
-            reach("release.after")
             self._lost.discard(pid)
             self._told.add(pid)
             if refs:

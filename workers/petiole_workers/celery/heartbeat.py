@@ -8,9 +8,9 @@ from celery.worker import state
 
 from petiole_stores.errors import StoreError
 from petiole_stores.records import Worker
+from petiole_workers.celery.degraded import Consumption
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
-from petiole_workers.crashpoints import reach
 
 logger = logging.getLogger("petiole.heartbeat")
 
@@ -20,22 +20,25 @@ class Heartbeat(Periodic):
 
     name = "petiole-heartbeat"
 
-    def __init__(self, context: WorkerContext, described: Worker) -> None:
+    def __init__(
+        self, context: WorkerContext, described: Worker, consumption: Consumption | None = None
+    ) -> None:
         super().__init__(context.settings.beat_every)
         self._context, self._worker = context, described
+        self._consumption = consumption
         self._failing = False
         self._idle_claims: set[str] = set()
 
     def tick(self) -> None:
-        reach("beat.before")
         try:
             answer = self._context.store.beat(self._worker)
         except StoreError as error:
+            if self._consumption is not None:
+                self._consumption.suspend()
             if not self._failing:
                 logger.warning("the lease could not be renewed (%s); trying every %g s", error, self.interval)
             self._failing = True
             return
-        reach("beat.after")
         if self._failing or answer.revived:
             logger.warning(
                 "the lease is renewed again%s",
@@ -44,6 +47,8 @@ class Heartbeat(Periodic):
                 else "",
             )
         self._failing = False
+        if self._consumption is not None:
+            self._consumption.resume()
         self._look_for_orphans(set(answer.claims))
 
     def _look_for_orphans(self, claims: set[str]) -> None:

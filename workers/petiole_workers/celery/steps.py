@@ -13,9 +13,10 @@ from celery import bootsteps
 from petiole_stores.errors import PetioleError
 from petiole_stores.ids import new_id
 from petiole_workers.celery.children import ChildWatch, children
+from petiole_workers.celery.degraded import Consumption, SpoolSender
 from petiole_workers.celery.heartbeat import Heartbeat
+from petiole_workers.celery.janitor import Janitor
 from petiole_workers.celery.sweeper import Sweeper
-from petiole_workers.crashpoints import reach
 from petiole_workers.launch import HOLDER_VARIABLE
 
 logger = logging.getLogger("petiole.worker")
@@ -36,16 +37,22 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self._births = children.install()
         self.heartbeat: Heartbeat | None = None
         self.sweeper: Sweeper | None = None
+        self.janitor: Janitor | None = None
+        self.spool: SpoolSender | None = None
         self.children: ChildWatch | None = None
 
     def start(self, worker: Any) -> None:
         context = self.context
         described = context.description(worker.hostname, worker.concurrency or 1)
         context.store.beat(described)
-        self.heartbeat = Heartbeat(context, described)
+        self.heartbeat = Heartbeat(context, described, Consumption(worker))
+        self.spool = SpoolSender(context)
         self.sweeper = Sweeper(context)
+        self.janitor = Janitor(context)
         self.heartbeat.start()
         self.sweeper.start()
+        self.janitor.start()
+        self.spool.start()
         if context.pool == "prefork":
             self.children = ChildWatch(context, worker.pool, self._births)
             self.children.start()
@@ -82,7 +89,7 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
             )
 
     def _halt(self) -> None:
-        for thread in (self.sweeper, self.children, self.heartbeat):
+        for thread in (self.janitor, self.spool, self.sweeper, self.children, self.heartbeat):
             if thread is not None:
                 thread.stop()
 
@@ -108,9 +115,7 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def _give_back(self) -> None:
         context = self.context
-        reach("release.before")
         refs = context.store.release(context.holder, final=True)
-        reach("release.after")
         context.publisher.publish(refs)
 
 

@@ -6,11 +6,12 @@ import logging
 import random
 import time
 
+from petiole_stores.crashpoints import reach
 from petiole_stores.errors import StoreError
 from petiole_stores.records import QueueBacklog
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
-from petiole_workers.crashpoints import reach
+from petiole_workers.misfits import unblock_served
 from petiole_workers.queues import INLINE_PREFIX, lane
 
 logger = logging.getLogger("petiole.sweep")
@@ -19,6 +20,8 @@ logger = logging.getLogger("petiole.sweep")
 BATCH = 1000
 #: A queue that was seen empty: tasks published longer ago than this have lost their message, in seconds.
 SETTLING = 1.0
+#: How often blocked runs are looked at; the first sweep of a worker does, so one that registers lets its runs go on.
+UNBLOCK = 10.0
 
 
 class Sweeper(Periodic):
@@ -31,6 +34,7 @@ class Sweeper(Periodic):
         self._context = context
         self._answering_since: float | None = None
         self._answered = float("-inf")
+        self._looked = float("-inf")
         self._gap = max(3 * context.settings.sweep, context.settings.lease / 2)
 
     def tick(self) -> None:
@@ -40,7 +44,6 @@ class Sweeper(Periodic):
         ):  # this process was stopped, or hung at its broker: it has watched nothing
             self._answering_since = None
         observed = 0.0 if self._answering_since is None else began - self._answering_since
-        reach("sweep.before")
         try:
             report = self._context.store.sweep(observed=observed)
         except StoreError as error:
@@ -48,9 +51,9 @@ class Sweeper(Periodic):
                 logger.warning("the sweep is suspended: %s", error)
             self._answering_since = None
             return
-        reach("sweep.after")
         self._answering_since = began if self._answering_since is None else self._answering_since
         self._answered = time.monotonic()
+        self._let_go(self._answered)
         for worker_id in report.died:
             logger.warning(
                 "worker %s has not been heard of for its whole lease: its tasks go to others", worker_id
@@ -61,6 +64,16 @@ class Sweeper(Periodic):
         except StoreError as error:
             logger.warning("the sweep is suspended: %s", error)
             self._answering_since = None
+
+    def _let_go(self, now: float) -> None:
+        """Let runs go on that waited for a worker like one that is alive now."""
+        if now - self._looked < UNBLOCK:
+            return
+        self._looked = now
+        try:
+            self._context.publisher.publish(unblock_served(self._context.store, self._context.fleet))
+        except StoreError as error:
+            logger.debug("blocked runs cannot be looked at: %s", error)
 
     def _refill(self, backlog: QueueBacklog, now: float) -> None:
         """Publish what the broker's queue lacks: as many messages as there are ready tasks, less those in the queue."""
@@ -82,7 +95,6 @@ class Sweeper(Periodic):
             )
             if not refs:
                 return
-            reach("due.after")
             sent = publisher.publish(refs)
             reach("refill.after")
             logger.info(

@@ -297,11 +297,16 @@ class StateGraph:
         version: str | None = None,
         interrupt_before: Sequence[str] | Literal["*"] | None = (),
         interrupt_after: Sequence[str] | Literal["*"] | None = (),
+        versions: Literal["upgrade", "pin"] = "upgrade",
     ) -> GraphDefinition:
         """The graph, validated, as the engine takes it; later changes of the builder do not reach it."""
         before = self._interrupts("interrupt_before", interrupt_before)
         after = self._interrupts("interrupt_after", interrupt_after)
         self.validate([*before, *after])
+        if versions not in ("upgrade", "pin"):
+            raise GraphValidationError([f"versions is {versions!r}: take 'upgrade' or 'pin'"])
+        if versions == "pin" and not version:
+            raise GraphValidationError(["versions is 'pin' and there is no version: give one"])
         return GraphDefinition(
             nodes=dict(self.nodes),
             edges=tuple(self.edges),
@@ -315,6 +320,7 @@ class StateGraph:
             version=version,
             interrupt_before=before,
             interrupt_after=after,
+            versions=versions,
         )
 
     def _interrupts(self, option: str, names: Sequence[str] | None) -> tuple[str, ...]:
@@ -334,22 +340,32 @@ class StateGraph:
         version: str | None = None,
         interrupt_before: Sequence[str] | Literal["*"] | None = (),
         interrupt_after: Sequence[str] | Literal["*"] | None = (),
+        durability: str | None = None,
+        versions: Literal["upgrade", "pin"] = "upgrade",
     ) -> CompiledGraph:
         """Validates the graph and makes it runnable.
 
         checkpointer: where threads are kept; ``None`` for none.
         name, version: what workers register the graph under.
         interrupt_before, interrupt_after: nodes to stop at, or ``"*"`` for all.
+        versions: ``upgrade`` lets a thread go on with another version of the graph that still has its nodes; ``pin``
+            lets only workers of its own version run it, on queues of their own.
+        durability: how much of its runs a worker may carry before it commits, where a run says nothing itself:
+            ``sync``, ``interval:SECONDS``, ``adaptive``, ``async`` or ``exit`` (`petiole_workers.durability`).
 
-        Raises GraphValidationError naming every fault.
+        Raises GraphValidationError naming every fault, ConfigurationError for an unknown durability.
         """
         # The compiled graph runs this package's engine, so it cannot be imported before it.
         from petiole_workers.compiled import CompiledGraph
 
         definition = self.definition(
-            name=name, version=version, interrupt_before=interrupt_before, interrupt_after=interrupt_after
+            name=name,
+            version=version,
+            interrupt_before=interrupt_before,
+            interrupt_after=interrupt_after,
+            versions=versions,
         )
-        return CompiledGraph(definition, checkpointer)
+        return CompiledGraph(definition, checkpointer, durability=durability)
 
 
 def _policies(

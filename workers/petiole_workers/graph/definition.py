@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from petiole_workers.graph.mermaid import mermaid
 from petiole_workers.graph.parts import Branch, Join, NodeSpec
@@ -24,6 +25,7 @@ class GraphDefinition:
     state_schema, input_schema, output_schema: what routers of ``__start__`` read, what an input may write,
         what a run returns.
     interrupt_before, interrupt_after: names of nodes (``"*"`` is written out).
+    versions: whether a thread goes on with whatever version is served, or with its own alone.
     """
 
     nodes: Mapping[str, NodeSpec]
@@ -38,6 +40,7 @@ class GraphDefinition:
     version: str | None = None
     interrupt_before: tuple[str, ...] = ()
     interrupt_after: tuple[str, ...] = ()
+    versions: Literal["upgrade", "pin"] = "upgrade"
     #: SHA-256 in hex over the graph's shape and state keys: the same in every process that builds this graph.
     fingerprint: str = field(init=False)
     _targets: dict[str, tuple[str, ...]] = field(init=False, repr=False)

@@ -20,7 +20,6 @@ ALTER TABLE tasks ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN progress TEXT;
 ALTER TABLE workers ADD COLUMN offers TEXT NOT NULL DEFAULT '{}';
 CREATE INDEX ix_runs_deadline ON runs (deadline) WHERE deadline IS NOT NULL AND ended_at IS NULL;
-CREATE INDEX ix_checkpoints_seq ON checkpoints (seq);
 """
 
 

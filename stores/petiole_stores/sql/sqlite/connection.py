@@ -138,6 +138,19 @@ class Connections:
             raise
         return db
 
+    def begin(self) -> sqlite3.Connection:
+        """A connection of one's own with a transaction that has the file for itself; closing it rolls back."""
+        ends = time.monotonic() + self.busy_timeout
+        db: sqlite3.Connection | None = None
+        try:
+            db = self._patient(self.open, ends)
+            self._patient(lambda: db.execute("BEGIN IMMEDIATE"), ends)
+        except sqlite3.Error as error:
+            if db is not None:
+                db.close()
+            raise self.translate(error) from error
+        return db
+
     # ---------------------------------------------------------------- within
 
     def _pool(self) -> _Pool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from petiole_stores.records import SETTLED, Blob, Checkpointed, Run, RunFilter, RunPage, Task, Worker
@@ -97,7 +97,9 @@ def list_checkpoints(
     return [to_checkpoint(row) for row in rows]
 
 
-def read_damaged(db: sqlite3.Connection, statement: str, values: Sequence[Any]) -> list[Row]:
+def read_damaged(
+    db: sqlite3.Connection, statement: str, values: Sequence[Any] | Mapping[str, Any]
+) -> list[Row]:
     """Rows whose text may be damaged: what is no UTF-8 in them is replaced, so that digests tell, not the driver."""
     try:
         return db.execute(statement, values).fetchall()

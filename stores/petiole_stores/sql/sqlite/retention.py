@@ -36,7 +36,7 @@ _FORGET_TASKS = (
 )
 _FORGET = f"DELETE FROM checkpoints WHERE {_GONE}"
 
-_BLOBS = "SELECT digest FROM blobs WHERE thread_id = ?"
+_HAS_BLOBS = "SELECT EXISTS (SELECT 1 FROM blobs WHERE thread_id = ?)"
 _NAMING = """
 SELECT c.state, c.next, c.control, c.metadata FROM checkpoints c
 WHERE c.thread_id = :thread AND instr(c.state || c.next || c.control || c.metadata, '$blob')
@@ -83,11 +83,15 @@ def trim(
             with numbers_kept(db):
                 done.checkpoints = db.execute(_FORGET, values).rowcount
             done.tasks = db.execute(_FORGET_TASKS, values).rowcount
-    if db.execute(_BLOBS, (thread_id,)).fetchone():
+    if has_blobs(db, thread_id):
         digests = named(db, thread_id)
         if digests is not None:
             done.blobs = db.execute(_FORGET_BLOBS, (thread_id, json_text([*digests]))).rowcount
     return done
+
+
+def has_blobs(db: sqlite3.Connection, thread_id: str) -> bool:
+    return bool(db.execute(_HAS_BLOBS, (thread_id,)).fetchone()[0])
 
 
 def blobs_of(db: sqlite3.Connection, thread_id: str) -> set[str]:

@@ -14,6 +14,7 @@ from petiole_stores.sql.sqlite.work import HELD, Owner, Work
 #: For how many seconds after its end a worker is remembered.
 WORKERS_KEPT = 7 * 86400.0
 
+
 _POSTPONE = "UPDATE tasks SET next_publish = ?1, published_at = ?1 WHERE task_id = ?2 AND status = 'ready'"
 _FORGET = "DELETE FROM workers WHERE status IN ('dead', 'stopped') AND expires_at < ?"
 _DIED = """

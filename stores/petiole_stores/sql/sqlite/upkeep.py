@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import tempfile
 from importlib import resources
 from pathlib import Path
 
@@ -101,29 +103,48 @@ def restore(connections: Connections, path: str | Path) -> int:
     source = Path(path)
     if not source.is_file():
         raise StoreError(f"{source} does not exist: name a file that backup() wrote")
-    db = connections.open()
+    with tempfile.TemporaryDirectory() as scratch:
+        fitting = _fitting(source, Path(scratch))
+        db = connections.open()
+        try:
+            # ATTACH is refused within a transaction, so this connection is not one of the pool's.
+            db.execute("PRAGMA busy_timeout = 30000")
+            db.execute("ATTACH DATABASE ? AS copy", (f"{fitting}",))
+            db.execute("BEGIN IMMEDIATE")
+            _merge(db)
+            db.execute("COMMIT")
+            return int(db.execute("SELECT count(*) FROM copy.checkpoints").fetchone()[0])
+        except sqlite3.Error as error:
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+                raise _no_backup(source, error) from error
+            raise connections.translate(error) from error
+        finally:
+            db.close()
+
+
+def _fitting(source: Path, scratch: Path) -> Path:
+    """The backup with a schema of today: itself, or a copy that was upgraded if it is of an older version."""
+    db = sqlite3.connect(source)
     try:
-        # ATTACH is refused within a transaction, so this connection is not one of the pool's.
-        db.execute("PRAGMA busy_timeout = 30000")
-        db.execute("ATTACH DATABASE ? AS copy", (f"{source}",))
-        _fitting(db, source)
-        db.execute("BEGIN IMMEDIATE")
-        _merge(db)
-        db.execute("COMMIT")
-        return int(db.execute("SELECT count(*) FROM copy.checkpoints").fetchone()[0])
-    except sqlite3.Error as error:
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-            raise StoreError(f"{source} is no backup of a SQLite store, or is damaged: {error}") from error
-        raise connections.translate(error) from error
+        found = current(db)
+    except sqlite3.DatabaseError as error:
+        raise _no_backup(source, error) from error
     finally:
         db.close()
-
-
-def _fitting(db: sqlite3.Connection, source: Path) -> None:
-    has = db.execute(_HAS_VERSION.replace("sqlite_schema", "copy.sqlite_schema"), (VERSION_TABLE,)).fetchone()
-    found = db.execute(f"SELECT version_num FROM copy.{VERSION_TABLE}").fetchone()[0] if has else None
-    if not fits(found, str(source)):
+    if found is None:
         raise StoreError(f"{source} is no backup of a SQLite store: it holds no schema of Petiole")
+    if found == HEAD or is_newer(found):
+        fits(found, str(source))
+        return source
+    copy = Connections(scratch / "copy.db", {}, str(source))
+    shutil.copyfile(source, copy.path)
+    migrate(copy)
+    copy.close()
+    return copy.path
+
+
+def _no_backup(source: Path, error: sqlite3.Error) -> StoreError:
+    return StoreError(f"{source} is no backup of a SQLite store, or is damaged: {error}")
 
 
 def _merge(db: sqlite3.Connection) -> None:

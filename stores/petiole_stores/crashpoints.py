@@ -18,11 +18,15 @@ from petiole_stores.errors import ConfigurationError
 
 VARIABLE = "PETIOLE_TEST_CRASHPOINT"
 
-#: Every point, and what is true when it is reached.
+#: Every point, and what is true when it is reached. Each writing operation of the ledger has one before it and one after.
 POINTS = {
+    "submit.before": "a run is about to be accepted",
+    "submit.after": "it is accepted, nothing is published",
     "claim.before": "messages are taken, nothing is claimed",
     "claim.after": "tasks are claimed, no node has started",
     "node.after": "a node has returned, its output is in memory alone",
+    "note.before": "a heartbeat's details are about to be kept",
+    "note.after": "a heartbeat's details are kept",
     "finish.before": "outcomes are complete, nothing is committed",
     "finish.after": "outcomes are committed, what comes next is not published",
     "publish.after": "what comes next is published, the next claim has not told the ledger",
@@ -30,14 +34,39 @@ POINTS = {
     "beat.after": "the lease is renewed",
     "sweep.before": "a sweep is about to begin",
     "sweep.after": "dead holders' tasks are ready, nothing is published",
+    "due.before": "tasks are about to be picked for publishing",
     "due.after": "tasks are picked for publishing and their next_publish is pushed on, no message is out",
     "refill.after": "the picked tasks are published",
+    "postpone.before": "tasks of other workers' graphs are about to be put off",
+    "postpone.after": "tasks of other workers' graphs are put off",
+    "release.before": "a stop or a dead child is about to be told to the ledger",
+    "release.after": "claims are given back, their tasks are not published",
+    "cancel.before": "a run is about to be cancelled",
+    "cancel.after": "a run is cancelled, its thread's next one is not published",
+    "replay.before": "a failed run is about to be replayed",
+    "replay.after": "a failed run is replayed, its new tasks are not published",
+    "resume.before": "an interrupted run is about to be resumed",
+    "resume.after": "an interrupted run is resumed, its tasks are not published",
+    "pause.before": "a run is about to be paused",
+    "pause.after": "a run is paused",
+    "unpause.before": "a run is about to be let go",
+    "unpause.after": "a run is let go, its tasks are not published",
+    "block.before": "a run that cannot go on is about to be held back",
+    "block.after": "a run that cannot go on is held back",
+    "unblock.before": "a run that can go on again is about to be let go",
+    "unblock.after": "a run that can go on again is let go, its tasks are not published",
+    "drop.before": "dead letters are about to be dropped",
+    "drop.after": "dead letters are dropped",
     "mend.before": "a damaged checkpoint is about to be rebuilt",
     "mend.after": "a damaged checkpoint is rebuilt, its task is still claimed",
     "quarantine.before": "a checkpoint is damaged beyond repair, nothing says so yet",
     "quarantine.after": "a checkpoint is quarantined, its run is not held back yet",
-    "release.before": "a stop or a dead child is about to be told to the ledger",
-    "release.after": "claims are given back, their tasks are not published",
+    "spool.before": "a spooled entry is about to be sent",
+    "spool.after": "a spooled entry is sent, and still in the spool",
+    "trim.before": "a thread's old checkpoints are about to be removed",
+    "trim.after": "a thread's old checkpoints are removed",
+    "delete.before": "a thread is about to be removed",
+    "delete.after": "a thread is removed",
 }
 
 
@@ -90,6 +119,12 @@ class Armed:
             os.killpg(0, signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("SIGKILL cannot be outlived")
+
+
+def arm(armed: Armed | None) -> None:
+    """Arm this process for a point, or for none."""
+    global _armed
+    _armed = armed
 
 
 _armed: Armed | None = Armed.parse(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
