@@ -24,7 +24,8 @@ class WorkerSteps(ClientSteps):
             yield self.alive(holder)
         pool = self.tasks("ready")
         if dice.rarely(4) or not pool:
-            pool = list(self.model._tasks.values())
+            status = dice.pick(["done", "claimed", "parked", "cancelled", "failed", "interrupted"])
+            pool = self.tasks(status) or list(self.model._tasks.values())
         wants = []
         for task in dice.some(pool, 3):
             again = task.token is not None and dice.rarely(3)
@@ -195,6 +196,39 @@ class WorkerSteps(ClientSteps):
             else:
                 yield Call("pause", ([task.run_id],))
             yield self.finishing(task.holder or "", task.slot or "", [self.good(dice, task, ending)])
+
+    def _carry(self, dice: Dice) -> Iterator[Call | None]:
+        """End a task and those that its settle makes in one finish, as a worker does that has carried a run on."""
+        held = [t for t in self.tasks("claimed", of=UNSETTLED) if t.token and self.lone(t)]
+        if not held:
+            return
+        task = dice.pick(held)
+        if dice.rarely(4):
+            yield Call("pause", ([task.run_id],))
+        outcomes = [self.outcome(task, task.token or "", "done", self.settle(dice, task), dice)]
+        for _ in range(1 + dice(2)):
+            before = outcomes[-1].settle
+            assert before is not None
+            token = self.scene.id(self.new("k"))
+            born = self.scene.new_task(self.new("n"), token=token)
+            before.tasks, before.run_status = [born], "running"
+            ending = dice.pick(["done", "done", "failed"])
+            made = self.settle(dice, task) if ending == "done" else None
+            if made is not None:
+                made.checkpoints[0].parent_id = before.checkpoints[-1].checkpoint_id
+            name = born.task_id.removeprefix(f"{self.scene.prefix}-")
+            outcomes.append(self.scene.outcome(name, "", ending, settle=made))
+            outcomes[-1].token = token
+            if made is None:
+                break
+        if dice.rarely(6):
+            outcomes.reverse()
+        yield self.finishing(task.holder or "", task.slot or "", outcomes)
+
+    def lone(self, task: Task) -> bool:
+        """May a finish of this task bring a settle?"""
+        head = self.model._threads[task.thread_id].heads.get(task.ns)
+        return task.kind == "advance" or (head is not None and head.width == 1)
 
     def _note(self, dice: Dice) -> Iterator[Call | None]:
         pool = [(t.task_id, t.token) for t in self.tasks("claimed", "ready", of=UNSETTLED) if t.token]

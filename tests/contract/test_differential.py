@@ -73,7 +73,7 @@ def subject(store_url: str) -> Iterator[Subject]:
 def test_sequences_reach_every_answer() -> None:
     dice = random.Random(7)
     found: Counter[str] = Counter()
-    for _ in range(250):
+    for _ in range(300):
         director = Director()
         for _ in range(60):
             for call in director.calls(dice.choice(KINDS), dice.randrange(2**48)):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from petiole_stores.errors import CorruptionError, GraphError, PetioleError, StoreUnavailableError, UnfitError
 from petiole_stores.ids import derived_id, new_id
@@ -19,7 +21,16 @@ from petiole_workers.caller import NodeTimeoutError, RetryLaterError, is_interru
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.damage import UnreadableError
 from petiole_workers.documents import Loaded, Rows
-from petiole_workers.failure import describe, ends_the_process, parse_failure
+from petiole_workers.failure import (
+    MAX_EARLIER,
+    MAX_EARLIER_TRACEBACK,
+    Failure,
+    describe,
+    document_of,
+    ends_the_process,
+    failure_of,
+    parse_failure,
+)
 from petiole_workers.fitting import queue_of
 from petiole_workers.graph import (
     HANDLER_PREFIX,
@@ -65,6 +76,7 @@ class Attempt:
         self._known = known
         self._tries = 0
         self._on_timeout: Outcome | None = None
+        self._tried: deque[Failure] = deque(maxlen=MAX_EARLIER + 1)
         self.config = msgspec.json.decode(self.run.config, type=RunConfig)
         self.durability = runner.durability(self.config.durability or graph.durability)
         self.services = AttemptServices(runner, self.task)
@@ -117,6 +129,11 @@ class Attempt:
             self._end(work, "failed", error)
             return
         work.transaction = self.services.open_transaction
+        if (
+            self._tried and work.outcome.error is None
+        ):  # it succeeded in the end; what it failed of before is kept
+            *earlier, last = self._tried
+            work.outcome.error = document_of(replace(last, earlier=earlier))
         work.outcome.output = document
         work.outcome.blobs = list(blobs.values())
         if self.claim.width == 1:
@@ -133,7 +150,7 @@ class Attempt:
             if node.error_handler is None or isinstance(error, StoreUnavailableError | RetryLaterError):
                 raise
             self.services.again()
-            self._end(work, "failed", error)
+            self._end(work, "failed", error, handled=True)
             work.outcome.ending = "done"
             handler = node.error_handler.bind(NodeError(node.name, error))
             fresh = dataclasses.replace(spec, arg=self._arg())
@@ -173,6 +190,7 @@ class Attempt:
                 key=self._key,
                 again=again,
                 watch=self._watch,
+                on_retry=self._note,
             )
         finally:
             self._tries = caller.tries
@@ -204,6 +222,23 @@ class Attempt:
         if self._known is None or self._known.type != TIMED_OUT:
             return False
         return next_try(node, timed_out(node.name, node.timeout), self._failures, self._key) is None
+
+    def _note(self, error: BaseException) -> None:
+        """A try has failed that another one follows."""
+        tries = self.runner.caller.tries
+        failure = failure_of(
+            error,
+            node=self.task.node,
+            attempt=self._attempt + tries - 1,
+            tries=self._failures + tries,
+            longest=MAX_EARLIER_TRACEBACK,
+        )
+        self._tried.append(failure)
+        logger.log(
+            logging.INFO if tries <= MAX_EARLIER else logging.DEBUG,
+            "node %s of thread %s (run %s, attempt %d) will be tried again: %s: %s",
+            failure.node, self.task.thread_id, self.run.run_id, failure.attempt, failure.type, failure.message,
+        )  # fmt: skip
 
     def _settle_alone(self, work: Work, loaded: Loaded, output: TaskOutput) -> None:
         """A lone task brings its settle along; where that fails, an ``advance`` will fail in its stead, output kept."""
@@ -458,19 +493,22 @@ class Attempt:
             services=self.services,
         )
 
-    def _end(self, work: Work, ending: str, error: BaseException) -> None:
+    def _end(self, work: Work, ending: str, error: BaseException, *, handled: bool = False) -> None:
+        """The task or, with ``retry``, this attempt ends by an error."""
         node = self.task.node
         work.outcome.ending = ending  # type: ignore[assignment]
         attempt = self._attempt + max(self._tries - 1, 0)
-        work.outcome.error = describe(error, node=node, attempt=attempt, tries=self._failures + self._tries)
+        failure = failure_of(error, node=node, attempt=attempt, tries=self._failures + self._tries)
+        earlier = list(self._tried)[: -1 if ending == "retry" else None]  # a retry's own error was noted too
+        work.outcome.error = document_of(replace(failure, handled=handled, earlier=earlier[-MAX_EARLIER:]))
         work.outcome.output, work.outcome.blobs = None, []
-        if ending == "failed" and self.runner.on_failure is not None:
+        if ending == "retry":
+            return
+        if self.runner.on_failure is not None:
             self.runner.on_failure(self.claim, error)
-        level = logging.INFO if ending == "retry" else logging.ERROR
-        logger.log(
-            level, "node %s of thread %s (run %s, attempt %d) %s: %s: %s",
-            node, self.task.thread_id, self.run.run_id, attempt,
-            "will be tried again" if ending == "retry" else "failed", type(error).__name__, error,
+        logger.error(
+            "node %s of thread %s (run %s, attempt %d) failed: %s: %s",
+            node, self.task.thread_id, self.run.run_id, attempt, type(error).__name__, error,
         )  # fmt: skip
 
 

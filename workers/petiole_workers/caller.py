@@ -71,6 +71,7 @@ class NodeCaller:
         key: str = "",
         again: Callable[[], object] | None = None,
         watch: Callable[[int], AbstractContextManager[None]] = lambda tries: nullcontext(),
+        on_retry: Callable[[BaseException], None] | None = None,
     ) -> Any:
         """What the node returned.
 
@@ -79,6 +80,7 @@ class NodeCaller:
             key       names the node among those of all graphs, for strategies that remember how it fares
             again     makes the input anew for a further try (the one that failed may have changed it in place)
             watch     gives what is to be entered round the first, second … try
+            on_retry  told of each failed try that another one follows, here or later
 
         Raises whatever the last try raised, or RetryLaterError.
         """
@@ -91,18 +93,22 @@ class NodeCaller:
 
         if not spec.retry_policies:
             return attempt()
+
+        def note(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            assert error is not None
+            self._error = error
+            if on_retry is not None:
+                on_retry(error)
+
         loop = retrying(
             spec.retry_policies,
             key=key or spec.name,
             failures=failures,
             sleep=self._sleep,
-            before_sleep=self._note,
+            before_sleep=note,
         )
         return loop(attempt)
-
-    def _note(self, state: tenacity.RetryCallState) -> None:
-        outcome = state.outcome
-        self._error = outcome.exception() if outcome else None
 
     def _sleep(self, seconds: float) -> None:
         if seconds > self.in_process_wait:

@@ -23,6 +23,7 @@ from petiole.cli.options import (
     Tag,
     Thread,
     Timeout,
+    Tracebacks,
     Until,
 )
 from petiole.cli.session import connected, handle_of, tell
@@ -76,7 +77,7 @@ def list_(
                 r.graph,
                 r.status,
                 out.ago(r.created_at),
-                _took(r.started_at, r.ended_at),
+                out.took(r.started_at, r.ended_at),
                 r.tags,
                 _note(r),
             )
@@ -112,7 +113,8 @@ def get(
     trace = error.pop("traceback", "")
     document["tasks"] = ", ".join(f"{number} {status}" for status, number in document["tasks"].items())
     where = f" in {error['node']}" if error.get("node") else ""
-    document["error"] = f"{error.get('type')}{where}: {error.get('message')}" if error else None
+    attempt = f" (attempt {error['attempt']})" if error.get("attempt", 0) > 1 else ""
+    document["error"] = f"{error.get('type')}{where}{attempt}: {error.get('message')}" if error else None
     document["reason"] = reason_of(found)
     if found.deadline is not None and found.ended_at is None:
         document["deadline"] = f"{document['deadline']} ({out.ago(found.deadline)})"
@@ -146,12 +148,13 @@ def tasks(
     ctx: typer.Context,
     thread: Thread,
     run: RunId = None,
+    tracebacks: Tracebacks = False,
     output: Output = Format.text,
     store: Store = None,
     broker: Broker = None,
 ) -> None:
     """List a run's tasks with their attempts."""
-    from petiole.cli import documents
+    from petiole.cli import documents, trying
     from petiole.cli import output as out
 
     with connected(ctx, store, broker) as client:
@@ -162,20 +165,11 @@ def tasks(
         return
     out.write_table(
         ("NODE", "STATUS", "ATTEMPT", "WORKER", "TOOK", "TASK", "ERROR"),
-        (
-            (
-                t.node,
-                t.status,
-                t.attempt,
-                names.get(t.holder or "", t.holder),
-                _took(t.claimed_at, t.ended_at),
-                t.task_id,
-                _error_line(t.error),
-            )
-            for t in found
-        ),
+        (row for task in found for row in trying.task_rows(task, names)),
         empty="the run has no task yet",
     )
+    if tracebacks:
+        trying.write_tracebacks(found)
 
 
 def state(
@@ -215,12 +209,13 @@ def history(
         int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many, the newest.")
     ] = None,
     graphs: Graphs = None,
+    tracebacks: Tracebacks = False,
     output: Output = Format.text,
     store: Store = None,
     broker: Broker = None,
 ) -> None:
     """List a thread's checkpoints, newest first, and the tasks that ran after each."""
-    from petiole.cli import documents
+    from petiole.cli import documents, trying
     from petiole.cli import output as out
 
     with connected(ctx, store, broker, graphs=graphs) as client:
@@ -236,15 +231,14 @@ def history(
                 e.checkpoint.step if e.checkpoint else "",
                 (e.checkpoint.node_names or (e.checkpoint.source,)) if e.checkpoint else "",
                 out.ago(e.checkpoint.timestamp.timestamp()) if e.checkpoint else "",
-                [
-                    f"{t.node} {t.status}" + (f" (attempt {t.attempt})" if t.attempt > 1 else "")
-                    for t in e.tasks
-                ],
+                trying.story(e.tasks),
             )
             for e in entries
         ),
         empty="no checkpoint yet",
     )
+    if tracebacks:
+        trying.write_tracebacks([task for entry in reversed(entries) for task in entry.tasks])
 
 
 def _thread(client: Client, thread: str) -> str:
@@ -266,17 +260,11 @@ def _note(run: Run) -> str:
     return ", ".join(filter(None, (waits, ends)))
 
 
-def _took(began: float | None, ended: float | None) -> str:
-    from petiole.cli.output import span
-
-    return span(ended - began) if began is not None and ended is not None else ""
-
-
 def _error_line(document: str | None) -> str:
+    from petiole.cli.trying import line
     from petiole_workers.failure import parse_failure
 
-    failure = parse_failure(document)
-    return f"{failure.type}: {failure.message}".splitlines()[0] if failure else ""
+    return line(parse_failure(document))
 
 
 def _short(value: object) -> str:

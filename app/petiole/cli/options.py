@@ -77,6 +77,9 @@ Timeout = Annotated[
     typer.Option("--timeout", metavar="SECONDS", help="How long to wait before giving up (exit code 6)."),
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the run.")]
+Tracebacks = Annotated[
+    bool, typer.Option("--tracebacks", help="Print the traceback of every failed try, too.")
+]
 ErrorType = Annotated[
     str | None,
     typer.Option(

@@ -48,6 +48,18 @@ def recent_threads(scene: Scene) -> None:
 
 
 @LEDGER
+def recent_after_the_latest(scene: Scene) -> None:
+    """From the latest cursor only threads are given that get checkpoints later; an empty one promises less."""
+    scene.begin("a", run="r1", thread="t1")
+    cursor = scene.store.latest()
+    if cursor:
+        same(_recent(scene, cursor)[0], [], "at once")
+    scene.begin("b", run="r2", thread="t2")
+    found, _ = _recent(scene, cursor)
+    same([name for name in found if cursor or name != "t1"], ["t2"], "after one more checkpoint")
+
+
+@LEDGER
 def expired_threads(scene: Scene) -> None:
     """A thread whose newest run settled longer ago than its status allows has expired; statuses not named never do."""
     for number, status in enumerate(("succeeded", "failed", "cancelled")):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from petiole_stores.conformance.report import same
 from petiole_stores.conformance.rules import LEDGER
-from petiole_stores.conformance.scene import Scene
-from petiole_stores.records import Offer, Worker
+from petiole_stores.conformance.scene import Scene, document
+from petiole_stores.records import Blob, Offer, Outcome, Worker
 
 
 @LEDGER
@@ -69,6 +69,88 @@ def relaxed_outcomes_are_taken(scene: Scene) -> None:
     scene.finished("b.adv", "kb2.adv", relaxed=True, settle=scene.settle("c1", "r.c0"))
     same((scene.run().status, scene.head()), ("succeeded", "c1"), "the run and the head")
     same(scene.finish("a", "other", relaxed=True).reason, "fenced", "one under a wrong token")
+
+
+def _carried(scene: Scene) -> list[Outcome]:
+    """Three settles in one finish: ``a``, then ``b`` and ``c``, each made by the settle before it."""
+    return [
+        scene.outcome(
+            "a", "ka", settle=scene.settle("c1", "r.c0", scene.new_task("b", token=scene.id("kb")))
+        ),
+        scene.outcome("b", "kb", settle=scene.settle("c2", "c1", scene.new_task("c", token=scene.id("kc")))),
+        scene.outcome("c", "kc", settle=scene.settle("c3", "c2", scene.new_task("d"))),
+    ]
+
+
+@LEDGER
+def finish_ends_what_it_made(scene: Scene) -> None:
+    """One finish may end a task that an earlier outcome's settle made; said again all of it is already."""
+    scene.begin("a")
+    scene.claimed("a", "ka")
+    same(scene.store.finish(scene.id("w"), "s", _carried(scene)[1:])[0].reason, "missing", "the second alone")
+    answers = scene.store.finish(scene.id("w"), "s", _carried(scene))
+    same([(a.result, a.reason, a.open) for a in answers], [("committed", "", 1)] * 3, "the answers")
+    same((scene.head(), scene.history()), ("c3", ["c3", "c2", "c1", "r.c0"]), "head and history")
+    same([scene.task(name).status for name in "abcd"], ["done", "done", "done", "ready"], "the tasks")
+    same((scene.task("b").attempt, scene.task("b").holder), (1, scene.id("w")), "one of those in between")
+    before = scene.snapshot()
+    again = scene.store.finish(scene.id("w"), "s", _carried(scene))
+    same([a.result for a in again], ["already"] * 3, "the answers said again")
+    same(scene.snapshot(), before, "the store after it")
+    same(
+        [scene.store.load(scene.id(c)).state for c in ("c1", "c2", "c3")],
+        [{"at": c} for c in ("c1", "c2", "c3")],
+        "states",
+    )
+
+
+@LEDGER
+def finish_ends_what_it_made_with_blobs(scene: Scene) -> None:
+    """Each of those outcomes brings blobs of its own, and each checkpoint can be loaded with them."""
+    scene.begin("a")
+    scene.claimed("a", "ka")
+    outcomes = _carried(scene)
+    for number, outcome in enumerate(outcomes):
+        outcome.blobs = [Blob(digest=f"b{number}", codec="raw", data=bytes([number]), checksum=f"s{number}")]
+    scene.store.finish(scene.id("w"), "s", outcomes)
+    found = scene.store.get_blobs(scene.id("t"), ["b0", "b1", "b2"])
+    same(found, {blob.digest: blob for outcome in outcomes for blob in outcome.blobs}, "the blobs")
+    shown = [(c.state, c.quarantined) for c in scene.store.list_checkpoints(scene.id("t"), limit=3)]
+    same(
+        [(document(s), q) for s, q in shown],
+        [({"at": c}, None) for c in ("c3", "c2", "c1")],
+        "the checkpoints",
+    )
+
+
+@LEDGER
+def finish_ends_what_it_made_while_held_back(scene: Scene) -> None:
+    """A run that is held back takes such a finish whole; a task that would be left claimed is born ready."""
+    scene.begin("a")
+    scene.claimed("a", "ka")
+    scene.store.pause(scene.ids("r"))
+    outcomes = _carried(scene)
+    last = scene.outcome(
+        "c", "kc", settle=scene.settle("c3", "c2", scene.new_task("d", token=scene.id("kd")))
+    )
+    answers = scene.store.finish(scene.id("w"), "s", [*outcomes[:2], last])
+    same([(a.result, a.run_status) for a in answers], [("committed", "paused")] * 3, "the answers")
+    same((scene.head(), scene.run().status), ("c3", "paused"), "head and run")
+    task = scene.task("d")
+    same((task.status, task.token, task.attempt), ("ready", None, 0), "what comes next")
+
+
+@LEDGER
+def finish_ends_what_it_made_or_nothing_after_it(scene: Scene) -> None:
+    """When an earlier outcome is refused, what it would have made is missing to the later ones."""
+    scene.begin("a")
+    scene.claimed("a", "ka")
+    outcomes = _carried(scene)
+    outcomes[0].token = scene.id("wrong")
+    before = scene.snapshot()
+    answers = scene.store.finish(scene.id("w"), "s", outcomes)
+    same([a.reason for a in answers], ["fenced", "missing", "missing"], "the answers")
+    same(scene.snapshot(), before, "the store after it")
 
 
 @LEDGER

@@ -125,6 +125,9 @@ class FileStore(FileReads):
         owners: dict[str, str] = self.connections.read(
             lambda db: dict(db.execute(_THREADS_OF, (ids,)).fetchall())
         )
+        for outcome in outcomes:  # a task that an earlier outcome's settle makes will be of that one's thread
+            for task in outcome.settle.tasks if outcome.settle and outcome.task_id in owners else ():
+                owners.setdefault(task.task_id, owners[outcome.task_id])
         known = [outcome for outcome in outcomes if outcome.task_id in owners]
         settled = {
             id(checkpoint): owners[outcome.task_id]
