@@ -12,13 +12,13 @@ from celery.worker import state
 from petiole_stores.errors import StoreUnavailableError
 from petiole_stores.ids import new_id
 from petiole_stores.records import Outcome, QueueBacklog, SweepReport, TaskRef, Worker
+from petiole_workers import fitting
 from petiole_workers.board import Board, Posted, Seat, TakenOverError
 from petiole_workers.celery import sweeper as sweeping
 from petiole_workers.celery.heartbeat import Heartbeat
 from petiole_workers.celery.overseer import SlotWatch
 from petiole_workers.celery.sweeper import Sweeper
 from petiole_workers.celery.threads import Periodic
-from petiole_workers.fitting import Fleet
 from tests.unit.engine.bench import HOLDER, Bench, chain, says
 
 
@@ -53,7 +53,7 @@ class Worked:
             setattr(store, name, self.unless_away(getattr(store, name)))
         self.context: Any = SimpleNamespace(
             store=store, holder=HOLDER, publisher=self.broker, settings=self.bench.settings, board=self.board,
-            pool="threads", fleet=Fleet(store),
+            pool="threads", fleet=fitting.Fleet(store),
         )  # fmt: skip
         self.described = Worker(worker_id=HOLDER, name=HOLDER, lease=15.0)
 
