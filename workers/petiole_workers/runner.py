@@ -324,6 +324,8 @@ class Runner:
         for work in made:
             work.refused = True
         self.stats.spooled += len(made)
+        if self.seat is not None:
+            self.seat.count("spooled", len(made))
         logger.warning("%d outcomes are spooled, for the store is gone: %s", len(made), error)
 
     def _finish(self, made: Sequence[Work]) -> Sequence[FinishAnswer]:
