@@ -45,7 +45,7 @@ class Options:
             "python", "-m", "tests.torture", "--store", self.store, "--broker", self.broker,
             "--workers", str(self.workers), "--threads", str(self.threads), "--minutes", f"{self.minutes:g}",
             "--seed", str(self.seed), "--every", f"{self.every:g}", "--graphs", str(self.graphs),
-            "--faults", ",".join(self.faults) or "none",
+            "--drain", f"{self.drain:g}", "--faults", ",".join(self.faults) or "none",
         ]  # fmt: skip
         for name, value in self.settings:
             parts += ["--set", f"{name}={value}"]

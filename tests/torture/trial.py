@@ -15,6 +15,7 @@ import msgspec
 from petiole.client import Client
 from petiole_stores.opening import open_store
 from petiole_workers.settings import Settings, load_settings
+from petiole_workers.spool import FileSpool
 from tests.torture.checker import Checker, Verdict
 from tests.torture.clients import Clients
 from tests.torture.crew import Crew
@@ -179,6 +180,7 @@ def _await(condition: Callable[[], bool], timeout: float) -> bool:
 
 
 def _spooled(folder: Path) -> int:
-    """Files that wait in a spool below the workers' data folder."""
+    """Entries that wait in the workers' spools, the damaged ones that were set aside among them."""
     spool = folder / "spool"
-    return sum(1 for path in spool.rglob("*") if path.is_file()) if spool.is_dir() else 0
+    waiting = sum(len([*FileSpool(path).entries()]) for path in spool.glob("*.db"))
+    return waiting + sum(1 for _ in spool.glob("*.bad"))
