@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from petiole_stores.errors import ConfigurationError
 
@@ -123,13 +123,19 @@ class Armed:
         raise AssertionError("SIGKILL cannot be outlived")
 
 
-def arm(armed: Armed | None) -> None:
+class Watcher(Protocol):
+    """Whoever is told of the points that are reached."""
+
+    def reach(self, point: str) -> None: ...
+
+
+def arm(armed: Watcher | None) -> None:
     """Arm this process for a point, or for none."""
     global _armed
     _armed = armed
 
 
-_armed: Armed | None = Armed.parse(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
+_armed: Watcher | None = Armed.parse(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
 
 
 def reach(point: str) -> None:

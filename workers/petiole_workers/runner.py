@@ -206,6 +206,11 @@ class Runner:
         self._carry.close()
         self.caller.close()
 
+    def abandon(self) -> None:
+        """Give up what the runner holds, uncommitted: its process is taken for dead."""
+        self._carry.abandon()
+        self.caller.close()
+
     # ---------------------------------------------------------------- one task
 
     def execute(self, claim: Claim) -> Work:
