@@ -82,7 +82,7 @@ def audit(client: redis.Redis, prefix: str = "petiole") -> list[str]:
 
 
 def _members(client: redis.Redis, key: bytes) -> list[str]:
-    read: dict[bytes, Callable[[], Any]] = {
+    read: dict[Any, Callable[[], Any]] = {
         b"zset": lambda: client.zrange(key, 0, -1),
         b"set": lambda: client.smembers(key),
         b"list": lambda: client.lrange(key, 0, -1),

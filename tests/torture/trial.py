@@ -28,6 +28,8 @@ from tests.torture.takeovers import takeover_times
 
 #: As short as the tests of crashes have them.
 LEASE, SWEEP, GRACE = 3.0, 0.5, 2.0
+#: A worker that has run for so many seconds renews its lease.
+SETTLED_IN = 20.0
 
 Say = Callable[[str], None]
 
@@ -125,8 +127,10 @@ class Trial:
             "lease": LEASE, "sweep": SWEEP, "grace": GRACE, "concurrency": 2, "in_process_wait": IN_PROCESS_WAIT,
             # A thread may be killed under again and again here, and is not to be given up for that.
             "max_crashes": 1000,
+            # The whole line of checkpoints is checked, unless it is asked to be trimmed: then often.
+            "max_checkpoints": 0, "housekeeping": 2.0,
         }  # fmt: skip
-        return load_settings(given, environ={}, folder=self.folder)
+        return load_settings(given | dict(self.options.settings), environ={}, folder=self.folder)
 
     def _watch(
         self, until: float, is_over: Callable[[], bool], clients: Clients, nemesis: Nemesis, phase: str
@@ -148,6 +152,9 @@ class Trial:
         if checker.unsettled(clients.tickets):
             crew.dump_stacks()
         verdict = checker.judge(clients.tickets)
+        if not _await(lambda: not checker.mute(crew.old_hands(SETTLED_IN)), 3 * LEASE):
+            crew.dump_stacks()
+            verdict.mute = checker.mute(crew.old_hands(SETTLED_IN))
         if clients.open and not verdict.stuck:
             verdict.stuck.append(
                 f"{clients.open} scripts of clients are not at their end, though all runs are"
@@ -164,10 +171,11 @@ def _folder(options: Options) -> Path:
     return folder
 
 
-def _await(condition: Callable[[], bool], timeout: float) -> None:
+def _await(condition: Callable[[], bool], timeout: float) -> bool:
     until = time.monotonic() + timeout
-    while not condition() and time.monotonic() < until:
+    while not (found := condition()) and time.monotonic() < until:
         time.sleep(0.05)
+    return found
 
 
 def _spooled(folder: Path) -> int:

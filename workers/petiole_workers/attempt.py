@@ -75,8 +75,8 @@ class Attempt:
         self._failures = max(self.task.failures, known.tries if known else 0)
         self._known = known
         self._tries = 0
-        self._on_timeout: Outcome | None = None
         self._tried: deque[Failure] = deque(maxlen=MAX_EARLIER + 1)
+        self._on_timeout: Outcome | None = None
         self.config = msgspec.json.decode(self.run.config, type=RunConfig)
         self.durability = runner.durability(self.config.durability or graph.durability)
         self.services = AttemptServices(runner, self.task)
@@ -189,11 +189,28 @@ class Attempt:
                 failures=self._failures,
                 key=self._key,
                 again=again,
-                watch=self._watch,
                 on_retry=self._note,
+                watch=self._watch,
             )
         finally:
             self._tries = caller.tries
+
+    def _note(self, error: BaseException) -> None:
+        """A try has failed that another one follows."""
+        tries = self.runner.caller.tries
+        failure = failure_of(
+            error,
+            node=self.task.node,
+            attempt=self._attempt + tries - 1,
+            tries=self._failures + tries,
+            longest=MAX_EARLIER_TRACEBACK,
+        )
+        self._tried.append(failure)
+        logger.log(
+            logging.INFO if tries <= MAX_EARLIER else logging.DEBUG,
+            "node %s of thread %s (run %s, attempt %d) will be tried again: %s: %s",
+            failure.node, self.task.thread_id, self.run.run_id, failure.attempt, failure.type, failure.message,
+        )  # fmt: skip
 
     def _watch(self, tries: int) -> AbstractContextManager[None]:
         """Post the outcome for the case that the main process has to end this try."""
@@ -225,23 +242,6 @@ class Attempt:
         if self._known is None or self._known.type != TIMED_OUT:
             return False
         return next_try(node, timed_out(node.name, node.timeout), self._failures, self._key) is None
-
-    def _note(self, error: BaseException) -> None:
-        """A try has failed that another one follows."""
-        tries = self.runner.caller.tries
-        failure = failure_of(
-            error,
-            node=self.task.node,
-            attempt=self._attempt + tries - 1,
-            tries=self._failures + tries,
-            longest=MAX_EARLIER_TRACEBACK,
-        )
-        self._tried.append(failure)
-        logger.log(
-            logging.INFO if tries <= MAX_EARLIER else logging.DEBUG,
-            "node %s of thread %s (run %s, attempt %d) will be tried again: %s: %s",
-            failure.node, self.task.thread_id, self.run.run_id, failure.attempt, failure.type, failure.message,
-        )  # fmt: skip
 
     def _settle_alone(self, work: Work, loaded: Loaded, output: TaskOutput) -> None:
         """A lone task brings its settle along; where that fails, an ``advance`` will fail in its stead, output kept."""

@@ -70,8 +70,8 @@ class NodeCaller:
         failures: int = 0,
         key: str = "",
         again: Callable[[], object] | None = None,
-        watch: Callable[[int], AbstractContextManager[None]] = lambda tries: nullcontext(),
         on_retry: Callable[[BaseException], None] | None = None,
+        watch: Callable[[int], AbstractContextManager[None]] = lambda tries: nullcontext(),
     ) -> Any:
         """What the node returned.
 
@@ -79,8 +79,8 @@ class NodeCaller:
             failures  how many earlier tries of this task failed
             key       names the node among those of all graphs, for strategies that remember how it fares
             again     makes the input anew for a further try (the one that failed may have changed it in place)
-            watch     gives what is to be entered round the first, second … try
             on_retry  told of each failed try that another one follows, here or later
+            watch     gives what is to be entered round the first, second … try
 
         Raises whatever the last try raised, or RetryLaterError.
         """

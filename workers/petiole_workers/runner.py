@@ -284,8 +284,9 @@ class Runner:
         """Finish, publish what comes next, and return the claims that this slot now holds."""
         follow: list[Claim] = []
         publish: list[TaskRef] = []
-        for work in made[:-1]:  # tasks that an earlier one of these inserts are not known to every store
-            self.store.hint(work.claim.task.thread_id, [made[-1].claim.task.task_id, work.claim.task.task_id])
+        if len(made) > 1:  # tasks that an earlier one of these inserts are not known to every store
+            for work in made:
+                self.store.hint(work.claim.task.thread_id, [work.claim.task.task_id])
         began = time.monotonic()
         try:
             answers = self._finish(made)

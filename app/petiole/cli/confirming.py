@@ -17,6 +17,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise InputError(f"nothing was changed: {question} Add --yes, for there is no terminal to ask on")
-    if not typer.confirm(f"petiole: {question}", err=True):
+    print(f"petiole: {question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         tell(["nothing was changed"])
         raise typer.Exit(Exit.FAILED)

@@ -1,0 +1,1 @@
+"""Small explicit models of the protocol, explored to their last state."""
