@@ -231,7 +231,10 @@ class Attempt:
             delay = 0.0  # the next attempt calls it
         outcome = self.outcome()
         outcome.ending, outcome.delay = ("failed", 0.0) if delay is None else ("retry", delay)
-        outcome.error = describe(error, node=node.name, attempt=self._attempt + tries - 1, tries=failures)
+        failure = failure_of(error, node=node.name, attempt=self._attempt + tries - 1, tries=failures)
+        # Shortened, for it must fit on the board.
+        earlier = [replace(it, traceback="", message=it.message[:200]) for it in self._tried][-MAX_EARLIER:]
+        outcome.error = document_of(replace(failure, earlier=earlier))
         return outcome
 
     def _is_over(self, node: NodeSpec) -> bool:
@@ -249,9 +252,9 @@ class Attempt:
                 with reading():
                     base = dataclasses.replace(base, values=self.documents.fresh_values(loaded))
             self._settle(work, loaded, base, [output])
-        except (StoreUnavailableError, UnreadableError):
+        except UnreadableError:
             raise
-        except BaseException as error:
+        except BaseException as error:  # the store may be gone, too: the node's output is not lost for that
             if ends_the_process(error):
                 raise
             logger.debug(

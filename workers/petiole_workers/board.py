@@ -40,7 +40,8 @@ READS = 8
 
 (
     _STAMP, _TURN, _TRY, _PID, _BUSY, _BEGAN, _DEADLINE, _CANCELLED, _CANCELLED_AT, _OVERDUE, _SIZE, _CHECK,
-) = range(12)  # fmt: skip
+    _DEGRADED,
+) = range(13)  # fmt: skip
 _COUNTS = 16
 _WORDS = 32
 _NANO = 1_000_000_000
@@ -80,8 +81,8 @@ class TakenOverError(BaseException):
 class Seat:
     """One slot's record, for the process (and thread) that works there."""
 
-    def __init__(self, words: memoryview, payload: memoryview) -> None:
-        self._words, self._payload = words, payload
+    def __init__(self, words: memoryview, payload: memoryview, main: memoryview) -> None:
+        self._words, self._payload, self._main = words, payload, main
         self._posted: Posted | None = None
         words[_PID] = os.getpid()
         words[_BUSY] = 0
@@ -130,6 +131,11 @@ class Seat:
         """Whether the main process has learned that the present task is no longer wanted here."""
         return bool(self._words[_CANCELLED] == self._words[_TURN])
 
+    @property
+    def degraded(self) -> bool:
+        """Whether the main process cannot reach the store."""
+        return bool(self._main[_DEGRADED])
+
     def count(self, name: str, number: int = 1) -> None:
         """Add to one of the ``COUNTERS``."""
         self._words[_COUNTS + COUNTERS.index(name)] += number
@@ -174,7 +180,7 @@ class Board:
             weakref.finalize(self, os.close, self._locks)
         self._taken = 0
         self._lock = threading.Lock()
-        self.main = Seat(self._record(seats), self._payload(seats))
+        self.main = Seat(self._record(seats), self._payload(seats), self._record(seats))
 
     # ---------------------------------------------------------------- slots
 
@@ -186,7 +192,7 @@ class Board:
                 "more slots than expected: one works unseen, its timeouts and cancellations are late"
             )
             return Board(1).take()
-        return Seat(self._record(index), self._payload(index))
+        return Seat(self._record(index), self._payload(index), self._record(self._seats))
 
     def _free(self) -> int | None:
         if self._locks is None:
@@ -202,6 +208,15 @@ class Board:
         return None
 
     # ---------------------------------------------------------------- the main process
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the store cannot be reached."""
+        return self.main.degraded
+
+    @degraded.setter
+    def degraded(self, is_degraded: bool) -> None:
+        self._record(self._seats)[_DEGRADED] = is_degraded
 
     def look(self) -> list[Sight]:
         """The slots that work now."""

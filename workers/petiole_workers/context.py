@@ -10,7 +10,7 @@ from functools import cached_property
 
 from petiole_stores.contract import CheckpointStore
 from petiole_stores.opening import open_checkpoint_store, open_store
-from petiole_stores.records import Offer, Worker
+from petiole_stores.records import Offer, TaskRef, Worker
 from petiole_stores.store import Store
 from petiole_workers.board import Board
 from petiole_workers.documents import Documents
@@ -23,7 +23,7 @@ from petiole_workers.publishing import Publisher
 from petiole_workers.registry import Registry
 from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
-from petiole_workers.spool import BackupSpool, Spool, SpoolFolder
+from petiole_workers.spool import BackupSpool, Report, Spool, SpoolFolder, send
 
 
 class WorkerContext:
@@ -148,6 +148,27 @@ class WorkerContext:
         """Where outcomes go that the store cannot take."""
         backup = self.backup
         return self.spools.of(self.holder) if backup is None else BackupSpool(backup, self.holder)
+
+    def send_spool(self) -> tuple[Report, list[TaskRef]]:
+        """Send what this worker spooled. Raises StoreError where the store is away still."""
+        report, publish = send(self.spools.of(self.holder), self.store)
+        backup = self.backup
+        if backup is not None:
+            more, refs = send(BackupSpool(backup, self.holder), self.store)
+            report, publish = report + more, publish + refs
+        return report, publish
+
+    def release(
+        self, *, slots: Sequence[str] | None = None, crashed: bool = False, final: bool = False
+    ) -> list[TaskRef]:
+        """Give up claims as :meth:`Ledger.release`, and publish their tasks.
+
+        What was spooled under them goes first: a release voids its tokens.
+        """
+        _, publish = self.send_spool()
+        refs = self.store.release(self.holder, slots=slots, crashed=crashed, final=final)
+        self.publisher.publish([*publish, *refs])
+        return refs
 
     @property
     def fleet(self) -> Fleet:

@@ -6,6 +6,7 @@ everything it needs comes with the claim, everything it makes goes out with the 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import sqlite3
 import time
@@ -110,6 +111,7 @@ class Runner:
         self._serves = serves
         self.on_failure = on_failure
         self._published: list[str] = []
+        self._spooled: list[str] = []  # tokens of what is in the spool
         self._seconds: dict[tuple[str, str], float] = {}
         self._slice_ends = 0.0
         self._clock: tuple[float, float] | None = None
@@ -158,13 +160,30 @@ class Runner:
         published, self._published = self._published, []
         wants = [(hint.task_id, new_id()) for hint in hints]
         until = time.monotonic() + self.settings.lease
+        holds = self._still_spooled()
+        # While the store is gone a message is soon given up: it is a hint.
+        patiently = dataclasses.replace(self.patiently, limit=0.0) if self._degraded() else self.patiently
         while True:
-            answers = self.patiently(
-                lambda: self.store.claim(self.holder, self.slot, wants, published=published)
+            answers = patiently(
+                lambda: self.store.claim(self.holder, self.slot, wants, holds=holds, published=published)
             )
             if answers[0].reason not in ("holder dead", "holder unknown") or time.monotonic() > until:
                 return answers
             time.sleep(min(0.2, self.settings.beat_every))
+
+    def _degraded(self) -> bool:
+        return self.seat is not None and self.seat.degraded
+
+    def _still_spooled(self) -> list[str]:
+        """Tokens that a claim must not end: what this slot did under them waits in the spool."""
+        if self._spooled and self.spool is not None:
+            try:
+                waiting = any(True for _ in self.spool.entries())
+            except (OSError, sqlite3.Error, PetioleError):
+                waiting = True
+            if not waiting:
+                self._spooled.clear()
+        return self._spooled
 
     def _split(self, hints: list[Hint]) -> tuple[list[Hint], list[Hint]]:
         """The hints to claim now, and the rest: as many short nodes as stand in front, or the first one alone."""
@@ -185,7 +204,11 @@ class Runner:
         made: list[Work] = []
         done, began = 0, time.monotonic()
         while queue:
-            work = self.execute(queue.pop(0))
+            try:
+                work = self.execute(queue.pop(0))
+            except StoreUnavailableError:
+                self.commit(made)  # they have ended all the same
+                raise
             done += 1
             if work.carried:
                 self.documents.carried(work.claim.task.thread_id, work.outcome.blobs)
@@ -328,6 +351,7 @@ class Runner:
             raise error from failure
         for work in made:
             work.refused = True
+            self._spooled.append(work.outcome.token)
         self.stats.spooled += len(made)
         if self.seat is not None:
             self.seat.count("spooled", len(made))

@@ -62,6 +62,14 @@ class Report(msgspec.Struct, kw_only=True):
             f"had moved on), {self.damaged} entries cannot be read"
         )
 
+    def __add__(self, other: Report) -> Report:
+        return Report(
+            committed=self.committed + other.committed,
+            already=self.already + other.already,
+            refused=self.refused + other.refused,
+            damaged=self.damaged + other.damaged,
+        )
+
     def __bool__(self) -> bool:
         return any((self.committed, self.already, self.refused, self.damaged))
 
@@ -230,6 +238,22 @@ def send(spool: Spool, store: Store) -> tuple[Report, list[TaskRef]]:
                     "a spooled output of %s (run %s) is dropped: %s", ref.node, ref.run_id, answer.reason
                 )
     return report, publish
+
+
+def send_left(folder: SpoolFolder, holder: str, store: Store) -> list[TaskRef]:
+    """Send what a dead worker left in its file, if it did; gives what is to be published.
+
+    To be called before its claims are given back, for that voids their tokens.
+    """
+    if holder not in folder.holders() or not folder.hold(holder):
+        return []
+    try:
+        report, publish = send(folder.of(holder), store)
+    finally:
+        folder.let_go(holder)
+    if report:
+        logger.warning("the spool that worker %s left was sent: %s", holder, report)
+    return publish
 
 
 def commit(entry: Entry, store: Store) -> tuple[list[FinishAnswer], list[TaskRef]]:

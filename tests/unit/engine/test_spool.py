@@ -12,6 +12,7 @@ import pytest
 from petiole_stores.errors import StoreUnavailableError
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import FinishAnswer, Outcome
+from petiole_workers.board import Board
 from petiole_workers.graph import START, RetryPolicy, Send, StateGraph
 from petiole_workers.spool import BackupSpool, FileSpool, Spool, SpoolFolder, send
 from tests.unit.engine.bench import HOLDER, Bench, State, chain, says
@@ -194,3 +195,107 @@ def test_without_a_spool_the_error_is_raised() -> None:
     store.away = True
     with pytest.raises(StoreUnavailableError):
         bench.drain()
+
+
+def test_a_slot_s_next_claim_keeps_what_it_has_spooled(spool: Spool) -> None:
+    """A claim ends the slot's other claims; those whose output waits in the spool it must not."""
+    calls.clear()
+    bench, run_id = bench_of(chain(a=says("a"), b=middle, c=says("c")))
+    store = cut_off(bench, "b", spool)
+    other = bench.submit(thread_id="other")
+    bench.drain()
+    assert bench.run(other).status == "succeeded"
+    report, publish = send(spool, store)
+    assert (report.committed, report.refused) == (1, 0)
+    bench.publish(publish)
+    bench.drain()
+    assert bench.run(run_id).status == "succeeded"
+    assert calls == ["b", "b"], "once in each run"
+    bench.submit(thread_id="third")
+    bench.drain()
+    assert bench.runner._spooled == [], "it is forgotten when the spool is empty"
+
+
+def test_a_commit_whose_answer_was_lost_leaves_no_claim_behind(spool: Spool) -> None:
+    """The store had committed, with the next task claimed for this slot: the slot does not go on, so others must."""
+    bench = Bench(chain(a=says("a"), b=says("b")), store=Away(), store_timeout=0.0, chain="inline")
+    run_id = bench.submit()
+    store = bench.store
+    assert isinstance(store, Away)
+    real = store._finish
+
+    def commit_and_cut(*args: Any) -> Any:
+        real(*args)
+        raise StoreUnavailableError("the answer is lost")
+
+    store._finish = commit_and_cut  # type: ignore[method-assign]
+    bench.runner.spool = spool
+    bench.runner.run([bench.hint()])
+    store._finish = real  # type: ignore[method-assign]
+    assert bench.tasks(run_id)["a"].status == "claimed", "claimed by the start's settle"
+    report, publish = send(spool, store)
+    assert (report.already, [ref.node for ref in publish]) == (1, ["a"])
+    assert bench.tasks(run_id)["a"].status == "ready"
+    bench.publish(publish)
+    bench.drain()
+    assert bench.run(run_id).status == "succeeded"
+
+
+def test_the_output_of_a_node_is_kept_though_its_settle_needs_the_store(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls.clear()
+    bench, run_id = bench_of(chain(a=says("a"), b=middle, c=says("c")))
+
+    def gone(*args: Any) -> Any:
+        raise StoreUnavailableError("no blobs")
+
+    real = bench.runner.documents.fresh_values
+    monkeypatch.setattr(bench.runner.documents, "fresh_values", gone)
+    store = cut_off(bench, "b", spool)
+    monkeypatch.setattr(bench.runner.documents, "fresh_values", real)
+    _, publish = send(spool, store)
+    bench.publish(publish)
+    bench.drain()
+    assert bench.run(run_id).status == "succeeded"
+    assert calls == ["b"]
+
+
+def test_while_the_store_is_gone_a_message_is_soon_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(chain(a=says("a")), store_timeout=600.0)
+    bench.submit()
+    board = Board(1)
+    bench.runner.seat = board.take()
+    tries: list[int] = []
+
+    def gone(*args: Any) -> Any:
+        tries.append(1)
+        raise StoreUnavailableError("gone")
+
+    monkeypatch.setattr(bench.store, "_claim", gone)
+    board.degraded = True
+    with pytest.raises(StoreUnavailableError):
+        bench.runner.run([bench.hint()])
+    assert len(tries) == 2
+
+
+def test_what_had_ended_is_spooled_when_the_next_node_of_the_batch_finds_the_store_gone(spool: Spool) -> None:
+    bench, _ = bench_of(chain(a=says("a")))
+    bench.submit(thread_id="u")
+    store = bench.store
+    assert isinstance(store, Away)
+    bench.runner._seconds[("g", START)] = 0.0
+    hints = [bench.hint(), bench.hint()]
+    execute = bench.runner.execute
+
+    def then_gone(claim: Any) -> Any:
+        if store.away:
+            raise StoreUnavailableError("gone")
+        store.away = True
+        return execute(claim)
+
+    bench.runner.execute = then_gone  # type: ignore[method-assign]
+    bench.runner.spool = spool
+    with pytest.raises(StoreUnavailableError):
+        bench.runner.run(hints)
+    assert len(list(spool.entries())) == 1

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,24 +17,26 @@ from petiole_stores.records import Outcome, TaskRef
 from petiole_workers.board import Board, Posted
 from petiole_workers.celery import children
 from petiole_workers.celery.children import Births, ChildWatch
-from petiole_workers.settings import Settings
+from petiole_workers.spool import entry_of
 from tests.unit.engine.bench import HOLDER, Bench, chain, says
+from tests.unit.worker.contexts import context_on
 
 
 class Watched:
     """A watch over a pool that the test fills, for a worker that holds one task in the process ``pid``."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         monkeypatch.setattr(children, "LOOK", 0.02)
         self.bench = Bench(chain(a=says("a")))
         self.pool: list[Any] = []
         self.births = Births()
         self.board = Board(4, forked=True)
-        context: Any = SimpleNamespace(
-            store=self.bench.store, holder=HOLDER, publisher=self.bench, board=self.board,
-            settings=Settings(cancel_grace=0.0),
-        )  # fmt: skip
-        self.watch = ChildWatch(context, SimpleNamespace(_pool=SimpleNamespace(_pool=self.pool)), self.births)
+        self.context = context_on(
+            self.bench, self.bench, self.board, pool="prefork", cancel_grace=0.0, data_dir=str(folder)
+        )
+        self.watch = ChildWatch(
+            self.context, SimpleNamespace(_pool=SimpleNamespace(_pool=self.pool)), self.births
+        )
 
     def claim(self, pid: int) -> str:
         self.run_id = self.bench.submit()
@@ -47,8 +50,8 @@ class Watched:
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
-    return Watched(monkeypatch)
+def watched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Watched:
+    return Watched(monkeypatch, tmp_path)
 
 
 def sleeper() -> multiprocessing.process.BaseProcess:
@@ -201,3 +204,24 @@ def test_a_node_that_goes_on_though_it_is_cancelled_has_its_process_killed_uncha
     watched.watch.tick()
     [task] = watched.bench.store.list_tasks(stuck.run_id)
     assert (task.status, task.failures, task.crashes) == ("ready", 0, 0)
+
+
+def test_what_a_dead_child_has_spooled_is_sent_before_its_claims_are_given_back(watched: Watched) -> None:
+    """A release voids the tokens that the spool was written under."""
+    pid = os.posix_spawnp("true", ["true"], os.environ)
+    os.waitpid(pid, 0)
+    os.write(watched.births._writer, pid.to_bytes(Births.SIZE, "big"))
+    task_id = watched.claim(pid)
+    [task] = watched.bench.store.list_tasks(watched.run_id)
+    ref = TaskRef(
+        task_id=task_id, run_id=watched.run_id, thread_id="t", queue="petiole", priority="default", graph="g", node="a"
+    )  # fmt: skip
+    ended = Outcome(
+        task_id=task_id, token="token", ending="failed", error='{"type": "T", "message": ""}', advance_id="a",
+        advance_token="at",
+    )  # fmt: skip
+    watched.context.spool.put(entry_of(HOLDER, str(pid), [ended], [ref]))
+    watched.watch.tick()
+    [task] = watched.bench.store.list_tasks(watched.run_id)
+    assert (task.status, task.crashes) == ("failed", 0)
+    assert list(watched.context.spool.entries()) == []

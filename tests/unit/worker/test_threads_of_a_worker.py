@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,6 @@ from celery.worker import state
 from petiole_stores.errors import StoreUnavailableError
 from petiole_stores.ids import new_id
 from petiole_stores.records import Outcome, QueueBacklog, SweepReport, TaskRef, Worker
-from petiole_workers import fitting
 from petiole_workers.board import Board, Posted, Seat, TakenOverError
 from petiole_workers.celery import sweeper as sweeping
 from petiole_workers.celery.heartbeat import Heartbeat
@@ -20,6 +20,7 @@ from petiole_workers.celery.overseer import SlotWatch
 from petiole_workers.celery.sweeper import Sweeper
 from petiole_workers.celery.threads import Periodic
 from tests.unit.engine.bench import HOLDER, Bench, chain, says
+from tests.unit.worker.contexts import context_on
 
 
 class Broker:
@@ -43,7 +44,7 @@ class Broker:
 
 
 class Worked:
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self.bench = Bench(chain(a=says("a")))
         self.broker = Broker()
         self.away = False
@@ -51,10 +52,9 @@ class Worked:
         store = self.bench.store
         for name in ("_beat", "_sweep", "_due"):
             setattr(store, name, self.unless_away(getattr(store, name)))
-        self.context: Any = SimpleNamespace(
-            store=store, holder=HOLDER, publisher=self.broker, settings=self.bench.settings, board=self.board,
-            pool="threads", fleet=fitting.Fleet(store),
-        )  # fmt: skip
+        self.context: Any = context_on(
+            self.bench, self.broker, self.board, pool="threads", data_dir=str(folder)
+        )
         self.described = Worker(worker_id=HOLDER, name=HOLDER, lease=15.0)
 
     def unless_away(self, operation: Any) -> Any:
@@ -67,10 +67,10 @@ class Worked:
 
 
 @pytest.fixture
-def fleet(monkeypatch: pytest.MonkeyPatch) -> Worked:
+def fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Worked:
     monkeypatch.setattr(state, "active_requests", set())
     monkeypatch.setattr(state, "reserved_requests", set())
-    return Worked()
+    return Worked(tmp_path)
 
 
 # ---------------------------------------------------------------- heartbeat

@@ -64,9 +64,7 @@ class ChildWatch(Periodic):
             try:
                 for sight in self._ended.get(pid, []):
                     commit_timeout(self._context, sight)
-                refs = self._context.store.release(
-                    self._context.holder, slots=[str(pid)], crashed=pid not in self._ended
-                )
+                refs = self._context.release(slots=[str(pid)], crashed=pid not in self._ended)
             except StoreError as error:
                 logger.warning("pool process %d died, the store cannot be told yet: %s", pid, error)
                 self._stopping.wait(1.0)
@@ -76,7 +74,6 @@ class ChildWatch(Periodic):
             self._ended.pop(pid, None)
             if refs:
                 logger.warning("pool process %d died: %d tasks are ready for others", pid, len(refs))
-                self._context.publisher.publish(refs)
 
     def _end_overdue(self, living: set[int]) -> None:
         """Kill the processes whose node should have ended."""

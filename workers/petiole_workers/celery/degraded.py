@@ -8,7 +8,7 @@ from typing import Any
 from petiole_stores.errors import StoreError
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
-from petiole_workers.spool import THREAD_PREFIX, BackupSpool, Report, send
+from petiole_workers.spool import THREAD_PREFIX, BackupSpool, Report, send, send_left
 
 logger = logging.getLogger("petiole.spool")
 
@@ -19,16 +19,21 @@ class Consumption:
     def __init__(self, worker: Any) -> None:
         self._worker = worker
         self.suspended = False
+        self._cancelled: Any = None  # the consumer that takes none: a new connection brings a new one
 
     def suspend(self) -> None:
         """Take no more messages. What has been taken is only hints: it may go unheard."""
-        if not self.suspended and self._tell("cancel"):
+        present = getattr(getattr(self._worker, "consumer", None), "task_consumer", None)
+        if present is self._cancelled or not self._tell("cancel"):
+            return
+        self._cancelled = present
+        if not self.suspended:
             self.suspended = True
             logger.warning("the store is gone: no more messages are taken until it answers")
 
     def resume(self) -> None:
         if self.suspended and self._tell("consume"):
-            self.suspended = False
+            self.suspended, self._cancelled = False, None
             logger.warning("the store answers again: messages are taken")
 
     def _tell(self, what: str) -> bool:
@@ -58,13 +63,10 @@ class SpoolSender(Periodic):
     def tick(self) -> None:
         context = self._context
         try:
-            self._send_file(context.holder)
+            self._say(*context.send_spool(), context.holder)
             for holder in context.spools.holders():
-                if holder != context.holder and context.spools.hold(holder):
-                    try:
-                        self._send_file(holder)
-                    finally:
-                        context.spools.let_go(holder)
+                if holder != context.holder:
+                    context.publisher.publish(send_left(context.spools, holder, context.store))
             self._send_backup()
         except StoreError as error:
             logger.debug("the spool waits for the store: %s", error)
@@ -73,11 +75,8 @@ class SpoolSender(Periodic):
         super().stop(timeout)
         self._context.spools.let_go(self._context.holder)
 
-    def _send_file(self, holder: str) -> None:
-        self._say(*send(self._context.spools.of(holder), self._context.store), holder)
-
     def _send_backup(self) -> None:
-        """Entries of the backup store: this worker's, and those of workers that are not alive."""
+        """Entries of the backup store that workers left which are not alive."""
         context = self._context
         backup = context.backup
         if backup is None:
@@ -87,7 +86,7 @@ class SpoolSender(Periodic):
             it for it in backup.threads() if it.startswith(THREAD_PREFIX) and not it.endswith(".bad")
         ]:
             holder = thread.removeprefix(THREAD_PREFIX)
-            if holder == context.holder or holder not in alive:
+            if holder not in alive and holder != context.holder:
                 self._say(*send(BackupSpool(backup, holder), context.store), holder)
 
     def _say(self, report: Report, publish: Any, holder: str) -> None:

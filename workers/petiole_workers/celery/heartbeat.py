@@ -43,6 +43,8 @@ class Heartbeat(Periodic):
         except StoreError as error:
             if self._consumption is not None:
                 self._consumption.suspend()
+            if self._context.board is not None:
+                self._context.board.degraded = True
             if not self._failing:
                 logger.warning("the lease could not be renewed (%s); trying every %g s", error, self.interval)
             self._failing = True
@@ -55,6 +57,8 @@ class Heartbeat(Periodic):
                 else "",
             )
         self._failing = False
+        if self._context.board is not None:
+            self._context.board.degraded = False
         if self._consumption is not None:
             self._consumption.resume()
         self._fence(sights, set(answer.claims))
@@ -107,4 +111,4 @@ class Heartbeat(Periodic):
         self._idle_claims = claims if idle else set()
         if orphans:
             logger.warning("%d claims have nobody who works on them: they are given back", len(orphans))
-            self._context.publisher.publish(self._context.store.release(self._context.holder))
+            self._context.release()

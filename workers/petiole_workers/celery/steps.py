@@ -125,9 +125,7 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
             self._give_back()
 
     def _give_back(self) -> None:
-        context = self.context
-        refs = context.store.release(context.holder, final=True)
-        context.publisher.publish(refs)
+        self.context.release(final=True)
 
 
 def _end_children(pool: Any) -> None:
