@@ -4,6 +4,7 @@
 #   make test ARGS="-k claim -x"     more arguments for pytest
 #   make test TESTS=tests/unit       only these paths
 #   make demo ARGS="--input DIR"     more arguments for `petiole demo`
+#   make torture ARGS="--minutes 5"  more arguments for the torture harness (--help tells all)
 #   make test PYTHON=python3.13      another interpreter (remove .venv first: `make clean`)
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench docs-check build clean
+.PHONY: help demo test torture lint format bench docs-check build clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +28,9 @@ demo: $(VENV)/.ready ## run the main job: count words across two workers, one of
 
 test: $(VENV)/.ready-dev ## run the tests, the fast ones first (ARGS=, TESTS=)
 	$(BIN)/python -m pytest $(TESTS) $(ARGS)
+
+torture: $(VENV)/.ready-dev ## kill, cut off and confuse workers for a while on each pair of store and broker (ARGS=)
+	$(BIN)/python -m tests.torture $(ARGS)
 
 lint: $(VENV)/.ready-dev ## ruff, mypy --strict, import contracts, documentation: all, even if one fails
 	@code=0; run() { echo "$$*"; "$$@" || code=1; }; \

@@ -54,7 +54,7 @@ def scratch(kind: str) -> Path:
 
 
 class OwnServer(ABC):
-    """One private server on a free port of 127.0.0.1."""
+    """One private server on a free port; ``host`` is the address that it listens on, this machine's alone by default."""
 
     kind: str
     #: Seconds within which a start must have succeeded.
@@ -62,7 +62,8 @@ class OwnServer(ABC):
     #: What asks the server to end in good order.
     farewell = signal.SIGTERM
 
-    def __init__(self, port: int | None = None) -> None:
+    def __init__(self, port: int | None = None, *, host: str = HOST) -> None:
+        self.host = host
         self.port = port or free_port()
         self.folder = scratch(self.kind)
         self.process: Leashed | None = None
@@ -118,7 +119,7 @@ class OwnServer(ABC):
             if self.process is not None:
                 self.process.kill()
             self.process = self._launch()
-        return answers(HOST, self.port) and self._ping()
+        return answers(self.host, self.port) and self._ping()
 
     def stop(self) -> None:
         """End it in good order; its data stay."""
@@ -175,18 +176,20 @@ class OwnRedis(OwnServer):
 
     @property
     def url(self) -> str:
-        return f"redis://{HOST}:{self.port}/0"
+        return f"redis://{self.host}:{self.port}/0"
 
     def client(self) -> redis.Redis:
         """A new connection to it; the caller closes it."""
-        return redis.Redis(host=HOST, port=self.port, socket_timeout=5)
+        return redis.Redis(host=self.host, port=self.port, socket_timeout=5)
 
     def _launch(self) -> Leashed:
         binary = redis_binary()
         assert binary is not None
         settings = {
-            "bind": HOST,
+            "bind": self.host,
             "port": str(self.port),
+            # Else none but this machine may come in without a password.
+            "protected-mode": "yes" if self.host == HOST else "no",
             "dir": str(self.folder),
             "save": "",
             "appendonly": "yes",
@@ -242,8 +245,8 @@ class OwnPostgres(OwnServer):
     farewell = signal.SIGINT  # its "fast" shutdown: does not wait for clients
     database = "petiole"
 
-    def __init__(self, port: int | None = None) -> None:
-        super().__init__(port)
+    def __init__(self, port: int | None = None, *, host: str = HOST) -> None:
+        super().__init__(port, host=host)
         self.user = "nobody" if os.geteuid() == 0 else None
         if self.user:
             self.folder.chmod(0o711)
@@ -257,12 +260,12 @@ class OwnPostgres(OwnServer):
 
     @property
     def url(self) -> str:
-        return f"postgresql://postgres@{HOST}:{self.port}/{self.database}"
+        return f"postgresql://postgres@{self.host}:{self.port}/{self.database}"
 
     @property
     def server_url(self) -> str:
         """The maintenance database, from which others are created and dropped."""
-        return f"postgresql://postgres@{HOST}:{self.port}/postgres"
+        return f"postgresql://postgres@{self.host}:{self.port}/postgres"
 
     def binaries(self) -> Path:
         """The binaries, where the user that runs them can reach them: copied out of a closed home if need be."""
@@ -309,8 +312,11 @@ class OwnPostgres(OwnServer):
             )
             if made.returncode != 0:
                 raise RuntimeError(f"initdb failed: {made.stdout}{made.stderr}")
+            if self.host != HOST:
+                with (data / "pg_hba.conf").open("a", encoding="utf-8") as rules:
+                    rules.write("host all all samenet trust\n")
         settings = {
-            "listen_addresses": HOST,
+            "listen_addresses": self.host,
             "port": str(self.port),
             "unix_socket_directories": "",
             "fsync": "off",
@@ -357,8 +363,8 @@ class OwnRabbitMQ(OwnServer):
     patience = 90.0
     virtual_host = "petiole"
 
-    def __init__(self, port: int | None = None) -> None:
-        super().__init__(port)
+    def __init__(self, port: int | None = None, *, host: str = HOST) -> None:
+        super().__init__(port, host=host)
         self.mapper_port = free_port()
         self.mapper: Leashed | None = None
         (self.folder / "rabbitmq.conf").write_text("loopback_users = none\n", encoding="utf-8")
@@ -373,7 +379,7 @@ class OwnRabbitMQ(OwnServer):
             "ERL_EPMD_PORT": str(self.mapper_port),
             "ERL_EPMD_ADDRESS": HOST,
             "RABBITMQ_NODENAME": f"petiole{self.port}@localhost",
-            "RABBITMQ_NODE_IP_ADDRESS": HOST,
+            "RABBITMQ_NODE_IP_ADDRESS": self.host,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_CONF_ENV_FILE": str(self.folder / "none"),
@@ -397,12 +403,12 @@ class OwnRabbitMQ(OwnServer):
 
     @property
     def url(self) -> str:
-        return f"amqp://guest:guest@{HOST}:{self.port}/{self.virtual_host}"
+        return f"amqp://guest:guest@{self.host}:{self.port}/{self.virtual_host}"
 
     @property
     def server_url(self) -> str:
         """The default virtual host."""
-        return f"amqp://guest:guest@{HOST}:{self.port}//"
+        return f"amqp://guest:guest@{self.host}:{self.port}//"
 
     def control(self, *arguments: str) -> str:
         """Run ``rabbitmqctl`` against this node and give what it printed."""

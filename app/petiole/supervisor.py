@@ -278,11 +278,13 @@ class Estates:
 
     def _release(self, holder: str, crashed: bool) -> int:
         from petiole_stores.opening import open_store
+        from petiole_workers.spool import SpoolFolder, send_left
 
         settings, dispatch = self._place.settings, Dispatch(self._place)
         store = open_store(self._place.store_url, migrate=False)
         try:
             store.grace, store.max_crashes = settings.publish_grace, settings.max_crashes
+            dispatch.publish(send_left(SpoolFolder(settings.data_dir), holder, store))
             refs = store.release(holder, crashed=crashed, final=True)
             dispatch.publish(refs)
             return len(refs)

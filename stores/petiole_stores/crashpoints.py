@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from petiole_stores.errors import ConfigurationError
 
@@ -29,6 +29,8 @@ POINTS = {
     "note.after": "a heartbeat's details are kept",
     "finish.before": "outcomes are complete, nothing is committed",
     "finish.after": "outcomes are committed, what comes next is not published",
+    "timeout.before": "a node past its timeout is ended, nothing is committed in its place",
+    "timeout.after": "its timeout is committed, nothing is published",
     "publish.after": "what comes next is published, the next claim has not told the ledger",
     "beat.before": "the lease is about to be renewed",
     "beat.after": "the lease is renewed",
@@ -61,6 +63,8 @@ POINTS = {
     "mend.after": "a damaged checkpoint is rebuilt, its task is still claimed",
     "quarantine.before": "a checkpoint is damaged beyond repair, nothing says so yet",
     "quarantine.after": "a checkpoint is quarantined, its run is not held back yet",
+    "spool.before": "a spooled entry is about to be sent",
+    "spool.after": "a spooled entry is sent, and still in the spool",
     "trim.before": "a thread's old checkpoints are about to be removed",
     "trim.after": "a thread's old checkpoints are removed",
     "delete.before": "a thread is about to be removed",
@@ -119,13 +123,19 @@ class Armed:
         raise AssertionError("SIGKILL cannot be outlived")
 
 
-def arm(armed: Armed | None) -> None:
+class Watcher(Protocol):
+    """Whoever is told of the points that are reached."""
+
+    def reach(self, point: str) -> None: ...
+
+
+def arm(armed: Watcher | None) -> None:
     """Arm this process for a point, or for none."""
     global _armed
     _armed = armed
 
 
-_armed: Armed | None = Armed.parse(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
+_armed: Watcher | None = Armed.parse(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
 
 
 def reach(point: str) -> None:

@@ -11,32 +11,15 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from petiole_stores.errors import ConfigurationError, StoreUnavailableError
+from petiole_stores.wrapping import OTHER, READING
+from petiole_stores.wrapping import PROTOCOL as PROTOCOL
+from petiole_stores.wrapping import UPKEEP as UPKEEP
 
 T = TypeVar("T")
 
 Kind = Literal["fail_before", "execute_and_timeout", "delay"]
 
 #: What a fault can be set for: the operations of a store by their public names.
-PROTOCOL = (
-    "submit", "claim", "finish", "beat", "release", "postpone", "sweep", "due", "cancel", "replay", "resume", "note",
-    "pause", "unpause", "block", "unblock", "drop",
-)  # fmt: skip
-UPKEEP = (
-    "quarantine",
-    "replace_blobs",
-    "recent",
-    "trim",
-    "expired",
-    "delete_thread",
-    "save",
-    "delete",
-    "clear",
-)
-READING = (
-    "holds", "get_run", "list_runs", "list_tasks", "head", "get_checkpoint", "list_checkpoints", "get_blobs",
-    "list_workers", "backlogs", "threads",
-)  # fmt: skip
-OTHER = ("connect", "migrate_schema", "validate", "transaction")
 OPERATIONS = frozenset({*PROTOCOL, *UPKEEP, *READING, *OTHER})
 
 

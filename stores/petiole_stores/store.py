@@ -64,7 +64,8 @@ class StoreTransaction(ABC):
         """End attempts in this transaction and commit it; as :meth:`Ledger.finish`.
 
         If any outcome is refused, all is rolled back (with what was changed before), and the answers say why. Raises
-        StoreUnavailableError when the connection is lost: the commit is in doubt, and a finish of its own tells.
+        StoreUnavailableError when the connection is lost: the commit is in doubt, and ``holds`` tells (a finish would commit
+        the outcome alone).
         """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -67,16 +67,24 @@ class Cluster:
     # ---------------------------------------------------------------- workers
 
     def start(
-        self, *, crashpoint: str = "", name: str = "w", wait: bool = True, count: int = 1, **options: object
+        self,
+        *,
+        crashpoint: str = "",
+        name: str = "w",
+        wait: bool = True,
+        count: int = 1,
+        prefix: Sequence[str] = (),
+        **options: object,
     ) -> list[WorkerProcess]:
-        """Start workers (side by side); ``options`` are settings of theirs."""
+        """Start workers (side by side); ``options`` are settings of theirs, ``prefix`` goes before their command lines."""
         given = {field: getattr(self.settings, field) for field in Settings.__struct_fields__} | options
         settings = load_settings(given, environ={}, folder=self.folder)
         more = {SWITCH: str(self._doubling), **self.backend.environment}
         if crashpoint:
             more[VARIABLE] = crashpoint
         made = [
-            WorkerProcess(f"{name}{next(self._numbers)}", settings, self.folder, more) for _ in range(count)
+            WorkerProcess(f"{name}{next(self._numbers)}", settings, self.folder, more, prefix)
+            for _ in range(count)
         ]
         self.workers += made
         if wait:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,14 +22,21 @@ IMPORTS = os.pathsep.join(str(ROOT / part) for part in ("app", "workers", "store
 
 
 class WorkerProcess:
-    """Started at once; ``await_registered`` waits until it takes messages."""
+    """Started at once; ``await_registered`` waits until it takes messages. ``prefix`` goes before its command line."""
 
-    def __init__(self, name: str, settings: Settings, folder: Path, more: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        folder: Path,
+        more: Mapping[str, str],
+        prefix: Sequence[str] = (),
+    ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         base = {key: text for key, text in os.environ.items() if not key.startswith("PETIOLE_")}
         self.process = Leashed(
-            command(settings, name),
+            [*prefix, *command(settings, name)],
             log=self.log,
             env=environment(settings, base) | {"PYTHONPATH": IMPORTS, "PYTHONFAULTHANDLER": "1"} | dict(more),
             cwd=folder,

@@ -43,7 +43,18 @@ def chosen() -> list[Any]:
 
 
 #: Points of what only people, damage and upkeep do; tests of their own kill there.
-ELSEWHERE = {"postpone", "block", "unblock", "drop", "mend", "quarantine", "trim", "delete"}
+ELSEWHERE = {
+    "timeout",
+    "postpone",
+    "spool",
+    "block",
+    "unblock",
+    "drop",
+    "mend",
+    "quarantine",
+    "trim",
+    "delete",
+}
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -1,8 +1,9 @@
 """A process that works on a SQLite or file store and may kill itself within any statement of its transaction.
 
 ``python sqlite_child.py URL chain THREAD STEPS``        run a chain of so many supersteps, printing each as it ends
-``python sqlite_child.py URL die STATEMENT``             finish the task that ``prepared`` claimed; SIGKILL before the
-                                                         given statement (from 0); exit 0 when there were fewer
+``python sqlite_child.py URL die STATEMENT [CALL]``      make one call on what ``prepare`` made (``CALLS``; a finish);
+                                                         SIGKILL before the given statement (from 0); exit 0 when
+                                                         there were fewer
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import signal
 import sqlite3
 import sys
+from collections.abc import Callable
 
 from petiole_stores.opening import open_store
 from petiole_stores.records import Blob, NewCheckpoint, NewRun, NewTask, Outcome, Settle, Worker
@@ -73,7 +75,28 @@ def chain(store: Store, thread: str, steps: int) -> None:
         print(step, flush=True)
 
 
-def die(store: Store, statement: int) -> None:
+def finish(store: Store) -> None:
+    (answer,) = store.finish("w", "0", [prepared()])
+    assert answer.result == "committed", answer
+
+
+def pay(store: Store) -> None:
+    """Finish the task in a transaction that changes a table ``paid``."""
+    with store.transaction() as transaction:
+        transaction.connection.execute("INSERT INTO paid VALUES (7)")
+        (answer,) = transaction.finish("w", "0", [prepared()])
+        assert answer.result == "committed", answer
+
+
+CALLS: dict[str, Callable[[Store], object]] = {
+    "finish": finish,
+    "pay": pay,
+    "trim": lambda store: store.trim("t", 1),
+    "delete_thread": lambda store: store.delete_thread("t"),
+}
+
+
+def die(store: Store, statement: int, call: str) -> None:
     left = statement
 
     def count(text: str) -> None:
@@ -82,14 +105,18 @@ def die(store: Store, statement: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         left -= 1
 
-    db = store.connections.open()  # type: ignore[attr-defined]
-    db.set_trace_callback(count)
-    pool = store.connections._pool()  # type: ignore[attr-defined]
+    def traced() -> sqlite3.Connection:
+        db: sqlite3.Connection = opened()
+        db.set_trace_callback(count)
+        return db
+
+    connections = store.connections  # type: ignore[attr-defined]
+    pool = connections._pool()
     while pool.idle:
         pool.idle.pop().close()
-    pool.idle.append(db)
-    (answer,) = store.finish("w", "0", [prepared()])
-    assert answer.result == "committed", answer
+    opened = connections.open
+    connections.open = traced
+    CALLS[call](store)
 
 
 def main(url: str, action: str, *arguments: str) -> None:
@@ -98,7 +125,7 @@ def main(url: str, action: str, *arguments: str) -> None:
         if action == "chain":
             chain(store, arguments[0], int(arguments[1]))
         else:
-            die(store, int(arguments[0]))
+            die(store, int(arguments[0]), arguments[1] if len(arguments) > 1 else "finish")
 
 
 if __name__ == "__main__":

@@ -168,16 +168,20 @@ def test_random_batches_never_deadlock(url: str) -> None:
                 calls += 1
                 chosen = dice.sample(threads, dice.randint(1, 8))
                 tasks = [scene.id(f"r.{thread}.start") for thread in chosen]
-                match dice.randrange(9):
+                runs = [scene.id(f"r.{thread}") for thread in chosen]
+                match dice.randrange(16):
                     case 0:
-                        runs = [
-                            scene.new_run(f"r.{thread}.{number}.{calls}", thread, if_busy="enqueue")
+                        new = [
+                            scene.new_run(
+                                f"r.{thread}.{number}.{calls}", thread, if_busy="enqueue", lifetime=0.2
+                            )
                             for thread in chosen
                         ]
-                        store.submit(runs)
+                        store.submit(new)
                     case 1:
                         store.cancel([scene.id(f"r.{thread}.{number}.{calls - 1}") for thread in chosen])
                     case 2:
+                        scene.tick(0.1)
                         store.sweep()
                     case 3:
                         store.due(limit=5, queue=scene.queue)
@@ -187,6 +191,21 @@ def test_random_batches_never_deadlock(url: str) -> None:
                         store.postpone(tasks, 0)
                     case 6:
                         store.beat(plain_worker(holder), published=tasks)
+                    case 7:
+                        store.pause(runs)
+                        store.block(runs[:2], kind="Unserved", reason="")
+                    case 8:
+                        store.unpause(runs)
+                        store.unblock(runs)
+                    case 9:
+                        store.trim(scene.id(chosen[0]), 1)
+                        store.recent()
+                    case 10:
+                        store.drop(tasks)
+                    case 11:
+                        store.cancel(runs[:1])
+                        store.delete_thread(scene.id(chosen[0]))
+                        store.submit([scene.new_run(f"r.{chosen[0]}", chosen[0], if_busy="enqueue")])
                     case _:
                         key = f"{number}.{calls}"
                         wants = [(task, scene.id(key)) for task in tasks]
@@ -197,6 +216,8 @@ def test_random_batches_never_deadlock(url: str) -> None:
                             if answer.result == "committed"
                         ]
                         dice.shuffle(outcomes)
+                        for outcome in outcomes[:1]:
+                            store.note(outcome.task_id, outcome.token, "{}")
                         store.finish(holder, slot, outcomes)
             return calls
 

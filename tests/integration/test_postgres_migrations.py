@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from petiole_stores.errors import SchemaError
-from petiole_stores.opening import open_store
+from petiole_stores.opening import open_store, upgrade_store
+from petiole_stores.records import NewCheckpoint, Outcome, Settle
 from petiole_stores.sql import migrate
 from petiole_stores.sql.postgres import PostgresStore
 from petiole_stores.sql.schema import metadata
-from petiole_stores.store import StoreUrl
+from petiole_stores.store import Store, StoreUrl
 from tests.discovery import PostgresDatabases
 
 pytestmark = pytest.mark.postgres
@@ -163,3 +167,92 @@ def test_schemas_share_a_database(postgres_url: str) -> None:
         one.submit([scene.new_run()])
         assert one.get_run(scene.id("r")) is not None
         assert two.get_run(scene.id("r")) is None
+
+
+# ---------------------------------------------------------------- from 0001
+
+#: A thread whose run has a claimed node, as revision 0001 had it.
+OLD_ROWS = """
+INSERT INTO threads VALUES ('t', 'r', 1);
+INSERT INTO heads VALUES ('t', '', 'c', 'r', 1, 1);
+INSERT INTO runs (run_id, thread_id, graph, status, config, tags, metadata, created_at, started_at)
+VALUES ('r', 't', 'g', 'running', '{}', '[]', '{}', 1, 1);
+INSERT INTO checkpoints (checkpoint_id, thread_id, ns, run_id, step, source, node_names, state, next, control, metadata,
+    digest, version, created_at)
+VALUES ('c', 't', '', 'r', 0, 'loop', '[]', '{"a": 1}', '[]', '{}', '{}', 'd', 1, 1);
+INSERT INTO tasks (task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, holder, slot,
+    token, created_at)
+VALUES ('n', 'r', 't', '', 'c', 'pull:n', 'node', 'n', 'q', 'default', 'claimed', 'w', 's', 'k', 1);
+INSERT INTO workers VALUES ('w', 'w', '', 1, 15, 'alive', '{"g": "1"}', '[]', '', 1, '{}', 1, 1, 2);
+"""
+OLD_TABLES = ("threads", "heads", "runs", "checkpoints", "tasks", "workers")
+
+
+def at_0001(url: str) -> None:
+    """A database of the first revision, with a run under way."""
+    with PostgresStore(url) as store:
+        migrate.upgrade(store.connections.engine, revision="0001")
+    with psycopg.connect(url) as connection:
+        connection.execute(OLD_ROWS)
+
+
+def goes_on(store: Store) -> None:
+    """The run under way ends, and the new columns are as for rows without them."""
+    checkpoint, (task,), (worker,) = store.head("t"), store.list_tasks("r"), store.list_workers()
+    assert checkpoint is not None
+    assert (checkpoint.seal, checkpoint.quarantined, task.dropped, task.progress) == ("", None, False, None)
+    assert (worker.offers, store.pause(["r"])[0].result) == ({}, "committed")
+    settle = Settle(checkpoints=[NewCheckpoint(
+        checkpoint_id="c2", parent_id="c", step=1, source="loop", node_names=["n"], state="{}", digest="d", seal="s",
+    )], run_status="succeeded")  # fmt: skip
+    outcome = Outcome(task_id="n", token="k", ending="done", output="{}", settle=settle)
+    assert [answer.result for answer in store.finish("w", "s", [outcome])] == ["committed"]
+    run, head = store.get_run("r"), store.head("t")
+    assert run is not None
+    assert head is not None
+    assert (run.status, run.reason, run.deadline, head.seal) == ("succeeded", None, None, "s")
+
+
+def test_a_database_of_the_first_revision_goes_on(postgres_url: str) -> None:
+    at_0001(postgres_url)
+    with pytest.raises(SchemaError, match="run `petiole db upgrade`"):
+        open_store(postgres_url, migrate=False)
+    assert [step.partition(":")[0] for step in upgrade_store(postgres_url)] == ["0002"]
+    with open_store(postgres_url, migrate=False) as store:
+        goes_on(store)
+
+
+def test_a_script_upgrades_the_first_revision(postgres_url: str) -> None:
+    at_0001(postgres_url)
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute(migrate.sql(start="0001"))
+    with PostgresStore(postgres_url) as store:
+        store.validate()
+        goes_on(store)
+
+
+def test_a_backup_of_the_first_revision_is_restored(
+    postgres_databases: PostgresDatabases, tmp_path: Path
+) -> None:
+    file = tmp_path / "old.zip"
+    with postgres_databases.fresh() as old, postgres_databases.fresh() as new:
+        at_0001(old)
+        old_backup(old, file)
+        with PostgresStore(new) as store:
+            assert store.restore(file) == 1
+            store.validate()
+            goes_on(store)
+
+
+def old_backup(url: str, file: Path) -> None:
+    """As the first revision wrote it: with the columns it had."""
+    tables = {}
+    with zipfile.ZipFile(file, "w") as archive, psycopg.connect(url) as connection:
+        for table in OLD_TABLES:
+            cursor = connection.execute(f"SELECT * FROM {table}")
+            columns = [column.name for column in cursor.description or ()]
+            tables[table] = {"columns": columns, "rows": cursor.rowcount}
+            with connection.cursor().copy(f"COPY {table} ({', '.join(columns)}) TO STDOUT") as copy:
+                archive.writestr(f"{table}.copy", b"".join(bytes(block) for block in copy))
+        manifest = {"format": "petiole-postgres-1", "revision": "0001", "tables": tables}
+        archive.writestr("manifest.json", json.dumps(manifest))

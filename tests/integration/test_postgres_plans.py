@@ -14,7 +14,7 @@ import pytest
 
 from petiole_stores.conformance import Scene
 from petiole_stores.opening import open_store
-from petiole_stores.records import RunFilter
+from petiole_stores.records import Blob, RunFilter
 from petiole_stores.sql.connection import PostgresEngine
 from petiole_stores.sql.postgres import PostgresStore
 
@@ -28,8 +28,9 @@ SET session_replication_role = replica;
 INSERT INTO threads (thread_id, created_at) SELECT 'f' || i, i FROM generate_series(1, {THREADS}) i;
 INSERT INTO heads (thread_id, ns, checkpoint_id, run_id) SELECT 'f' || i, '', 'c' || i, 'r' || i
 FROM generate_series(1, {THREADS}) i;
-INSERT INTO runs (run_id, thread_id, graph, status, config, tags, metadata, created_at)
-SELECT 'r' || i, 'f' || i, 'g' || i % 10, CASE i % 50 WHEN 0 THEN 'failed' ELSE 'succeeded' END, '{{}}', '[]', '{{}}', i
+INSERT INTO runs (run_id, thread_id, graph, status, config, tags, metadata, created_at, ended_at, deadline)
+SELECT 'r' || i, 'f' || i, 'g' || i % 10, CASE i % 50 WHEN 0 THEN 'failed' ELSE 'succeeded' END, '{{}}', '[]', '{{}}', i,
+    i, i + 10
 FROM generate_series(1, {THREADS}) i;
 INSERT INTO checkpoints (checkpoint_id, thread_id, ns, run_id, step, source, node_names, state, next, control, metadata,
     digest, version, created_at)
@@ -44,7 +45,8 @@ SET session_replication_role = origin;
 """
 #: Much of everything that the partial indexes hold.
 WAITING = """
-UPDATE runs SET status = CASE seq % 2 WHEN 0 THEN 'queued' ELSE 'running' END, ended_at = NULL WHERE seq % 5 = 0;
+UPDATE runs SET status = CASE seq % 2 WHEN 0 THEN 'queued' ELSE 'running' END, ended_at = NULL, deadline = 1e12
+WHERE seq % 5 = 0;
 UPDATE tasks SET status = 'ready', token = NULL, holder = NULL, next_publish = 1e12
 WHERE seq IN (SELECT min(seq) FROM tasks WHERE run_id IN (SELECT run_id FROM runs WHERE seq % 5 = 0) GROUP BY run_id);
 UPDATE tasks SET status = 'parked', token = NULL, holder = NULL, run_at = 1e12 WHERE seq % 17 = 0 AND status = 'done';
@@ -143,6 +145,33 @@ def work(store: PostgresStore, *, waiting: int = 0) -> None:
     reads(store, lambda: store.cancel([scene.id("r")]), 60)
     reads(store, lambda: store.replay("r50", [("none", "new")]), few)
     reads(store, lambda: store.resume("r50"), few)
+    keep(store, scene, waiting)
+
+
+def keep(store: PostgresStore, scene: Scene, waiting: int) -> None:
+    """Holding back, a deadline and every operation of upkeep once."""
+    few = 20
+    run, task, token = scene.ids("held", "held.start", "k3")
+    scene.worker()
+    ended: list[str] = []
+    reads(store, lambda: store.submit([scene.new_run("held", "u", lifetime=5)]), few)
+    reads(store, lambda: store.pause([run]), few)
+    reads(store, lambda: store.unpause([run]), few)
+    reads(store, lambda: store.claim(scene.id("w"), "0", [(task, token)]), few)
+    reads(store, lambda: store.note(task, token, "{}"), few)
+    scene.tick(6)
+    reads(store, lambda: ended.extend(store.sweep().expired), 60 + waiting)
+    assert ended == [run]
+    reads(store, lambda: store.drop([task]), few)
+    reads(store, lambda: store.quarantine("c777", "torn"), few)
+    blob = Blob(digest="d", codec="c", data=b"x", checksum="")
+    reads(store, lambda: store.replace_blobs("f777", [blob]), few)
+    reads(store, lambda: store.recent("", limit=10), 70)  # a cursor fetches some ahead
+    reads(store, lambda: store.recent(store.recent("", limit=3)[1], limit=3), 140)
+    reads(store, lambda: store.trim("f777", 1), few)
+    reads(store, lambda: store.trim(scene.id("t"), 1), 60)
+    reads(store, lambda: store.expired({"failed": 5, "succeeded": 5}, limit=10), 100)
+    reads(store, lambda: store.delete_thread("f778"), 30)
 
 
 def test_every_operation_reads_a_few_rows(watched: PostgresStore) -> None:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,48 +20,13 @@ from petiole_stores.errors import ConfigurationError, SchemaError, StoreError, S
 from petiole_stores.records import RunFilter, Worker
 from petiole_stores.redis import RedisStore
 from petiole_stores.redis import store as store_module
-from petiole_stores.redis.connection import Call
 from petiole_stores.redis.partitions import Locator, partition_of, tag_prefix
 from tests.processes import Leashed
+from tests.redis_watch import Opener, broken_after, keys, spy
 from tests.servers import HOST, OwnRedis, redis_binary
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.redis
-
-Opener = Callable[..., RedisStore]
-
-
-@pytest.fixture
-def opened() -> Iterator[Opener]:
-    """Opens stores and closes them after the test."""
-    with ExitStack() as stack:
-
-        def get(url: str, **options: object) -> RedisStore:
-            query = "&".join(f"{name}={value}" for name, value in options.items())
-            store = RedisStore(f"{url}?{query}" if query else url)
-            stack.callback(store.close)
-            store.connect()
-            return store
-
-        yield get
-
-
-def spy(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Call]]:
-    """The batches of scripts that a store runs from now on."""
-    seen: list[Sequence[Call]] = []
-    run = store._connection.run
-
-    def record(calls: Sequence[Call]) -> list[Any]:
-        seen.append(calls)
-        return run(calls)
-
-    monkeypatch.setattr(store._connection, "run", record)
-    return seen
-
-
-def keys(client: redis.Redis, pattern: str) -> list[bytes]:
-    return sorted(client.scan_iter(match=pattern))
-
 
 # -------------------------------------------------------------------- many at once
 
@@ -140,17 +103,21 @@ def test_threads_spread_over_partitions() -> None:
     assert partition_of("a", 16) == 3, "stored threads would be lost if this changed"
 
 
-def test_every_key_of_a_script_is_in_its_slot(own_redis: OwnRedis, opened: Opener) -> None:
+def test_every_key_of_a_script_is_in_its_slot(
+    own_redis: OwnRedis, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A whole life of runs, overheard: what a script touches has the hash slot of the key that it was given."""
     store = opened(own_redis.url, prefix="overheard", ttl=1000)
+    seen = spy(store, monkeypatch)
     with own_redis.client() as client, client.monitor() as monitor:
-        for check in ("due_early_for_an_empty_queue", *list(LEDGER_CHECKS)[::4]):
+        for check in LEDGER_CHECKS:
             try:
                 LEDGER_CHECKS[check].run(Scene(store))
             except NotOffered:
                 continue
         store.sweep()
         store.list_runs()
+        store._index_threads()
         store._connection.ask(lambda client: client.echo("that-is-all"))
         slot, touched = -1, 0
         while True:
@@ -166,6 +133,11 @@ def test_every_key_of_a_script_is_in_its_slot(own_redis: OwnRedis, opened: Opene
                 touched += 1
                 assert key_slot(words[1].encode()) == slot, heard["command"]
     assert touched > 1000
+    folder = Path(store_module.__file__).with_name("lua")
+    texts = {path.stem: path.read_text() for path in folder.glob("*.lua")}
+    assert {call.name for calls in seen for call in calls} == {
+        name for name, text in texts.items() if "KEYS[1] prefix" in text or "KEYS[1] the prefix" in text
+    }, "every script was run"
 
 
 def test_an_id_is_found_without_a_hint(
@@ -265,18 +237,6 @@ def test_runs_are_paged_over_partitions(
 
 
 # -------------------------------------------------------------------- workers in halves
-
-
-def broken_after(store: RedisStore, monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
-    """The connection breaks after so many batches of scripts."""
-    run, left = store._connection.run, iter(range(batches))
-
-    def some(calls: Sequence[Call]) -> list[Any]:
-        if next(left, None) is None:
-            raise StoreUnavailableError("cut")
-        return run(calls)
-
-    monkeypatch.setattr(store._connection, "run", some)
 
 
 def test_half_a_beat_claims_nothing_and_the_next_heals(

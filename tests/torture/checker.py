@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ class Verdict:
     wrong: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    mute: list[str] = field(default_factory=list)  #: workers that run and no longer renew their lease
     runs: int = 0
     threads: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
@@ -38,7 +39,7 @@ class Verdict:
 
     @property
     def is_good(self) -> bool:
-        return not (self.lost or self.stuck or self.wrong or self.doubled or self.missing)
+        return not (self.lost or self.stuck or self.wrong or self.doubled or self.missing or self.mute)
 
     @property
     def recovered(self) -> int:
@@ -51,6 +52,9 @@ class Checker:
 
     def __init__(self, client: Client, oracle: Oracle) -> None:
         self._client, self._store, self._oracle = client, client.store, oracle
+        self._is_trimmed = client.settings.max_checkpoints > 0
+        #: Else a superstep that was carried in memory leaves no task of its own, rightly.
+        self._is_sync = client.settings.durability == "sync"
 
     def unsettled(self, tickets: list[Ticket]) -> list[Ticket]:
         """Tickets whose runs have not ended."""
@@ -60,6 +64,16 @@ class Checker:
             if run is not None and run.status not in SETTLED:
                 found.append(ticket)
         return found
+
+    def mute(self, holders: Iterable[str]) -> list[str]:
+        """Workers, by their ids, that the ledger does not take for living."""
+        known = {worker.worker_id: worker for worker in self._store.list_workers()}
+        return [
+            f"worker {worker.name} (process {worker.pid}) runs, and is {worker.status} in the ledger, "
+            f"last heard of {time.time() - worker.beat_at:.1f} s ago"
+            for holder in holders
+            if (worker := known.get(holder)) is not None and worker.status != "alive"
+        ]
 
     def judge(self, tickets: list[Ticket]) -> Verdict:
         verdict = Verdict()
@@ -83,8 +97,11 @@ class Checker:
             verdict.wrong += [f"{_name(ticket)}: {fault}" for fault in self._wrong(ticket, run)]
             self._count(verdict, ticket, tasks, lines[ticket.desk])
             records = self._store.list_checkpoints(ticket.thread_id)
-            verdict.doubled += [f"{_name(ticket)}: {fault}" for fault in _doubled(run, tasks, records)]
-            if run.status == "succeeded":
+            verdict.doubled += [
+                f"{_name(ticket)}: {fault}"
+                for fault in _doubled(run, tasks, records, is_trimmed=self._is_trimmed)
+            ]
+            if run.status == "succeeded" and self._is_sync:
                 verdict.missing += [f"{_name(ticket)}: {fault}" for fault in _missing(run, tasks, records)]
         return verdict
 
@@ -148,15 +165,19 @@ class Checker:
         return "\n".join([*texts, *(f"    other run of the thread: {text}" for text in active)])
 
 
-def _doubled(run: Run, tasks: list[Task], records: list[Checkpointed]) -> Iterator[str]:
-    """Outputs committed twice: two done tasks in one place, or a checkpoint of the run beside its line."""
+def _doubled(run: Run, tasks: list[Task], records: list[Checkpointed], *, is_trimmed: bool) -> Iterator[str]:
+    """Outputs committed twice: two done tasks in one place, or a checkpoint of the run beside its line.
+
+    In a trimmed thread the line ends early, and what is older than its end was kept for a reason of its own.
+    """
     places = Counter((task.checkpoint_id, task.ns, task.path) for task in tasks if task.status == "done")
     for place, count in places.items():
         if count > 1:
             yield f"{count} outputs at {place}"
     by_id = {record.checkpoint_id: record for record in records}
     line = [*_line(run.checkpoint_id, by_id)]
-    own = {record.checkpoint_id for record in records if record.run_id == run.run_id}
+    oldest = line[-1].seq if is_trimmed and line else 0
+    own = {record.checkpoint_id for record in records if record.run_id == run.run_id and record.seq >= oldest}
     for checkpoint in own - {record.checkpoint_id for record in line}:
         yield f"checkpoint {checkpoint} (step {by_id[checkpoint].step}) is beside the line to {run.checkpoint_id}"
     steps = [record.step for record in line]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from petiole.client import Client
-from petiole_stores.errors import ConflictError, StoreUnavailableError
+from petiole_stores.errors import ConflictError, NotFoundError, StoreUnavailableError
 from petiole_stores.records import SETTLED, Run
 from tests.torture.graphs import MENDED, run_input
 from tests.torture.plans import GraphPlan
@@ -228,9 +228,16 @@ class _Work:
             assert newest is not None
             if newest.run_id != ticket.run_id:
                 return newest  # asked again after an answer that was lost
-            return client.replay(ticket.thread_id, run=ticket.run_id, checkpoint=base).run
+            try:
+                return client.replay(ticket.thread_id, run=ticket.run_id, checkpoint=base).run
+            except (NotFoundError, ConflictError):
+                if client.store.get_checkpoint(base) is None:
+                    return newest  # trimmed meanwhile
+                raise
 
         forked = yield from self._surely(fork)
+        if forked.run_id == ticket.run_id:
+            return
         again = Ticket(
             forked.run_id,
             ticket.thread_id,

@@ -48,7 +48,8 @@ class Place:
     clock: Path
     worker: WorkerProcess | None = None
     holder: str = ""
-    start_at: float = 0.0  #: monotonic
+    start_at: float = 0.0  #: monotonic: when the next worker is due
+    started_at: float = 0.0  #: monotonic: when the present one was started
     paused: bool = False
     crashpoint: str = ""  #: for the next worker
     is_expected: bool = False  #: the present worker's end is no surprise
@@ -127,6 +128,7 @@ class Crew:
 
     def _start(self, place: Place) -> None:
         self.started += 1
+        place.started_at = time.monotonic()
         place.holder, place.paused, place.is_expected = new_id(), False, bool(place.crashpoint)
         more = {
             SWITCH: str(self.switches / "double"),
@@ -204,6 +206,14 @@ class Crew:
             if (file := self.switches / f"swept.{place.name}").exists()
         ]
         return max(swept, key=lambda pair: pair[0])[1] if swept else None
+
+    def old_hands(self, least: float) -> list[str]:
+        """The holders' ids of the workers that have run for ``least`` seconds."""
+        return [
+            place.holder
+            for place in self.places
+            if place.running() and time.monotonic() - place.started_at >= least
+        ]
 
     # ---------------------------------------------------------------- end
 

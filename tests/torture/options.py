@@ -9,6 +9,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+from petiole_workers.settings import Settings
 from tests.torture.faults import FAULTS
 from tests.torture.ground import BROKERS, STORES
 
@@ -34,6 +35,7 @@ class Options:
     every: float
     graphs: int
     drain: float
+    settings: tuple[tuple[str, str], ...] = ()  #: of the workers and clients, beside the harness's own
     keep: Path | None = None
     progress: float = 10.0
 
@@ -43,8 +45,10 @@ class Options:
             "python", "-m", "tests.torture", "--store", self.store, "--broker", self.broker,
             "--workers", str(self.workers), "--threads", str(self.threads), "--minutes", f"{self.minutes:g}",
             "--seed", str(self.seed), "--every", f"{self.every:g}", "--graphs", str(self.graphs),
-            "--faults", ",".join(self.faults) or "none",
+            "--drain", f"{self.drain:g}", "--faults", ",".join(self.faults) or "none",
         ]  # fmt: skip
+        for name, value in self.settings:
+            parts += ["--set", f"{name}={value}"]
         return shlex.join(parts)
 
 
@@ -79,6 +83,9 @@ def parse(arguments: list[str] | None = None) -> tuple[list[Options], Path | Non
     for name in chosen or ():
         if name not in FAULTS:
             parser.error(f"--faults: {name!r} is not one of {', '.join(FAULTS)}")
+    for text in given.set:
+        if text.partition("=")[0] not in Settings.__struct_fields__ or "=" not in text:
+            parser.error(f"--set: {text!r} is not NAME=VALUE with the name of a setting")
     for name in ("workers", "minutes", "every", "graphs"):
         if getattr(given, name) <= 0:
             parser.error(f"--{name}: {getattr(given, name)} is not above 0")
@@ -104,6 +111,7 @@ def parse(arguments: list[str] | None = None) -> tuple[list[Options], Path | Non
             every=given.every,
             graphs=given.graphs,
             drain=given.drain,
+            settings=tuple((name, value) for name, _, value in (text.partition("=") for text in given.set)),
             keep=given.keep,
         )
         for store, broker in pairs
@@ -131,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
               python -m tests.torture --store redis --broker redis --seed 7      one pair, the faults of seed 7
               python -m tests.torture --faults worker,child,doubt --every 0.5    only these, twice a second
               python -m tests.torture --faults none                              an undisturbed run, to compare with
+              python -m tests.torture --set durability=interval:2                another setting for the workers
 
             faults:
             """
@@ -168,6 +177,13 @@ def _parser() -> argparse.ArgumentParser:
         "--every", type=float, default=1.5, metavar="SEC", help="seconds between faults on average (1.5)"
     )
     parser.add_argument("--graphs", type=int, default=12, metavar="N", help="how many random graphs (12)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting, such as max_checkpoints=3",
+    )
     parser.add_argument(
         "--drain",
         type=float,

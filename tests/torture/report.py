@@ -14,6 +14,7 @@ from tests.torture.takeovers import quantile
 
 #: Findings of one kind that are printed; the JSON has all.
 SHOWN = 10
+FINDINGS = ("lost", "stuck", "wrong", "doubled", "missing", "mute")
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Report:
             "wrong": len(verdict.wrong),
             "committed twice": len(verdict.doubled),
             "never committed": len(verdict.missing),
+            "mute workers": len(verdict.mute),
             "executions": verdict.executions,
             "executions beyond the necessary": extra,
             "executions beyond the necessary, %": round(100 * extra / max(verdict.necessary, 1), 1),
@@ -74,9 +76,7 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """Everything, for JSON."""
-        findings = {
-            name: getattr(self.verdict, name) for name in ("lost", "stuck", "wrong", "doubled", "missing")
-        }
+        findings = {name: getattr(self.verdict, name) for name in FINDINGS}
         return {
             "command": self.options.command(),
             "options": {
@@ -98,7 +98,7 @@ class Report:
         for name, value in self.figures().items():
             lines.append(f"  {name:36}{_shown(value)}")
         lines.append(f"  {'faults by kind':36}{_shown(dict(self.faults))}")
-        for name in ("lost", "stuck", "wrong", "doubled", "missing"):
+        for name in FINDINGS:
             lines += _listed(name, getattr(self.verdict, name))
         lines += _listed("errors", self.errors)
         lines.append(f"  again: {self.options.command()}")

@@ -15,6 +15,7 @@ import msgspec
 from petiole.client import Client
 from petiole_stores.opening import open_store
 from petiole_workers.settings import Settings, load_settings
+from petiole_workers.spool import FileSpool
 from tests.torture.checker import Checker, Verdict
 from tests.torture.clients import Clients
 from tests.torture.crew import Crew
@@ -28,6 +29,8 @@ from tests.torture.takeovers import takeover_times
 
 #: As short as the tests of crashes have them.
 LEASE, SWEEP, GRACE = 3.0, 0.5, 2.0
+#: A worker that has run for so many seconds renews its lease.
+SETTLED_IN = 20.0
 
 Say = Callable[[str], None]
 
@@ -125,8 +128,10 @@ class Trial:
             "lease": LEASE, "sweep": SWEEP, "grace": GRACE, "concurrency": 2, "in_process_wait": IN_PROCESS_WAIT,
             # A thread may be killed under again and again here, and is not to be given up for that.
             "max_crashes": 1000,
+            # The whole line of checkpoints is checked, unless it is asked to be trimmed: then often.
+            "max_checkpoints": 0, "housekeeping": 2.0,
         }  # fmt: skip
-        return load_settings(given, environ={}, folder=self.folder)
+        return load_settings(given | dict(self.options.settings), environ={}, folder=self.folder)
 
     def _watch(
         self, until: float, is_over: Callable[[], bool], clients: Clients, nemesis: Nemesis, phase: str
@@ -148,6 +153,9 @@ class Trial:
         if checker.unsettled(clients.tickets):
             crew.dump_stacks()
         verdict = checker.judge(clients.tickets)
+        if not _await(lambda: not checker.mute(crew.old_hands(SETTLED_IN)), 3 * LEASE):
+            crew.dump_stacks()
+            verdict.mute = checker.mute(crew.old_hands(SETTLED_IN))
         if clients.open and not verdict.stuck:
             verdict.stuck.append(
                 f"{clients.open} scripts of clients are not at their end, though all runs are"
@@ -164,13 +172,15 @@ def _folder(options: Options) -> Path:
     return folder
 
 
-def _await(condition: Callable[[], bool], timeout: float) -> None:
+def _await(condition: Callable[[], bool], timeout: float) -> bool:
     until = time.monotonic() + timeout
-    while not condition() and time.monotonic() < until:
+    while not (found := condition()) and time.monotonic() < until:
         time.sleep(0.05)
+    return found
 
 
 def _spooled(folder: Path) -> int:
-    """Files that wait in a spool below the workers' data folder."""
+    """Entries that wait in the workers' spools, the damaged ones that were set aside among them."""
     spool = folder / "spool"
-    return sum(1 for path in spool.rglob("*") if path.is_file()) if spool.is_dir() else 0
+    waiting = sum(len([*FileSpool(path).entries()]) for path in spool.glob("*.db"))
+    return waiting + sum(1 for _ in spool.glob("*.bad"))

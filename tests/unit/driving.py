@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Annotated, TypedDict
 
 from petiole import END, START, CompiledGraph, RetryPolicy, StateGraph
-from petiole_stores.records import Worker
+from petiole.testing import LocalWorker
 from petiole_stores.store import Store
-from petiole_workers.hop import Hint
-from petiole_workers.registry import Registry
-from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
 
 HOLDER = "driver"
@@ -65,18 +63,14 @@ def counting(switch: Switch | None = None, *, name: str = "counting", **options:
 
 
 def drive(store: Store, *graphs: CompiledGraph, until: Callable[[], bool] = lambda: False) -> None:
-    """Run whatever is ready until nothing is, or until ``until`` says stop."""
-    store.beat(Worker(worker_id=HOLDER, name="driver@test"))
-    runner = Runner(
-        store=store,
-        registry=Registry(graphs),
+    """Run whatever is ready until nothing is, or until ``until`` says stop. The worker stays known as alive."""
+    worker = LocalWorker(
+        graphs,
+        store,
+        store.clock or time.time,
         settings=Settings(),
-        holder=HOLDER,
-        slot="1",
-        publish=lambda refs: [],
+        name="driver@test",
+        worker_id=HOLDER,
     )
-    while not until():
-        refs = store.due(published_before=4e9)
-        if not refs:
-            return
-        runner.run([Hint.of(refs[0])])
+    while not until() and (worker.step() or worker.sweep()):
+        pass

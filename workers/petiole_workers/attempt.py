@@ -5,26 +5,39 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from petiole_stores.errors import CorruptionError, GraphError, PetioleError, StoreUnavailableError, UnfitError
 from petiole_stores.ids import derived_id, new_id
 from petiole_stores.records import START_PATH, Checkpointed, Claim, Outcome, Settle, Task
-from petiole_workers.caller import RetryLaterError
+from petiole_workers.board import TakenOverError
+from petiole_workers.caller import NodeTimeoutError, RetryLaterError, is_interruptible, next_try, timed_out
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.damage import UnreadableError
 from petiole_workers.documents import Loaded, Rows
-from petiole_workers.failure import describe, ends_the_process, parse_failure
+from petiole_workers.failure import (
+    MAX_EARLIER,
+    MAX_EARLIER_TRACEBACK,
+    Failure,
+    describe,
+    document_of,
+    ends_the_process,
+    failure_of,
+    parse_failure,
+)
 from petiole_workers.fitting import queue_of
 from petiole_workers.graph import (
     HANDLER_PREFIX,
     MISSING,
     START,
     NodeError,
+    NodeSpec,
     Runtime,
     Snapshot,
     TaskOutput,
@@ -44,6 +57,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("petiole.runner")
 
+#: How long after its timeout a node that can be interrupted is given to end, in seconds.
+MARGIN = 1.0
+TIMED_OUT = f"{NodeTimeoutError.__module__}.{NodeTimeoutError.__qualname__}"
+
 
 class Attempt:
     """One attempt at one task."""
@@ -58,6 +75,8 @@ class Attempt:
         self._failures = max(self.task.failures, known.tries if known else 0)
         self._known = known
         self._tries = 0
+        self._tried: deque[Failure] = deque(maxlen=MAX_EARLIER + 1)
+        self._on_timeout: Outcome | None = None
         self.config = msgspec.json.decode(self.run.config, type=RunConfig)
         self.durability = runner.durability(self.config.durability or graph.durability)
         self.services = AttemptServices(runner, self.task)
@@ -98,6 +117,11 @@ class Attempt:
             self._end(work, "retry", later.error)
             self._put_off(work, "retry", later.delay)
             return
+        except TakenOverError:
+            self.services.roll_back()
+            assert self._on_timeout is not None
+            work.outcome, work.taken_over = self._on_timeout, True
+            return
         except BaseException as error:  # what users' code raises is its task's outcome
             self.services.roll_back()
             if ends_the_process(error) or isinstance(error, StoreUnavailableError):
@@ -105,6 +129,11 @@ class Attempt:
             self._end(work, "failed", error)
             return
         work.transaction = self.services.open_transaction
+        if (
+            self._tried and work.outcome.error is None
+        ):  # it succeeded in the end; what it failed of before is kept
+            *earlier, last = self._tried
+            work.outcome.error = document_of(replace(last, earlier=earlier))
         work.outcome.output = document
         work.outcome.blobs = list(blobs.values())
         if self.claim.width == 1:
@@ -114,12 +143,14 @@ class Attempt:
         """What the node gives; or, once it has failed for good, its error handler."""
         node = self.definition.nodes[self.task.node]
         try:
+            if node.error_handler is not None and self._is_over(node):
+                raise timed_out(node.name, node.timeout)
             return task_output(self.definition, spec, self._call(input, spec))
         except Exception as error:
             if node.error_handler is None or isinstance(error, StoreUnavailableError | RetryLaterError):
                 raise
             self.services.again()
-            self._end(work, "failed", error)
+            self._end(work, "failed", error, handled=True)
             work.outcome.ending = "done"
             handler = node.error_handler.bind(NodeError(node.name, error))
             fresh = dataclasses.replace(spec, arg=self._arg())
@@ -156,11 +187,61 @@ class Attempt:
                 input,
                 self._runtime(),
                 failures=self._failures,
-                key=f"{self.run.graph}.{node.name}",
+                key=self._key,
                 again=again,
+                on_retry=self._note,
+                watch=self._watch,
             )
         finally:
             self._tries = caller.tries
+
+    def _note(self, error: BaseException) -> None:
+        """A try has failed that another one follows."""
+        tries = self.runner.caller.tries
+        failure = failure_of(
+            error,
+            node=self.task.node,
+            attempt=self._attempt + tries - 1,
+            tries=self._failures + tries,
+            longest=MAX_EARLIER_TRACEBACK,
+        )
+        self._tried.append(failure)
+        logger.log(
+            logging.INFO if tries <= MAX_EARLIER else logging.DEBUG,
+            "node %s of thread %s (run %s, attempt %d) will be tried again: %s: %s",
+            failure.node, self.task.thread_id, self.run.run_id, failure.attempt, failure.type, failure.message,
+        )  # fmt: skip
+
+    def _watch(self, tries: int) -> AbstractContextManager[None]:
+        """Post the outcome for the case that the main process has to end this try."""
+        seat, node = self.runner.seat, self.definition.nodes[self.task.node]
+        if seat is None or node.timeout is None:
+            return nullcontext()
+        self.runner.know()
+        self._on_timeout = self._timed_out(node, tries)
+        return seat.limit(
+            node.timeout + (MARGIN if is_interruptible(node) else 0.0),
+            self._on_timeout,
+        )
+
+    def _timed_out(self, node: NodeSpec, tries: int) -> Outcome:
+        error, failures = timed_out(node.name, node.timeout), self._failures + tries
+        delay = next_try(node, error, failures, self._key)
+        if delay is None and node.error_handler is not None:
+            delay = 0.0  # the next attempt calls it
+        outcome = self.outcome()
+        outcome.ending, outcome.delay = ("failed", 0.0) if delay is None else ("retry", delay)
+        failure = failure_of(error, node=node.name, attempt=self._attempt + tries - 1, tries=failures)
+        # Shortened, for it must fit on the board.
+        earlier = [replace(it, traceback="", message=it.message[:200]) for it in self._tried][-MAX_EARLIER:]
+        outcome.error = document_of(replace(failure, earlier=earlier))
+        return outcome
+
+    def _is_over(self, node: NodeSpec) -> bool:
+        """Whether the node was ended by the main process and has no further try: its error handler's turn."""
+        if self._known is None or self._known.type != TIMED_OUT:
+            return False
+        return next_try(node, timed_out(node.name, node.timeout), self._failures, self._key) is None
 
     def _settle_alone(self, work: Work, loaded: Loaded, output: TaskOutput) -> None:
         """A lone task brings its settle along; where that fails, an ``advance`` will fail in its stead, output kept."""
@@ -171,9 +252,9 @@ class Attempt:
                 with reading():
                     base = dataclasses.replace(base, values=self.documents.fresh_values(loaded))
             self._settle(work, loaded, base, [output])
-        except (StoreUnavailableError, UnreadableError):
+        except UnreadableError:
             raise
-        except BaseException as error:
+        except BaseException as error:  # the store may be gone, too: the node's output is not lost for that
             if ends_the_process(error):
                 raise
             logger.debug(
@@ -391,6 +472,11 @@ class Attempt:
         self.services.roll_back()
 
     @property
+    def _key(self) -> str:
+        """Names the node among those of all graphs."""
+        return f"{self.run.graph}.{self.task.node}"
+
+    @property
     def _attempt(self) -> int:
         """The number of the first try that is made here."""
         return self.task.attempt + self._failures - self.task.failures
@@ -410,19 +496,22 @@ class Attempt:
             services=self.services,
         )
 
-    def _end(self, work: Work, ending: str, error: BaseException) -> None:
+    def _end(self, work: Work, ending: str, error: BaseException, *, handled: bool = False) -> None:
+        """The task or, with ``retry``, this attempt ends by an error."""
         node = self.task.node
         work.outcome.ending = ending  # type: ignore[assignment]
         attempt = self._attempt + max(self._tries - 1, 0)
-        work.outcome.error = describe(error, node=node, attempt=attempt, tries=self._failures + self._tries)
+        failure = failure_of(error, node=node, attempt=attempt, tries=self._failures + self._tries)
+        earlier = list(self._tried)[: -1 if ending == "retry" else None]  # a retry's own error was noted too
+        work.outcome.error = document_of(replace(failure, handled=handled, earlier=earlier[-MAX_EARLIER:]))
         work.outcome.output, work.outcome.blobs = None, []
-        if ending == "failed" and self.runner.on_failure is not None:
+        if ending == "retry":
+            return
+        if self.runner.on_failure is not None:
             self.runner.on_failure(self.claim, error)
-        level = logging.INFO if ending == "retry" else logging.ERROR
-        logger.log(
-            level, "node %s of thread %s (run %s, attempt %d) %s: %s: %s",
-            node, self.task.thread_id, self.run.run_id, attempt,
-            "will be tried again" if ending == "retry" else "failed", type(error).__name__, error,
+        logger.error(
+            "node %s of thread %s (run %s, attempt %d) failed: %s: %s",
+            node, self.task.thread_id, self.run.run_id, attempt, type(error).__name__, error,
         )  # fmt: skip
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import dataclasses
+import random
 import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import tenacity
@@ -18,6 +19,10 @@ from petiole_stores.errors import PetioleError
 from petiole_workers.graph import NodeSpec, Runtime, call_node
 from petiole_workers.greenlets import in_native_thread, is_patched
 from petiole_workers.retry.retrying import retrying
+from petiole_workers.retry.strategy import strategy_for
+
+#: How often a running async node is asked whether it is still wanted, in seconds.
+LOOK = 0.25
 
 
 class NodeTimeoutError(PetioleError, TimeoutError):
@@ -38,13 +43,19 @@ class NodeCaller:
 
     ``loop`` is the event loop that awaits async nodes (``graph.ainvoke``); without one, the caller keeps a loop of its
     own. A retry that is due within ``in_process_wait`` seconds is waited for here; a later one raises RetryLaterError.
+    An async node is cancelled when ``cancelled``, which costs nothing to ask, says that it is no longer wanted.
     """
 
     def __init__(
-        self, *, in_process_wait: float = 1.0, loop: asyncio.AbstractEventLoop | None = None
+        self,
+        *,
+        in_process_wait: float = 1.0,
+        loop: asyncio.AbstractEventLoop | None = None,
+        cancelled: Callable[[], bool] | None = None,
     ) -> None:
         self.in_process_wait = in_process_wait
         self._loop = loop
+        self._cancelled = cancelled
         self._kept: asyncio.Runner | None = None
         self._error: BaseException | None = None
         #: How often the last :meth:`call` has called its node.
@@ -59,6 +70,8 @@ class NodeCaller:
         failures: int = 0,
         key: str = "",
         again: Callable[[], object] | None = None,
+        on_retry: Callable[[BaseException], None] | None = None,
+        watch: Callable[[int], AbstractContextManager[None]] = lambda tries: nullcontext(),
     ) -> Any:
         """What the node returned.
 
@@ -66,6 +79,8 @@ class NodeCaller:
             failures  how many earlier tries of this task failed
             key       names the node among those of all graphs, for strategies that remember how it fares
             again     makes the input anew for a further try (the one that failed may have changed it in place)
+            on_retry  told of each failed try that another one follows, here or later
+            watch     gives what is to be entered round the first, second … try
 
         Raises whatever the last try raised, or RetryLaterError.
         """
@@ -74,22 +89,26 @@ class NodeCaller:
         def attempt() -> Any:
             self.tries += 1
             given = again() if again is not None and self.tries > 1 else input
-            return self._once(spec, given, _again(runtime, self.tries - 1))
+            return self._once(spec, given, _again(runtime, self.tries - 1), watch(self.tries))
 
         if not spec.retry_policies:
             return attempt()
+
+        def note(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            assert error is not None
+            self._error = error
+            if on_retry is not None:
+                on_retry(error)
+
         loop = retrying(
             spec.retry_policies,
             key=key or spec.name,
             failures=failures,
             sleep=self._sleep,
-            before_sleep=self._note,
+            before_sleep=note,
         )
         return loop(attempt)
-
-    def _note(self, state: tenacity.RetryCallState) -> None:
-        outcome = state.outcome
-        self._error = outcome.exception() if outcome else None
 
     def _sleep(self, seconds: float) -> None:
         if seconds > self.in_process_wait:
@@ -97,15 +116,18 @@ class NodeCaller:
             raise RetryLaterError(seconds, self._error)
         time.sleep(seconds)
 
-    def _once(self, spec: NodeSpec, input: object, runtime: Runtime) -> Any:
+    def _once(
+        self, spec: NodeSpec, input: object, runtime: Runtime, watched: AbstractContextManager[None]
+    ) -> Any:
         timeout = spec.timeout
 
         def limited(awaitable: Awaitable[object]) -> object:
-            return self._await(_limited(awaitable, timeout, spec.name))
+            return self._await(_limited(awaitable, timeout, spec.name, self._cancelled))
 
         if spec.is_async:
-            return call_node(spec, input, runtime, runner=limited)
-        with _deadline(timeout, spec.name):
+            with watched:
+                return call_node(spec, input, runtime, runner=limited)
+        with watched, _deadline(timeout, spec.name):
             return call_node(spec, input, runtime, runner=limited)
 
     def wait(self, awaitable: Awaitable[object]) -> object:
@@ -145,14 +167,62 @@ def _again(runtime: Runtime, more: int) -> Runtime:
     return dataclasses.replace(runtime, attempt=runtime.attempt + more) if more else runtime
 
 
-async def _limited(awaitable: Awaitable[object], timeout: float | None, node: str) -> Any:
+async def _limited(
+    awaitable: Awaitable[object],
+    timeout: float | None,
+    node: str,
+    cancelled: Callable[[], bool] | None = None,
+) -> Any:
     try:
-        async with asyncio.timeout(timeout) as limit:
-            return await awaitable
+        with _cancelling(cancelled):
+            async with asyncio.timeout(timeout) as limit:
+                return await awaitable
     except TimeoutError as error:
         if not limit.expired():
             raise
-        raise NodeTimeoutError(f"node {node!r} ran longer than its timeout of {timeout} s") from error
+        raise timed_out(node, timeout) from error
+
+
+@contextmanager
+def _cancelling(cancelled: Callable[[], bool] | None) -> Iterator[None]:
+    """Cancel the present asyncio task when ``cancelled`` says so; until then it is asked every ``LOOK`` seconds."""
+    if cancelled is None:
+        yield
+        return
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    timer: asyncio.TimerHandle | None = None
+
+    def look() -> None:
+        nonlocal timer
+        if timer is not None and cancelled():
+            task.cancel()
+        else:
+            timer = loop.call_later(LOOK, look)
+
+    look()
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+def timed_out(node: str, timeout: float | None) -> NodeTimeoutError:
+    return NodeTimeoutError(f"node {node!r} ran longer than its timeout of {timeout} s")
+
+
+def is_interruptible(spec: NodeSpec) -> bool:
+    """Whether a node that runs in this thread can be ended by its own process: an async one, or one in the main thread."""
+    return spec.is_async or threading.current_thread() is threading.main_thread()
+
+
+def next_try(spec: NodeSpec, error: Exception, failures: int, key: str) -> float | None:
+    """In how many seconds a node is tried again that has failed ``failures`` times, now by ``error``; ``None``: never."""
+    strategy = strategy_for(spec.retry_policies, error)
+    if strategy is None or strategy.exhausted(failures, 0.0):
+        return None
+    return strategy.delay(failures, random.random, key)
 
 
 @contextmanager
@@ -165,7 +235,7 @@ def _deadline(timeout: float | None, node: str) -> Iterator[None]:
     if timeout is None:
         yield
     elif threading.current_thread() is threading.main_thread():
-        with _alarm(timeout, NodeTimeoutError(f"node {node!r} ran longer than its timeout of {timeout} s")):
+        with _alarm(timeout, timed_out(node, timeout)):
             yield
     else:
         began = time.monotonic()

@@ -71,6 +71,13 @@ class Carry:
             self._saver.close()
             self._saver = None
 
+    def abandon(self) -> None:
+        """Forget what is carried, uncommitted."""
+        self._works = []
+        if self._saver is not None:
+            self._saver.abandon()
+            self._saver = None
+
     def _is_due(self, durability: Durability, now: float) -> bool:
         if len(self._works) >= MOST:
             return True
@@ -128,6 +135,11 @@ class Saver:
     def close(self) -> None:
         self._queue.put(None)
         self._thread.join()
+
+    def abandon(self) -> None:
+        """Commit nothing further."""
+        self._broken = True
+        self.close()
 
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
-from petiole_stores.opening import open_store
-from petiole_stores.records import Offer, Worker
+from petiole_stores.contract import CheckpointStore
+from petiole_stores.opening import open_checkpoint_store, open_store
+from petiole_stores.records import Offer, TaskRef, Worker
 from petiole_stores.store import Store
+from petiole_workers.board import Board
 from petiole_workers.documents import Documents
 from petiole_workers.fitting import Fleet, Wanted, misfit
 from petiole_workers.greenlets import native_thread
@@ -21,6 +23,7 @@ from petiole_workers.publishing import Publisher
 from petiole_workers.registry import Registry
 from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
+from petiole_workers.spool import BackupSpool, Report, Spool, SpoolFolder, send
 
 
 class WorkerContext:
@@ -31,6 +34,7 @@ class WorkerContext:
         self.holder = ""
         self.pool = "prefork"
         self.queues: frozenset[str] = frozenset()
+        self.board: Board | None = None
         self._store: Store | None = None
         self._documents: Documents | None = None
         self._pid = 0
@@ -38,6 +42,7 @@ class WorkerContext:
         self._others: dict[int, Store] = {}
         self._lock, self._lock_pid = threading.Lock(), os.getpid()
         self._fleet: tuple[Store, Fleet] | None = None
+        self._backup: tuple[int, CheckpointStore] | None = None
         self._idle: list[Runner] = []
         self._slots = 0
 
@@ -92,6 +97,8 @@ class WorkerContext:
                 publish=self.publisher.publish,
                 documents=self._documents,
                 serves=self.queues.__contains__,
+                spool=self.spool,
+                seat=None if self.board is None else self.board.take(),
             )
         try:
             yield runner
@@ -120,6 +127,48 @@ class WorkerContext:
     def offers(self) -> dict[str, Offer]:
         """What this worker serves, by graph."""
         return {graph.name: graph.offer for graph in self.registry}
+
+    @cached_property
+    def spools(self) -> SpoolFolder:
+        """The spools of this machine's workers."""
+        return SpoolFolder(self.settings.data_dir)
+
+    @property
+    def backup(self) -> CheckpointStore | None:
+        """The backup store, if one is set; opened anew in each process."""
+        url = self.settings.backup_store
+        if url is None:
+            return None
+        if self._backup is None or self._backup[0] != os.getpid():
+            self._backup = os.getpid(), open_checkpoint_store(url)
+        return self._backup[1]
+
+    @property
+    def spool(self) -> Spool:
+        """Where outcomes go that the store cannot take."""
+        backup = self.backup
+        return self.spools.of(self.holder) if backup is None else BackupSpool(backup, self.holder)
+
+    def send_spool(self) -> tuple[Report, list[TaskRef]]:
+        """Send what this worker spooled. Raises StoreError where the store is away still."""
+        report, publish = send(self.spools.of(self.holder), self.store)
+        backup = self.backup
+        if backup is not None:
+            more, refs = send(BackupSpool(backup, self.holder), self.store)
+            report, publish = report + more, publish + refs
+        return report, publish
+
+    def release(
+        self, *, slots: Sequence[str] | None = None, crashed: bool = False, final: bool = False
+    ) -> list[TaskRef]:
+        """Give up claims as :meth:`Ledger.release`, and publish their tasks.
+
+        What was spooled under them goes first: a release voids its tokens.
+        """
+        _, publish = self.send_spool()
+        refs = self.store.release(self.holder, slots=slots, crashed=crashed, final=final)
+        self.publisher.publish([*publish, *refs])
+        return refs
 
     @property
     def fleet(self) -> Fleet:

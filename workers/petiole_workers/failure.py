@@ -10,6 +10,9 @@ import msgspec
 
 MAX_TRACEBACK = 16_000
 MAX_MESSAGE = 4_000
+#: How many earlier tries of one attempt are kept with the last one, and how much of their tracebacks.
+MAX_EARLIER = 10
+MAX_EARLIER_TRACEBACK = 2_000
 
 #: What billiard ends a pool process with at SIGTERM.
 TERMINATED = -(256 - signal.SIGTERM)
@@ -24,6 +27,13 @@ class Failure(msgspec.Struct, kw_only=True):
     attempt: int = 0
     tries: int = 0  #: how many tries of the task had failed with this one; several may be made in one attempt
     traceback: str = ""
+    handled: bool = False  #: the node's error handler gave the output in its stead
+    #: tries of the same attempt that failed before, oldest first: the worker waited for the next one itself
+    earlier: list[Failure] = []
+
+    def is_a(self, error_type: str) -> bool:
+        """Whether it is of this type: its qualified name, or the last part of it."""
+        return error_type in (self.type, self.type.rpartition(".")[2])
 
     def __str__(self) -> str:
         where = f" in node {self.node!r}" if self.node else ""
@@ -45,21 +55,32 @@ def ends_the_process(error: BaseException) -> bool:
     return isinstance(error, (KeyboardInterrupt, killed))
 
 
-def describe(error: BaseException, *, node: str, attempt: int, tries: int = 0) -> str:
-    """The JSON document of an exception, with a traceback that is cut in the middle when it is long."""
+def failure_of(
+    error: BaseException, *, node: str, attempt: int, tries: int = 0, longest: int = MAX_TRACEBACK
+) -> Failure:
+    """An exception as it is stored; a traceback of more than ``longest`` characters is cut in the middle."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     trace = "".join(traceback.format_exception(error))
-    if len(trace) > MAX_TRACEBACK:
-        trace = trace[: MAX_TRACEBACK // 2] + "\n  …\n" + trace[-MAX_TRACEBACK // 2 :]
+    if len(trace) > longest:
+        trace = trace[: longest // 2] + "\n  …\n" + trace[-longest // 2 :]
     try:
         message = str(error)
     except Exception as broken:  # noqa: BLE001 - a user's exception may fail at this too
         message = f"<{type(broken).__name__} in its __str__>"
-    failure = Failure(
+    return Failure(
         type=_plain(name), message=_plain(message[:MAX_MESSAGE]), node=node, attempt=attempt, tries=tries,
         traceback=_plain(trace),
     )  # fmt: skip
+
+
+def describe(error: BaseException, *, node: str, attempt: int, tries: int = 0) -> str:
+    """The JSON document of an exception."""
+    return document_of(failure_of(error, node=node, attempt=attempt, tries=tries))
+
+
+def document_of(failure: Failure) -> str:
+    """The JSON document of a failure."""
     return msgspec.json.encode(failure).decode()
 
 

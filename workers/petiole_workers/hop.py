@@ -60,3 +60,4 @@ class Work:
     transaction: StoreTransaction | None = None  #: of the node's own, to be committed with the outcome
     close: Callable[[], None] = lambda: None  #: gives up what its attempt still holds of the store
     refused: bool = False  #: it was not committed, and never will be
+    taken_over: bool = False  #: the main process has ended its node and commits the outcome, too

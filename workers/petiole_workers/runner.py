@@ -6,7 +6,9 @@ everything it needs comes with the claim, everything it makes goes out with the 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from petiole_stores.crashpoints import reach
-from petiole_stores.errors import StoreError, StoreUnavailableError
+from petiole_stores.errors import PetioleError, StoreError, StoreUnavailableError
 from petiole_stores.ids import new_id
 from petiole_stores.records import (
     HELD_BACK,
@@ -30,6 +32,7 @@ from petiole_stores.records import (
 )
 from petiole_stores.store import Store, StoreTransaction
 from petiole_workers.attempt import Attempt
+from petiole_workers.board import Posted, Seat
 from petiole_workers.caller import NodeCaller
 from petiole_workers.carry import Carry
 from petiole_workers.damage import DamageControl
@@ -41,6 +44,7 @@ from petiole_workers.misfits import note_misfits
 from petiole_workers.patience import Patience
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings
+from petiole_workers.spool import Spool, entry_of
 
 logger = logging.getLogger("petiole.runner")
 
@@ -57,6 +61,8 @@ class Stats:
     refused: int = 0
     failed: int = 0
     retried: int = 0
+    parked: int = 0
+    spooled: int = 0
     seconds: float = field(default=0.0)
 
 
@@ -68,7 +74,9 @@ class Runner:
         serves    tells whether this worker consumes a queue (for ``chain = "inline"``)
         on_failure  called with the exception itself when a task fails (``graph.invoke`` raises it again)
         published_elsewhere  whether other workers may run what this one gives back (not for ``graph.invoke``)
+        spool     where outcomes go that the store cannot take
         measured  what this process knows of commits and crashes (for ``durability = "adaptive"``)
+        seat      where the worker's main process sees what this slot works on
     """
 
     def __init__(
@@ -86,17 +94,24 @@ class Runner:
         on_failure: Callable[[Claim, BaseException], None] | None = None,
         measured: Measured | None = None,
         published_elsewhere: bool = True,
+        spool: Spool | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self.store, self.registry, self.settings = store, registry, settings
         self.holder, self.slot = holder, slot
         self.patiently = Patience.of(settings, store)
         self.documents = documents or Documents(store, self.patiently)
-        self.caller = caller or NodeCaller(in_process_wait=settings.in_process_wait)
+        self.seat = seat
+        self.caller = caller or NodeCaller(
+            in_process_wait=settings.in_process_wait,
+            cancelled=None if seat is None else lambda: seat.cancelled,
+        )
         self.stats = Stats()
         self._publish = publish
         self._serves = serves
         self.on_failure = on_failure
         self._published: list[str] = []
+        self._spooled: list[str] = []  # tokens of what is in the spool
         self._seconds: dict[tuple[str, str], float] = {}
         self._slice_ends = 0.0
         self._clock: tuple[float, float] | None = None
@@ -105,6 +120,7 @@ class Runner:
         #: Graphs that this process lacks something for, and what.
         self.unfit: dict[str, str] = {}
         self.published_elsewhere = published_elsewhere
+        self.spool = spool
         self.damage = DamageControl(self)
         self._carry = Carry(self._commit, self._is_to_go_on, self.measured)
 
@@ -144,13 +160,30 @@ class Runner:
         published, self._published = self._published, []
         wants = [(hint.task_id, new_id()) for hint in hints]
         until = time.monotonic() + self.settings.lease
+        holds = self._still_spooled()
+        # While the store is gone a message is soon given up: it is a hint.
+        patiently = dataclasses.replace(self.patiently, limit=0.0) if self._degraded() else self.patiently
         while True:
-            answers = self.patiently(
-                lambda: self.store.claim(self.holder, self.slot, wants, published=published)
+            answers = patiently(
+                lambda: self.store.claim(self.holder, self.slot, wants, holds=holds, published=published)
             )
             if answers[0].reason not in ("holder dead", "holder unknown") or time.monotonic() > until:
                 return answers
             time.sleep(min(0.2, self.settings.beat_every))
+
+    def _degraded(self) -> bool:
+        return self.seat is not None and self.seat.degraded
+
+    def _still_spooled(self) -> list[str]:
+        """Tokens that a claim must not end: what this slot did under them waits in the spool."""
+        if self._spooled and self.spool is not None:
+            try:
+                waiting = any(True for _ in self.spool.entries())
+            except (OSError, sqlite3.Error, PetioleError):
+                waiting = True
+            if not waiting:
+                self._spooled.clear()
+        return self._spooled
 
     def _split(self, hints: list[Hint]) -> tuple[list[Hint], list[Hint]]:
         """The hints to claim now, and the rest: as many short nodes as stand in front, or the first one alone."""
@@ -171,7 +204,11 @@ class Runner:
         made: list[Work] = []
         done, began = 0, time.monotonic()
         while queue:
-            work = self.execute(queue.pop(0))
+            try:
+                work = self.execute(queue.pop(0))
+            except StoreUnavailableError:
+                self.commit(made)  # they have ended all the same
+                raise
             done += 1
             if work.carried:
                 self.documents.carried(work.claim.task.thread_id, work.outcome.blobs)
@@ -192,6 +229,11 @@ class Runner:
         self._carry.close()
         self.caller.close()
 
+    def abandon(self) -> None:
+        """Give up what the runner holds, uncommitted: its process is taken for dead."""
+        self._carry.abandon()
+        self.caller.close()
+
     # ---------------------------------------------------------------- one task
 
     def execute(self, claim: Claim) -> Work:
@@ -200,15 +242,31 @@ class Runner:
         graph = self.registry[claim.run.graph]
         attempt = Attempt(self, graph, claim)
         work = Work(claim, attempt.outcome(), close=attempt.close)
-        if claim.task.kind == "advance":
-            attempt.settle_only(work)
-        else:
-            attempt.run_node(work)
+        self._post(claim)
+        try:
+            if claim.task.kind == "advance":
+                attempt.settle_only(work)
+            else:
+                attempt.run_node(work)
+        finally:
+            if self.seat is not None:
+                self.seat.end()
         reach("node.after")
         work.took = time.monotonic() - began
         key = (claim.run.graph, claim.task.node)
         self._seconds[key] = 0.8 * self._seconds.get(key, work.took) + 0.2 * work.took
         return work
+
+    def _post(self, claim: Claim) -> None:
+        if self.seat is not None:
+            claimed = self.anchor(claim.task)[0] == claim.task.task_id
+            self.seat.begin(Posted(slot=self.slot, ref=_ref(claim.task, claim), claimed=claimed))
+
+    def know(self) -> None:
+        """Let the ledger know the task that is run now as claimed, and the main process that it does."""
+        if self.seat is not None and not self.seat.sees_claim:
+            self.commit_carried()
+            self.seat.claimed()
 
     # ---------------------------------------------------------------- commit and chain
 
@@ -231,14 +289,20 @@ class Runner:
         """Finish, publish what comes next, and return the claims that this slot now holds."""
         follow: list[Claim] = []
         publish: list[TaskRef] = []
-        for work in made[:-1]:  # tasks that an earlier one of these inserts are not known to every store
-            self.store.hint(work.claim.task.thread_id, [made[-1].claim.task.task_id, work.claim.task.task_id])
+        if len(made) > 1:  # tasks that an earlier one of these inserts are not known to every store
+            for work in made:
+                self.store.hint(work.claim.task.thread_id, [work.claim.task.task_id])
         began = time.monotonic()
         try:
             answers = self._finish(made)
+        except StoreUnavailableError as error:
+            self._drop(made)
+            if self.spool is None:
+                raise
+            self._spool(made, error)
+            return []
         except BaseException:
-            for work in made:
-                self.documents.dropped(work.claim.task.thread_id, work.outcome.blobs)
+            self._drop(made)
             raise
         self.measured.committed((time.monotonic() - began) / len(made))
         for work, answer in zip(made, answers, strict=True):
@@ -269,6 +333,29 @@ class Runner:
             self._published.extend(self._publish(publish))
             reach("publish.after")
         return follow
+
+    def _drop(self, made: Sequence[Work]) -> None:
+        for work in made:
+            self.documents.dropped(work.claim.task.thread_id, work.outcome.blobs)
+
+    def _spool(self, made: Sequence[Work], error: StoreUnavailableError) -> None:
+        """Keep outcomes that the store cannot take now; what comes after them is for others, once they are sent."""
+        assert self.spool is not None
+        refs = [_ref(work.claim.task, work.claim) for work in made]
+        try:
+            self.spool.put(entry_of(self.holder, self.slot, [work.outcome for work in made], refs))
+        except (OSError, sqlite3.Error, PetioleError) as failure:
+            logger.error(
+                "%d outcomes are lost, they cannot be spooled (%s): their nodes run again", len(made), failure
+            )
+            raise error from failure
+        for work in made:
+            work.refused = True
+            self._spooled.append(work.outcome.token)
+        self.stats.spooled += len(made)
+        if self.seat is not None:
+            self.seat.count("spooled", len(made))
+        logger.warning("%d outcomes are spooled, for the store is gone: %s", len(made), error)
 
     def _finish(self, made: Sequence[Work]) -> Sequence[FinishAnswer]:
         """The ledger's answers. An output that the store cannot hold fails its own task, not its neighbours."""
@@ -321,14 +408,15 @@ class Runner:
 
     def _count(self, work: Work, answer: FinishAnswer) -> None:
         self.stats.seconds += work.took
-        if answer.result == "refused":
-            self.stats.refused += 1
-        elif work.outcome.ending == "failed":
-            self.stats.failed += 1
-        elif work.outcome.ending == "retry":
-            self.stats.retried += 1
+        if answer.result == "refused" or (work.taken_over and answer.result == "already"):
+            kind = "refused"
         else:
-            self.stats.committed += 1
+            kind = {"failed": "failed", "retry": "retried", "parked": "parked"}.get(
+                work.outcome.ending, "committed"
+            )
+        setattr(self.stats, kind, getattr(self.stats, kind) + 1)
+        if self.seat is not None:
+            self.seat.count(kind)
 
     # ---------------------------------------------------------------- what attempts ask
 

@@ -47,7 +47,11 @@ class AttemptServices:
     # ---------------------------------------------------------------- is it still wanted?
 
     def cancelled(self) -> bool:
-        """Whether the claim has ended; the ledger is asked at most once a beat."""
+        """Whether the claim has ended, as the main process says; where it cannot tell, the ledger is asked, at most once a
+        beat."""
+        seat = self._runner.seat
+        if seat is not None and seat.sees_claim:
+            return self._lost or seat.cancelled
         if not self._lost and time.monotonic() >= self._asked:
             self._asked = time.monotonic() + self._runner.settings.beat_every
             task_id, token = self._runner.anchor(self._task)

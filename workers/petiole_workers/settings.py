@@ -47,6 +47,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sweep: float = 2.0
     #: How long a warm stop waits for running nodes before it gives their tasks back.
     grace: float = 10.0
+    #: How long a node may go on that was cancelled or fenced, before its process is killed (prefork) or its slot is
+    #: counted as lost.
+    cancel_grace: float = 10.0
     #: Started attempts that may end with a dead process before a task fails.
     max_crashes: int = 5
     #: A retry's wait up to this is slept through in the worker; a longer one frees the slot.
@@ -54,12 +57,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: How a call is made again while the store cannot be reached.
     store_retry: Literal["exponential", "fixed", "adaptive", "emergency"] = "exponential"
     #: How long one call is tried before the worker goes to degraded mode.
-    store_timeout: float = 60.0
+    store_timeout: float = 15.0
     #: ``inline``: a worker may go on with a run's single next task itself, for up to ``inline_slice``.
     chain: Literal["broker", "inline"] = "broker"
     inline_slice: float = 0.1
     #: ``sync``, ``interval:SECONDS``, ``adaptive``, ``async`` or ``exit``, for runs whose graph and submit say nothing.
     durability: str = "sync"
+    #: Where outcomes go that the store cannot take: URL of another store; nothing: a file in ``data_dir``.
+    backup_store: str | None = None
     #: How often each worker looks for checkpoints and threads to remove.
     housekeeping: float = 30.0
     #: Checkpoints that are kept of a thread that workers run; 0: all.
@@ -221,5 +226,5 @@ def _check_ranges(settings: Settings) -> None:
 _HINTS: dict[str, Any] = {
     k: v for k, v in get_type_hints(Settings).items() if k in Settings.__struct_fields__
 }
-_FROM_ZERO = ("grace", "inline_slice", "in_process_wait", "store_timeout")
+_FROM_ZERO = ("grace", "cancel_grace", "inline_slice", "in_process_wait", "store_timeout")
 _LISTS = {name for name, hint in _HINTS.items() if hint == list[str]}

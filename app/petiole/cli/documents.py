@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from petiole.client.dead_letters import DeadLetter
 from petiole.client.explaining import Explanation
 from petiole.client.history import HistoryEntry
 from petiole_stores.records import Attempt, QueueBacklog, Run, Task, Worker
@@ -97,6 +98,7 @@ def worker_document(worker: Worker) -> Document:
         "queues": worker.queues,
         "graphs": worker.graphs,
         "lease": worker.lease,
+        "stats": worker.stats,
         "started_at": iso(worker.started_at),
         "beat_at": iso(worker.beat_at),
         "expires_at": iso(worker.expires_at),
@@ -110,6 +112,24 @@ def backlog_document(backlog: QueueBacklog) -> Document:
         "ready": backlog.ready,
         "due": backlog.due,
         "oldest": iso(backlog.oldest),
+    }
+
+
+def letter_document(letter: DeadLetter) -> Document:
+    """A task that failed for good."""
+    task = letter.task
+    return {
+        "task_id": task.task_id,
+        "thread_id": task.thread_id,
+        "run_id": task.run_id,
+        "graph": letter.run.graph,
+        "node": task.node,
+        "error_type": letter.failure.type,
+        "message": letter.failure.message,
+        "poison": letter.is_poison,
+        "attempts": letter.attempts,
+        "crashes": task.crashes,
+        "failed_at": iso(task.ended_at),
     }
 
 

@@ -9,7 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from petiole.cli import parsing
-from petiole.cli.options import Broker, ErrorType, Format, Graphs, Output, RunId, Store, Thread, Timeout
+from petiole.cli.options import (
+    Broker,
+    ErrorType,
+    Format,
+    GraphName,
+    Graphs,
+    Output,
+    RunId,
+    Since,
+    Statuses,
+    Store,
+    Tag,
+    Thread,
+    Timeout,
+    Tracebacks,
+    Until,
+)
 from petiole.cli.session import connected, handle_of, tell
 
 if TYPE_CHECKING:
@@ -19,17 +35,13 @@ if TYPE_CHECKING:
 
 def list_(
     ctx: typer.Context,
-    graph: Annotated[str | None, typer.Option("--graph", metavar="NAME", help="Of this graph.")] = None,
-    status: Annotated[
-        list[str] | None, typer.Option("--status", metavar="STATUS", help="In it; may be repeated.")
-    ] = None,
+    graph: GraphName = None,
+    status: Statuses = None,
     thread: Annotated[str | None, typer.Option("--thread", metavar="ID", help="On this thread.")] = None,
-    tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="With this tag.")] = None,
+    tag: Tag = None,
     error_type: ErrorType = None,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="Submitted since: ISO 8601, or 2h ago.")
-    ] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Submitted before.")] = None,
+    since: Since = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 20,
     output: Output = Format.text,
     store: Store = None,
@@ -41,7 +53,7 @@ def list_(
     from petiole.cli import documents
     from petiole.cli import output as out
 
-    _check_statuses(status or [])
+    parsing.statuses(status or [])
     with connected(ctx, store, broker) as client:
         found = client.list_runs(
             graph=graph,
@@ -65,7 +77,7 @@ def list_(
                 r.graph,
                 r.status,
                 out.ago(r.created_at),
-                _took(r.started_at, r.ended_at),
+                out.took(r.started_at, r.ended_at),
                 r.tags,
                 _note(r),
             )
@@ -101,7 +113,8 @@ def get(
     trace = error.pop("traceback", "")
     document["tasks"] = ", ".join(f"{number} {status}" for status, number in document["tasks"].items())
     where = f" in {error['node']}" if error.get("node") else ""
-    document["error"] = f"{error.get('type')}{where}: {error.get('message')}" if error else None
+    attempt = f" (attempt {error['attempt']})" if error.get("attempt", 0) > 1 else ""
+    document["error"] = f"{error.get('type')}{where}{attempt}: {error.get('message')}" if error else None
     document["reason"] = reason_of(found)
     if found.deadline is not None and found.ended_at is None:
         document["deadline"] = f"{document['deadline']} ({out.ago(found.deadline)})"
@@ -135,12 +148,13 @@ def tasks(
     ctx: typer.Context,
     thread: Thread,
     run: RunId = None,
+    tracebacks: Tracebacks = False,
     output: Output = Format.text,
     store: Store = None,
     broker: Broker = None,
 ) -> None:
     """List a run's tasks with their attempts."""
-    from petiole.cli import documents
+    from petiole.cli import documents, trying
     from petiole.cli import output as out
 
     with connected(ctx, store, broker) as client:
@@ -151,20 +165,11 @@ def tasks(
         return
     out.write_table(
         ("NODE", "STATUS", "ATTEMPT", "WORKER", "TOOK", "TASK", "ERROR"),
-        (
-            (
-                t.node,
-                t.status,
-                t.attempt,
-                names.get(t.holder or "", t.holder),
-                _took(t.claimed_at, t.ended_at),
-                t.task_id,
-                _error_line(t.error),
-            )
-            for t in found
-        ),
+        (row for task in found for row in trying.task_rows(task, names)),
         empty="the run has no task yet",
     )
+    if tracebacks:
+        trying.write_tracebacks(found)
 
 
 def state(
@@ -204,12 +209,13 @@ def history(
         int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many, the newest.")
     ] = None,
     graphs: Graphs = None,
+    tracebacks: Tracebacks = False,
     output: Output = Format.text,
     store: Store = None,
     broker: Broker = None,
 ) -> None:
     """List a thread's checkpoints, newest first, and the tasks that ran after each."""
-    from petiole.cli import documents
+    from petiole.cli import documents, trying
     from petiole.cli import output as out
 
     with connected(ctx, store, broker, graphs=graphs) as client:
@@ -225,31 +231,19 @@ def history(
                 e.checkpoint.step if e.checkpoint else "",
                 (e.checkpoint.node_names or (e.checkpoint.source,)) if e.checkpoint else "",
                 out.ago(e.checkpoint.timestamp.timestamp()) if e.checkpoint else "",
-                [
-                    f"{t.node} {t.status}" + (f" (attempt {t.attempt})" if t.attempt > 1 else "")
-                    for t in e.tasks
-                ],
+                trying.story(e.tasks),
             )
             for e in entries
         ),
         empty="no checkpoint yet",
     )
+    if tracebacks:
+        trying.write_tracebacks([task for entry in reversed(entries) for task in entry.tasks])
 
 
 def _thread(client: Client, thread: str) -> str:
     """The thread's id, also where a run's was given or the thread has checkpoints alone."""
     return thread if client.store.head(thread) is not None else client.handle(thread).thread_id
-
-
-def _check_statuses(statuses: list[str]) -> None:
-    from typing import get_args
-
-    from petiole_stores.errors import InputError
-    from petiole_stores.records import RunStatus
-
-    for status in statuses:
-        if status not in get_args(RunStatus):
-            raise InputError(f"--status is {status!r}: take one of {', '.join(get_args(RunStatus))}")
 
 
 def _note(run: Run) -> str:
@@ -266,17 +260,11 @@ def _note(run: Run) -> str:
     return ", ".join(filter(None, (waits, ends)))
 
 
-def _took(began: float | None, ended: float | None) -> str:
-    from petiole.cli.output import span
-
-    return span(ended - began) if began is not None and ended is not None else ""
-
-
 def _error_line(document: str | None) -> str:
+    from petiole.cli.trying import line
     from petiole_workers.failure import parse_failure
 
-    failure = parse_failure(document)
-    return f"{failure.type}: {failure.message}".splitlines()[0] if failure else ""
+    return line(parse_failure(document))
 
 
 def _short(value: object) -> str:

@@ -77,9 +77,28 @@ Timeout = Annotated[
     typer.Option("--timeout", metavar="SECONDS", help="How long to wait before giving up (exit code 6)."),
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the run.")]
+Tracebacks = Annotated[
+    bool, typer.Option("--tracebacks", help="Print the traceback of every failed try, too.")
+]
 ErrorType = Annotated[
     str | None,
     typer.Option(
         "--error-type", metavar="TYPE", help="Failed of it: ValueError, shop.errors.Declined, Declined."
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
+MaybeThread = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[THREAD]", help="A thread's id (its newest run is meant), or a run's. Without: many."
+    ),
+]
+Statuses = Annotated[
+    list[str] | None, typer.Option("--status", metavar="STATUS", help="In it; may be repeated.")
+]
+GraphName = Annotated[str | None, typer.Option("--graph", metavar="NAME", help="Of this graph.")]
+Tag = Annotated[str | None, typer.Option("--tag", metavar="TAG", help="With this tag.")]
+Since = Annotated[
+    str | None, typer.Option("--since", metavar="TIME", help="Submitted since: ISO 8601, or 2h ago.")
+]
+Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Submitted before.")]

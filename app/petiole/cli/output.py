@@ -101,3 +101,8 @@ def span(seconds: float) -> str:
                 else f"{int(seconds // size)}{unit}"
             )
     return f"{seconds:.0f} s"
+
+
+def took(began: float | None, ended: float | None) -> str:
+    """How long something took; nothing while that is not known."""
+    return span(ended - began) if began is not None and ended is not None else ""

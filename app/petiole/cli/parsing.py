@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from petiole_stores.errors import InputError
 
@@ -93,3 +94,12 @@ def past(option: str, text: str | None) -> datetime | None:
     if _DURATION.fullmatch(text):
         return datetime.now(UTC) - timedelta(seconds=duration(option, text))
     return moment(option, text)
+
+
+def statuses(given: Sequence[str]) -> None:
+    """Raise InputError for a ``--status`` that no run has."""
+    from petiole_stores.records import RunStatus
+
+    for status in given:
+        if status not in get_args(RunStatus):
+            raise InputError(f"--status is {status!r}: take one of {', '.join(get_args(RunStatus))}")

@@ -21,9 +21,14 @@ app.command("watch")(looking.watch)
 app.command("tasks")(looking.tasks)
 app.command("state")(looking.state)
 app.command("history")(looking.history)
-app.command("replay", epilog="Example: petiole run replay order-7 --from charge --wait")(steering.replay)
+app.command(
+    "replay",
+    epilog="Examples: petiole run replay order-7 --from charge --wait; petiole run replay --status failed --since 2h --yes",
+)(steering.replay)
 app.command("resume")(steering.resume)
-app.command("cancel")(steering.cancel)
+app.command(
+    "cancel", epilog="Example: petiole run cancel --graph shop.order --status queued --since 1h --yes"
+)(steering.cancel)
 app.command("pause", epilog="Example: petiole run pause order-7 --reason 'the bank is down'")(steering.pause)
 app.command("unpause")(steering.unpause)
 app.command("delete")(pruning.delete)

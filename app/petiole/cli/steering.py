@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,19 +13,29 @@ from petiole.cli.options import (
     Broker,
     Busy,
     Consistency,
+    ErrorType,
     Format,
+    GraphName,
+    MaybeThread,
     Output,
     Reason,
     RunId,
+    Since,
+    Statuses,
     Store,
+    Tag,
     Thread,
     Timeout,
+    Until,
     Wait,
+    Yes,
 )
 from petiole.cli.session import connected, handle_of, tell
+from petiole_stores.errors import InputError
 
 if TYPE_CHECKING:
-    from petiole.client import Client, RunHandle
+    from petiole.client import Client, RunHandle, Treated
+    from petiole_stores.records import Run
 
 
 def start(
@@ -106,7 +118,7 @@ def start(
 
 def replay(
     ctx: typer.Context,
-    thread: Thread,
+    thread: MaybeThread = None,
     run: RunId = None,
     checkpoint: Annotated[
         str | None, typer.Option("--checkpoint", metavar="ID", help="A new run from here.")
@@ -117,11 +129,33 @@ def replay(
     ] = None,
     wait: Wait = False,
     timeout: Timeout = None,
+    status: Statuses = None,
+    graph: GraphName = None,
+    tag: Tag = None,
+    error_type: ErrorType = None,
+    since: Since = None,
+    until: Until = None,
+    yes: Yes = False,
     output: Output = Format.text,
     store: Store = None,
     broker: Broker = None,
 ) -> None:
-    """Let a failed run go on from its failed nodes, or start anew from an earlier checkpoint."""
+    """Let a failed run go on from its failed nodes, or start anew from an earlier checkpoint.
+
+    Without a THREAD, all failed runs that the filters leave go on.
+    """
+    from petiole.cli import bulk
+
+    if set(status or ()) - {"failed"}:
+        raise InputError(f"--status is {', '.join(status or ())}: only runs that are failed are replayed")
+    filters = bulk.Filters(status or (), graph, tag, error_type, since, until)
+    single = {"--run": run, "--checkpoint": checkpoint, "--from": from_node, "--wait": wait}
+    if bulk.check_target(thread, filters, yes, single):
+        with connected(ctx, store, broker) as client:
+            found = replace(filters, status=["failed"]).find(client)
+            bulk.treat(bulk.REPLAY, found, client.replay_all, yes=yes, format=output)
+        return
+    assert thread is not None
     with connected(ctx, store, broker) as client:
         handle = client.replay(thread, run=run, checkpoint=checkpoint, from_node=from_node)
         _warn_unserved(client, handle)
@@ -145,14 +179,40 @@ def resume(
 
 def cancel(
     ctx: typer.Context,
-    thread: Thread,
+    thread: MaybeThread = None,
     run: RunId = None,
     reason: Reason = "",
+    status: Statuses = None,
+    graph: GraphName = None,
+    tag: Tag = None,
+    since: Since = None,
+    until: Until = None,
+    yes: Yes = False,
     output: Output = Format.text,
     store: Store = None,
     broker: Broker = None,
 ) -> None:
-    """Cancel a run; the outputs of nodes that still run are dropped."""
+    """Cancel a run; the outputs of nodes that still run are dropped.
+
+    Without a THREAD, all runs that have not ended and that the filters leave are cancelled.
+    """
+    from petiole.cli import bulk
+    from petiole.client.active import OPEN
+
+    parsing.statuses(status or ())
+    if ended := set(status or ()) - set(OPEN):
+        raise InputError(f"--status is {', '.join(ended)}: runs that have ended are not cancelled")
+    filters = bulk.Filters(status or (), graph, tag, None, since, until)
+    if bulk.check_target(thread, filters, yes, {"--run": run}):
+        with connected(ctx, store, broker) as client:
+            found = replace(filters, status=status or OPEN).find(client)
+
+            def act(runs: Iterable[Run]) -> Iterator[Treated]:
+                return client.cancel_all(runs, reason=reason)
+
+            bulk.treat(bulk.CANCEL, found, act, yes=yes, format=output)
+        return
+    assert thread is not None
     with connected(ctx, store, broker) as client:
         client.cancel(thread, run=run, reason=reason)
         _settle(client, handle_of(client, thread, run), False, None, output)

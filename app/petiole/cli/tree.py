@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from petiole.cli import db, graph, run, tools, worker
+from petiole.cli import db, dead_letters, graph, run, tools, worker
 from petiole.cli.options import Broker, Common, Store
 from petiole.cli.variadic import VariadicCommand
 
@@ -21,6 +21,7 @@ app = typer.Typer(
     epilog="Begin with: petiole dev --graphs module:attribute, and from another terminal: petiole run start GRAPH --input '{}'",
 )
 app.add_typer(run.app, name="run")
+app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(worker.app, name="worker")
 app.add_typer(graph.app, name="graph")
 app.add_typer(db.app, name="db")

@@ -128,7 +128,11 @@ def list_(
     store: Store = None,
     broker: Broker = None,
 ) -> None:
-    """List the workers that are alive."""
+    """List the workers that are alive, and what they have done.
+
+    LOST are slots whose node cannot be ended, DONE are tasks that were committed, FENCED are outputs that were refused
+    because the task had gone to another worker or its run was over.
+    """
     from petiole.cli import documents
     from petiole.cli import output as out
 
@@ -138,13 +142,27 @@ def list_(
         out.write_json([documents.worker_document(one) for one in workers], output)
         return
     out.write_table(
-        ("NAME", "STATUS", "POOL", "SLOTS", "QUEUES", "GRAPHS", "STARTED", "BEAT"),
+        (
+            "NAME",
+            "STATUS",
+            "POOL",
+            "SLOTS",
+            "BUSY",
+            "LOST",
+            "DONE",
+            "FENCED",
+            "QUEUES",
+            "GRAPHS",
+            "STARTED",
+            "BEAT",
+        ),
         (
             (
                 w.name,
                 w.status,
                 w.pool,
                 w.concurrency,
+                *(int(w.stats.get(count, 0)) for count in ("busy", "lost_slots", "committed", "refused")),
                 w.queues,
                 sorted(w.graphs),
                 out.ago(w.started_at),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -34,6 +34,20 @@ def _handed(
 
     async def call(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncRunHandle:
         return AsyncRunHandle(await asyncio.to_thread(method, self.client, *args, **kwargs))
+
+    call.__name__, call.__doc__ = method.__name__, method.__doc__
+    return call
+
+
+def _iterated(
+    method: Callable[Concatenate[Client, P], Iterator[R]],
+) -> Callable[Concatenate[AsyncClient, P], AsyncIterator[R]]:
+    """As ``_threaded``, for methods that give an iterator: each step of it is made in a thread."""
+
+    async def call(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
+        iterator = await asyncio.to_thread(method, self.client, *args, **kwargs)
+        while (given := await asyncio.to_thread(next, iterator, None)) is not None:
+            yield given
 
     call.__name__, call.__doc__ = method.__name__, method.__doc__
     return call
@@ -108,11 +122,11 @@ class AsyncClient:
     delete = _threaded(Client.delete)
     close = _threaded(Client.close)
 
-    async def list_runs(self, **filters: Any) -> AsyncIterator[Run]:
-        """As :meth:`Client.list_runs`, to be read with ``async for``."""
-        runs = await asyncio.to_thread(self.client.list_runs, **filters)
-        while (run := await asyncio.to_thread(next, runs, None)) is not None:
-            yield run
+    drop_dead_letters = _threaded(Client.drop_dead_letters)
+    list_runs = _iterated(Client.list_runs)
+    dead_letters = _iterated(Client.dead_letters)
+    replay_all = _iterated(Client.replay_all)
+    cancel_all = _iterated(Client.cancel_all)
 
     async def __aenter__(self) -> Self:
         return self

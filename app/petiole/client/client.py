@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from petiole.client import refusals, submission
+from petiole.client.bulk import Treated, cancel_each, replay_each
 from petiole.client.handle import RunHandle
 from petiole.client.reading import Reading
 from petiole.client.removal import remove_thread
 from petiole.client.replaying import find_base, replay_failed
 from petiole_stores.errors import InputError
+from petiole_stores.records import Run
 from petiole_workers.fitting import Fleet, queue_of
 
 if TYPE_CHECKING:
@@ -190,6 +192,26 @@ class Client(Reading):
         ``force`` cancels its active and queued runs first. Raises ThreadBusyError while a run is active, without it.
         """
         return remove_thread(self.store, thread_id, force=force)
+
+    # ---------------------------------------------------------------- many at once
+
+    def replay_all(self, runs: Iterable[Run]) -> Iterator[Treated]:
+        """Let each failed run go on from its failed nodes, as it is iterated; a refusal does not stop the others.
+
+        ``client.replay_all(client.list_runs(status="failed", graph="shop.order", error_type="Declined"))``
+        """
+        return replay_each(self.store, runs, self.publish)
+
+    def cancel_all(self, runs: Iterable[Run], *, reason: str = "") -> Iterator[Treated]:
+        """Cancel each run that has not ended, as it is iterated; a refusal does not stop the others."""
+        return cancel_each(self.store, runs, reason, self.publish)
+
+    def drop_dead_letters(self, task_ids: Iterable[str]) -> int:
+        """Take tasks off the dead letters; they stay on record, and their runs can still be replayed.
+
+        Returns how many were on them.
+        """
+        return self.store.drop([*task_ids])
 
     # ---------------------------------------------------------------- parts
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from petiole.client.connection import Connection
+from petiole.client.dead_letters import DeadLetter, dead_letters_of
 from petiole.client.explaining import Explanation, explain
 from petiole.client.handle import check_succeeded
 from petiole.client.history import PAGE, HistoryEntry, history_of, runs_of
@@ -64,7 +65,7 @@ class Reading(Connection):
                 limit=PAGE,
             ),
         )
-        return runs if error_type is None else (run for run in runs if is_error(run.error, error_type))
+        return runs if error_type is None else (run for run in runs if _is_error(run, error_type))
 
     def tasks(self, run_or_thread: str) -> list[Task]:
         """The tasks of a run in the order they were made, with their attempts. Raises NotFoundError."""
@@ -98,6 +99,41 @@ class Reading(Connection):
         """How many tasks wait, by queue and priority."""
         return self.store.backlogs()
 
+    def dead_letters(
+        self,
+        *,
+        graph: str | None = None,
+        thread_id: str | None = None,
+        node: str | None = None,
+        error_type: str | None = None,
+        since: datetime | float | None = None,
+        until: datetime | float | None = None,
+        poison: bool = False,
+    ) -> Iterator[DeadLetter]:
+        """Tasks of failed runs that failed for good and were neither replayed nor dropped; the newest runs' first.
+
+        ``since`` and ``until`` bound the time at which the task failed; ``error_type`` is as in :meth:`list_runs`;
+        ``poison``: only tasks whose process died under them ``max_crashes`` times.
+        """
+        return dead_letters_of(
+            self.store,
+            self.list_runs(graph=graph, thread_id=thread_id, status="failed"),
+            node=node,
+            error_type=error_type,
+            since=epoch(since),
+            until=epoch(until),
+            poison=poison,
+        )
+
+    def value(self, thread_id: str, document: str | None) -> Any:
+        """What a document of a run or task says: its ``input``, ``arg`` or ``progress``; ``None``: nothing."""
+        if document is None:
+            return None
+        store = self.store
+        return self.typed(
+            lambda: store.serde.load(document, store.load_blobs(thread_id, [document]), thread_id=thread_id)
+        )
+
     def explain(self, thread_id: str, *, run: str | None = None) -> Explanation:
         """What a run (the thread's newest, or ``run``) waits for, why, and the command that helps. Raises NotFoundError.
 
@@ -125,7 +161,6 @@ class Reading(Connection):
         return self.typed(lambda: self.store.load(checkpoint_id).state)
 
 
-def is_error(document: str | None, error_type: str) -> bool:
-    """Whether a stored error is of this type: its qualified name, or the last part of it."""
-    failure = parse_failure(document)
-    return failure is not None and error_type in (failure.type, failure.type.rpartition(".")[2])
+def _is_error(run: Run, error_type: str) -> bool:
+    failure = parse_failure(run.error)
+    return failure is not None and failure.is_a(error_type)

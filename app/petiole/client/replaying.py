@@ -13,22 +13,24 @@ PAGE = 100
 
 
 def replay_failed(store: Store, run: Run) -> Answer:
-    """Put new tasks in place of the failed ones. Raises ConflictError where there is nothing to replay.
+    """Put new tasks in place of the failed ones. Raises ConflictError where there is nothing to replay."""
+    answer = ask_for_replay(store, run)
+    if answer.result == "refused":
+        raise _refusal(run, answer)
+    return answer
+
+
+def ask_for_replay(store: Store, run: Run) -> Answer:
+    """The ledger's answer to a replay of the run's failed tasks; ``no failed task`` where there is none to replace.
 
     The new ids derive from the old ones and the count of replays, so that asking twice replays once.
     """
     if run.status != "failed":
-        raise ConflictError(_not_failed(run))
+        return Answer(run_id=run.run_id, result="refused", reason=f"run {run.status}")
     failed = [task for task in store.list_tasks(run.run_id) if task.status == "failed" and not task.replaced]
     if not failed:
-        raise ConflictError(
-            f"run {run.run_id} of thread {run.thread_id!r} failed without a failed task: start a new run from one of its "
-            f"checkpoints (petiole run replay {run.thread_id} --checkpoint ID)"
-        )
-    answer = store.replay(run.run_id, [(task.task_id, _successor(run, task)) for task in failed])
-    if answer.result == "refused":
-        raise _refusal(run, answer)
-    return answer
+        return Answer(run_id=run.run_id, result="refused", reason="no failed task")
+    return store.replay(run.run_id, [(task.task_id, _successor(run, task)) for task in failed])
 
 
 def find_base(store: Store, thread_id: str, *, checkpoint: str | None, from_node: str | None) -> Checkpointed:
@@ -75,30 +77,38 @@ def _successor(run: Run, task: Task) -> str:
 
 
 def _refusal(run: Run, answer: Answer) -> ConflictError:
+    if answer.reason.startswith("run "):
+        return ConflictError(_not_failed(run, answer.reason.removeprefix("run ")))
     if answer.reason == "busy":
         return ThreadBusyError(
             f"thread {run.thread_id!r} has another active run: wait for it or cancel it, then replay run {run.run_id}"
         )
+    elsewhere = (
+        f"start a new run from one of its checkpoints (petiole run replay {run.thread_id} --checkpoint ID)"
+    )
     if answer.reason == "head moved":
         return ConflictError(
-            f"thread {run.thread_id!r} has gone on since run {run.run_id} failed: start a new run from one of its "
-            f"checkpoints (petiole run replay {run.thread_id} --checkpoint ID)"
+            f"thread {run.thread_id!r} has gone on since run {run.run_id} failed: {elsewhere}"
+        )
+    if answer.reason == "no failed task":
+        return ConflictError(
+            f"run {run.run_id} of thread {run.thread_id!r} failed without a failed task: {elsewhere}"
         )
     return ConflictError(
         f"run {run.run_id} cannot be replayed ({answer.reason}): look at it again, it has changed"
     )
 
 
-def _not_failed(run: Run) -> str:
+def _not_failed(run: Run, status: str) -> str:
     where = f"run {run.run_id} of thread {run.thread_id!r}"
-    if run.status in ("succeeded", "cancelled"):
+    if status in ("succeeded", "cancelled"):
         return (
-            f"{where} is {run.status}, no node of it failed: to run part of it again, name a checkpoint (--checkpoint ID) "
+            f"{where} is {status}, no node of it failed: to run part of it again, name a checkpoint (--checkpoint ID) "
             "or a node (--from NODE) to start from"
         )
-    if run.status == "interrupted":
+    if status == "interrupted":
         return f"{where} is interrupted, not failed: `petiole run resume {run.thread_id}` lets it go on"
-    return f"{where} is {run.status}: a replay is for a run that has failed"
+    return f"{where} is {status}: a replay is for a run that has failed"
 
 
 def _names(record: Checkpointed) -> str:

@@ -301,6 +301,17 @@ def finish_settle_to_interrupted(scene: Scene) -> None:
 
 
 @LEDGER
+def finish_done_with_error(scene: Scene) -> None:
+    """A done task keeps the error that came with it: what it failed of before it succeeded. Its run has none."""
+    scene.begin("a")
+    scene.claimed("a", "k")
+    scene.finished("a", "k", error='{"type": "E"}', settle=scene.settle("c1", "r.c0"))
+    task, run = scene.task("a"), scene.run()
+    same((task.status, document(task.error)), ("done", {"type": "E"}), "the task")
+    same((run.status, run.error), ("succeeded", None), "the run")
+
+
+@LEDGER
 def finish_retry_at_once(scene: Scene) -> None:
     """A retry without delay ends the attempt alone: the task is ready, its failure counted, its token void."""
     scene.begin("a")

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from petiole_stores.contract import json_text
-from petiole_stores.records import BeatAnswer, QueueBacklog, SweepReport, TaskRef, Worker
+from petiole_stores.records import DEADLINE_OVER, BeatAnswer, QueueBacklog, SweepReport, TaskRef, Worker
 from petiole_stores.redis.connection import Call
 from petiole_stores.redis.control import Control
 from petiole_stores.redis.requests import decoder, pack
@@ -21,12 +21,7 @@ WORKERS_KEPT = 7 * 86400.0
 #: How many timers one script wakes, how many tasks it ends, how many records it deletes: none holds the server for long.
 MOST = 500
 #: The error of a run whose deadline is over, and of its tasks.
-LATE = json_text(
-    {
-        "type": "DeadlineExceeded",
-        "message": "the run had not ended when its deadline was over: replay it, or submit it with a later one",
-    }
-)
+LATE = json_text({"type": "DeadlineExceeded", "message": DEADLINE_OVER})
 
 
 class _Beaten(msgspec.Struct):

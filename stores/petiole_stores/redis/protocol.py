@@ -164,7 +164,7 @@ class Operations(RedisBase):
     def _finish(
         self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None
     ) -> list[FinishAnswer]:
-        where = self._locate("task", [outcome.task_id for outcome in outcomes])
+        where = self._places_of(outcomes)
         places: dict[int, list[int]] = {}
         for index, outcome in enumerate(outcomes):
             places.setdefault(where.get(outcome.task_id, 0), []).append(index)
@@ -187,6 +187,21 @@ class Operations(RedisBase):
             for index, answer in zip(indexes, found, strict=True):
                 self._finished(outcomes[index], answer, partition)
         return [answers[index] for index in range(len(outcomes))]
+
+    def _places_of(self, outcomes: Sequence[Outcome]) -> dict[str, int]:
+        """The partitions of the tasks; one that an earlier outcome's settle makes will be where that outcome is."""
+        made = {
+            task.task_id: outcome.task_id
+            for outcome in outcomes
+            if outcome.settle is not None
+            for task in outcome.settle.tasks
+        }
+        where = self._locate("task", [outcome.task_id for outcome in outcomes if outcome.task_id not in made])
+        for outcome in outcomes:
+            maker = made.get(outcome.task_id)
+            if maker in where:
+                where[outcome.task_id] = where[maker]
+        return where
 
     def _finished(self, outcome: Outcome, answer: FinishAnswer, partition: int) -> None:
         if answer.reason == "missing":

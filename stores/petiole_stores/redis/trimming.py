@@ -18,7 +18,7 @@ from petiole_stores.redis.requests import optional
 from petiole_stores.redis.upkeep import Upkeep
 
 #: How many records one script looks at, and how many checkpoints (tasks) one removes: none holds the server for long.
-PAGE, REMOVE = 1000, 200
+PAGE, REMOVE = 500, 200
 #: For how long the lock outlives its owner, milliseconds.
 KEEP = 60_000
 

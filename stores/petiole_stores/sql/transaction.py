@@ -74,7 +74,8 @@ class PostgresTransaction(StoreTransaction):
         If any outcome is refused, all is rolled back (with what was changed before), and the answers say why. So it is if
         all were ended ``already``: what an attempt changed came with the commit that ended it, and stands.
 
-        Raises StoreUnavailableError when the connection is lost: the commit is in doubt, and a finish of its own tells;
+        Raises StoreUnavailableError when the connection is lost: the commit is in doubt, and ``holds`` tells (a finish would
+        commit the outcome alone);
         StoreError when a statement before has failed, or a deferred constraint does: nothing was committed.
         """
         for outcome in outcomes:

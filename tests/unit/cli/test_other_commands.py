@@ -15,6 +15,7 @@ from petiole.cli.variadic import spread
 from petiole_stores import opening
 from petiole_stores.errors import SchemaError
 from petiole_stores.memory import MemoryStore
+from petiole_stores.records import Worker
 from tests.unit.cli.conftest import Cli
 from tests.unit.driving import counting, drive
 
@@ -31,10 +32,20 @@ def test_worker_list(cli: Cli, store: MemoryStore) -> None:
     drive(store, counting())
     [worker] = cli("worker", "list", "-o", "json").json
     assert list(worker) == [
-        "worker_id", "name", "status", "host", "pid", "pool", "concurrency", "queues", "graphs", "lease", "started_at",
-        "beat_at", "expires_at",
+        "worker_id", "name", "status", "host", "pid", "pool", "concurrency", "queues", "graphs", "lease", "stats",
+        "started_at", "beat_at", "expires_at",
     ]  # fmt: skip
     assert "driver@test" in cli("worker", "list").out
+    store.beat(
+        Worker(
+            worker_id=worker["worker_id"],
+            name="driver@test",
+            pool="solo",
+            stats={"lost_slots": 17, "refused": 23},
+        )
+    )
+    heads, row = (line.split() for line in cli("worker", "list").out.splitlines()[:2])
+    assert [row[heads.index(name)] for name in ("LOST", "FENCED")] == ["17", "23"]
     store.release(worker["worker_id"], final=True)
     assert cli("worker", "list", "-o", "json").json == []
     assert cli("worker", "list", "--all", "-o", "json").json[0]["status"] == "stopped"

@@ -84,10 +84,10 @@ def test_no_worker_consumes_the_queue(client: Client, store: MemoryStore) -> Non
 @pytest.mark.parametrize(
     ("worker", "words"),
     [
-        ({"graphs": {"another": "/f"}}, "w@host has another"),
+        ({"graphs": {"another": "/f"}}, "with w@host, graph 'counting' is not served"),
         (
             {"graphs": {"counting": "2/f"}, "offers": {"counting": Offer(version="2", policy="pin")}},
-            "w@host has its version '2' (pin)",
+            "with w@host, graph 'counting' is served in version '2' alone, not in '1'",
         ),
     ],
 )
@@ -98,7 +98,7 @@ def test_no_worker_on_the_queue_serves_the_graph_at_its_version(
     client.submit("counting", {"n": 1}, thread_id="t", version="1")
     found = client.explain("t")
     assert kinds(found) == ["unserved_graph", "message"]
-    assert "serves graph 'counting' at version '1'" in found.summary
+    assert "of graph 'counting' in version '1'" in found.summary
     assert words in found.summary
 
 

@@ -175,7 +175,13 @@ def test_a_paused_run_stops_at_a_commit_and_loses_nothing(mode: str, monkeypatch
         bench.store.pause([runtime.run_id])
         return {"log": ["pausing"]}
 
-    builder.add_node("pausing", pausing)
+    ran: list[int] = []
+
+    def counted_pausing(state: State, runtime: Runtime) -> State:
+        ran.append(1)
+        return pausing(state, runtime)
+
+    builder.add_node("pausing", counted_pausing)
     builder.add_node("last", lambda state: {"log": ["last"]})
     builder.add_edge("f", "pausing")
     builder.add_edge("pausing", "last")
@@ -183,12 +189,18 @@ def test_a_paused_run_stops_at_a_commit_and_loses_nothing(mode: str, monkeypatch
     run_id = bench.submit(config=config(mode))
     bench.drain()
     assert bench.run(run_id).status == "paused"
-    assert bench.values()["log"] == [*"abcdef", "pausing"]
+    # The background may still have had the node before it to save: then this one is run again once the run goes on.
+    assert bench.values()["log"] in ([*"abcdef", "pausing"], [*"abcdef"] if mode == "async" else None)
     [answer] = bench.store.unpause([run_id])
     bench.publish(answer.publish)
     bench.drain()
+    if bench.run(run_id).status == "paused":
+        [answer] = bench.store.unpause([run_id])
+        bench.publish(answer.publish)
+        bench.drain()
     assert bench.values()["log"] == [*"abcdef", "pausing", "last"]
     assert set(calls.values()) == {1}
+    assert len(ran) <= (2 if mode == "async" else 1)
 
 
 @pytest.mark.parametrize("mode", CARRYING)

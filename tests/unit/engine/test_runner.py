@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -367,6 +367,29 @@ def test_hints_that_are_to_run_alone_or_are_not_known_as_short_are_claimed_one_b
     )  # fmt: skip
     assert bench.runner._split([short._replace(alone=True), short])[0] == [short._replace(alone=True)]
     assert len(bench.runner._split([short._replace(node="new"), short])[0]) == 1
+
+
+class HintedStore(MemoryStore):
+    """Writes down where it was told that tasks belong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: dict[str, set[str]] = {}
+
+    def hint(self, thread_id: str, ids: Iterable[str]) -> None:
+        for id in ids:
+            self.told.setdefault(id, set()).add(thread_id)
+
+
+def test_tasks_of_several_threads_that_are_committed_together_stay_each_on_its_own() -> None:
+    store = HintedStore()
+    bench = Bench(chain(a=says("a"), b=says("b")), store=store)
+    runs = [bench.submit(thread_id=f"t{number}") for number in range(3)]
+    bench.runner._seconds.update({("g", "a"): 0.0, ("g", START): 0.0})
+    bench.runner.run([bench.hint() for _ in runs])
+    tasks = {task.task_id: {task.thread_id} for run in runs for task in store.list_tasks(run)}
+    assert {id: threads for id, threads in store.told.items() if threads != tasks.get(id, threads)} == {}
+    assert {bench.tasks(run)["a"].status for run in runs} == {"done"}
 
 
 def test_two_finishes_under_one_token_commit_once() -> None:

@@ -154,6 +154,6 @@ def test_an_adaptive_worker_remembers_its_store(clock: Clock, streaks: Streaks) 
 
 def test_settings_name_the_strategy_and_the_limit() -> None:
     store = MemoryStore()
-    assert Patience.of(Settings(), store) == Patience(store.url.shown)
+    assert Patience.of(Settings(), store) == Patience(store.url.shown, Settings().store_timeout)
     found = Patience.of(Settings(store_retry="emergency", store_timeout=3.0), store)
     assert (found.strategy, found.limit) == (Emergency(True, retry_on=StoreUnavailableError), 3.0)

@@ -50,7 +50,7 @@ def test_a_message_holds_ids_alone_and_says_whether_to_run_alone(publisher: Publ
     publisher.publish([ref(1, priority="high")])
     with publisher._line() as line:
         message = line.connection.SimpleQueue("publishing-test.high").get(timeout=1)
-    assert message.payload[0] == [["t", "r", "t1", "g", "n", True]]
+    assert message.payload[0] == [["t", "r", "t1", "g", "n", True, None]]
     message.ack()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,12 +11,16 @@ import pytest
 from celery.worker import state
 
 from petiole_stores.errors import StoreUnavailableError
-from petiole_stores.records import QueueBacklog, SweepReport, TaskRef, Worker
+from petiole_stores.ids import new_id
+from petiole_stores.records import Outcome, QueueBacklog, SweepReport, TaskRef, Worker
+from petiole_workers.board import Board, Posted, Seat, TakenOverError
 from petiole_workers.celery import sweeper as sweeping
 from petiole_workers.celery.heartbeat import Heartbeat
+from petiole_workers.celery.overseer import SlotWatch
 from petiole_workers.celery.sweeper import Sweeper
 from petiole_workers.celery.threads import Periodic
 from tests.unit.engine.bench import HOLDER, Bench, chain, says
+from tests.unit.worker.contexts import context_on
 
 
 class Broker:
@@ -38,16 +43,17 @@ class Broker:
         return [ref.task_id for ref in refs]
 
 
-class Fleet:
-    def __init__(self) -> None:
+class Worked:
+    def __init__(self, folder: Path) -> None:
         self.bench = Bench(chain(a=says("a")))
         self.broker = Broker()
         self.away = False
+        self.board = Board(4)
         store = self.bench.store
         for name in ("_beat", "_sweep", "_due"):
             setattr(store, name, self.unless_away(getattr(store, name)))
-        self.context: Any = SimpleNamespace(
-            store=store, holder=HOLDER, publisher=self.broker, settings=self.bench.settings
+        self.context: Any = context_on(
+            self.bench, self.broker, self.board, pool="threads", data_dir=str(folder)
         )
         self.described = Worker(worker_id=HOLDER, name=HOLDER, lease=15.0)
 
@@ -61,16 +67,16 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
+def fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Worked:
     monkeypatch.setattr(state, "active_requests", set())
     monkeypatch.setattr(state, "reserved_requests", set())
-    return Fleet()
+    return Worked(tmp_path)
 
 
 # ---------------------------------------------------------------- heartbeat
 
 
-def test_an_outage_is_said_once_and_so_is_its_end(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_is_said_once_and_so_is_its_end(fleet: Worked, caplog: pytest.LogCaptureFixture) -> None:
     heart = Heartbeat(fleet.context, fleet.described)
     fleet.away = True
     for _ in range(3):
@@ -84,7 +90,7 @@ def test_an_outage_is_said_once_and_so_is_its_end(fleet: Fleet, caplog: pytest.L
 
 
 def test_a_revived_holder_says_that_it_had_lost_its_lease(
-    fleet: Fleet, caplog: pytest.LogCaptureFixture
+    fleet: Worked, caplog: pytest.LogCaptureFixture
 ) -> None:
     heart = Heartbeat(fleet.context, fleet.described)
     fleet.bench.now += 20
@@ -93,7 +99,7 @@ def test_a_revived_holder_says_that_it_had_lost_its_lease(
     assert "it had run out" in caplog.text
 
 
-def test_claims_that_nobody_works_on_are_given_back_at_the_second_look(fleet: Fleet) -> None:
+def test_claims_that_nobody_works_on_are_given_back_at_the_second_look(fleet: Worked) -> None:
     run_id = fleet.bench.submit()
     fleet.bench.store.claim(HOLDER, "1", [(fleet.bench.hint().task_id, "lost answer")])
     heart = Heartbeat(fleet.context, fleet.described)
@@ -106,7 +112,7 @@ def test_claims_that_nobody_works_on_are_given_back_at_the_second_look(fleet: Fl
 
 
 @pytest.mark.parametrize("busy", ["active_requests", "reserved_requests"])
-def test_a_worker_with_work_keeps_its_claims(busy: str, fleet: Fleet) -> None:
+def test_a_worker_with_work_keeps_its_claims(busy: str, fleet: Worked) -> None:
     fleet.bench.submit()
     fleet.bench.store.claim(HOLDER, "1", [(fleet.bench.hint().task_id, "token")])
     heart = Heartbeat(fleet.context, fleet.described)
@@ -116,6 +122,112 @@ def test_a_worker_with_work_keeps_its_claims(busy: str, fleet: Fleet) -> None:
     getattr(state, busy).clear()
     heart.tick()
     assert fleet.broker.out == [], "it was not idle at two looks in a row"
+
+
+def at_work(fleet: Worked, *, claimed: bool = True, token: str = "token") -> tuple[Seat, str]:
+    """A slot that is at the task of a new run, and the run."""
+    run_id = fleet.bench.submit(thread_id=new_id())
+    hint = fleet.bench.hint()
+    fleet.bench.store.claim(HOLDER, token, [(hint.task_id, token)])
+    seat = fleet.board.take()
+    ref = TaskRef(
+        task_id=hint.task_id, run_id=run_id, thread_id=hint.thread_id, queue="petiole", priority="default", graph="g",
+        node="a",
+    )  # fmt: skip
+    seat.begin(Posted(slot=token, ref=ref, claimed=claimed))
+    return seat, run_id
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_a_beat_tells_the_slots_whose_run_is_over(
+    claimed: bool, fleet: Worked, caplog: pytest.LogCaptureFixture
+) -> None:
+    state.active_requests.add("request")
+    (wanted, _), (unwanted, run_id) = (
+        at_work(fleet, claimed=claimed),
+        at_work(fleet, claimed=claimed, token="2"),
+    )
+    heart = Heartbeat(fleet.context, fleet.described)
+    heart.tick()
+    assert not unwanted.cancelled
+    fleet.bench.store.cancel([run_id])
+    heart.tick()
+    heart.tick()
+    assert (wanted.cancelled, unwanted.cancelled) == (False, True)
+    assert caplog.text.count("no longer wanted") == 1
+
+
+def test_a_task_that_began_after_the_beat_was_sent_is_not_judged_by_it(fleet: Worked) -> None:
+    heart = Heartbeat(fleet.context, fleet.described)
+    beat = fleet.bench.store._beat
+    seats = []
+
+    def then_claim(*args: Any) -> Any:
+        answer = beat(*args)
+        seats.append(at_work(fleet)[0])
+        return answer
+
+    fleet.bench.store._beat = then_claim  # type: ignore[method-assign]
+    heart.tick()
+    assert not seats[0].cancelled
+
+
+def test_a_beat_brings_what_the_slots_have_counted(fleet: Worked) -> None:
+    seat, _ = at_work(fleet)
+    seat.count("refused")
+    seat.count("committed", 3)
+    Heartbeat(fleet.context, fleet.described, lost_slots=lambda: 2).tick()
+    [worker] = fleet.bench.store.list_workers()
+    stats = worker.stats
+    assert (stats["refused"], stats["committed"], stats["busy"], stats["lost_slots"]) == (1, 3, 1, 2)
+
+
+# ---------------------------------------------------------------- slots that cannot be ended
+
+
+def test_a_node_past_its_timeout_is_fenced_and_its_slot_is_lost_until_it_returns(
+    fleet: Worked, caplog: pytest.LogCaptureFixture
+) -> None:
+    seat, run_id = at_work(fleet)
+    [sight] = fleet.board.look()
+    outcome = Outcome(
+        task_id=sight.posted.ref.task_id, token="token", ending="failed", error='{"type": "T", "message": "m"}',
+        advance_id="a", advance_token="at",
+    )  # fmt: skip
+    watch = SlotWatch(fleet.context, fleet.board)
+    limit = seat.limit(0.0, outcome)
+    limit.__enter__()
+    watch.tick()
+    watch.tick()
+    assert fleet.bench.run(run_id).status == "failed"
+    assert watch.lost == 1
+    with pytest.raises(TakenOverError):
+        limit.__exit__(None, None, None)
+    seat.end()
+    watch.tick()
+    assert watch.lost == 0
+    assert caplog.text.count("its slot is lost") == 1
+    assert fleet.board.counts()["failed"] == 1
+
+
+def test_a_timeout_is_committed_when_the_store_is_back(
+    fleet: Worked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seat, run_id = at_work(fleet)
+    [sight] = fleet.board.look()
+    outcome = Outcome(task_id=sight.posted.ref.task_id, token="token", ending="retry")
+    store = fleet.bench.store
+    monkeypatch.setattr(store, "_finish", fleet.unless_away(store._finish))
+    watch = SlotWatch(fleet.context, fleet.board)
+    fleet.away = True
+    with pytest.raises(TakenOverError), seat.limit(0.0, outcome):
+        watch.tick()
+    seat.end()
+    fleet.away = False
+    watch.tick()
+    [task] = store.list_tasks(run_id)
+    assert (task.status, task.failures) == ("ready", 1)
+    assert [ref.task_id for ref in fleet.broker.out] == [task.task_id]
 
 
 # ---------------------------------------------------------------- sweep
@@ -129,7 +241,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def test_nobody_is_declared_dead_before_a_whole_lease_was_watched(
-    fleet: Fleet, clock: SimpleNamespace
+    fleet: Worked, clock: SimpleNamespace
 ) -> None:
     sweeper = Sweeper(fleet.context)
 
@@ -148,7 +260,7 @@ def test_nobody_is_declared_dead_before_a_whole_lease_was_watched(
 
 
 def test_a_long_silence_of_the_sweep_itself_begins_the_watch_anew(
-    fleet: Fleet, clock: SimpleNamespace
+    fleet: Worked, clock: SimpleNamespace
 ) -> None:
     """A process that was stopped, or hung at its broker, has not seen the store answer meanwhile."""
     seen: list[float] = []
@@ -165,7 +277,7 @@ def test_a_long_silence_of_the_sweep_itself_begins_the_watch_anew(
     assert seen == [0.0, 2.0, 4.0, 0.0, 2.0]
 
 
-def test_an_empty_queue_is_refilled_after_its_settling_time(fleet: Fleet) -> None:
+def test_an_empty_queue_is_refilled_after_its_settling_time(fleet: Worked) -> None:
     fleet.bench.submit()
     sweeper = Sweeper(fleet.context)
     sweeper.tick()
@@ -176,7 +288,7 @@ def test_an_empty_queue_is_refilled_after_its_settling_time(fleet: Fleet) -> Non
     assert len(fleet.broker.out) == 1, "and it is not published a second time at once"
 
 
-def test_only_what_the_queue_lacks_is_published(fleet: Fleet) -> None:
+def test_only_what_the_queue_lacks_is_published(fleet: Worked) -> None:
     for number in range(5):
         fleet.bench.submit(thread_id=f"t{number}")
     fleet.broker.depths["petiole"] = 3
@@ -189,7 +301,7 @@ def test_only_what_the_queue_lacks_is_published(fleet: Fleet) -> None:
     assert len(fleet.broker.out) == 2
 
 
-def test_a_large_backlog_is_published_in_batches(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_backlog_is_published_in_batches(fleet: Worked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeping, "BATCH", 2)
     for number in range(5):
         fleet.bench.submit(thread_id=f"t{number}")
@@ -198,7 +310,7 @@ def test_a_large_backlog_is_published_in_batches(fleet: Fleet, monkeypatch: pyte
     assert len({ref.task_id for ref in fleet.broker.out}) == 5
 
 
-def test_a_broker_that_is_down_is_asked_again_at_the_next_sweep(fleet: Fleet) -> None:
+def test_a_broker_that_is_down_is_asked_again_at_the_next_sweep(fleet: Worked) -> None:
     fleet.bench.submit()
     fleet.bench.now += 60
     fleet.broker.up = False
@@ -209,7 +321,7 @@ def test_a_broker_that_is_down_is_asked_again_at_the_next_sweep(fleet: Fleet) ->
     assert len(fleet.broker.out) == 1, "nothing was picked while it could not be published"
 
 
-def test_tasks_of_invoke_are_never_published(fleet: Fleet) -> None:
+def test_tasks_of_invoke_are_never_published(fleet: Worked) -> None:
     fleet.context.publisher = None  # any use of it would raise
     Sweeper(fleet.context)._refill(
         QueueBacklog(queue="@holder", priority="default", ready=1, due=1, oldest=0.0), 0.0

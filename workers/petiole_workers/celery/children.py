@@ -1,13 +1,17 @@
-"""Watching the pool's processes: a dead child's slot is released within a second, without waiting for a lease."""
+"""Watching the pool's processes: a dead child's slot is released within a second, without waiting for a lease; one whose
+node should have ended is killed."""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing.connection
 import os
+import signal
 from typing import Any
 
 from petiole_stores.errors import StoreError
+from petiole_workers.board import Sight
+from petiole_workers.celery.overseer import REASONS, commit_timeout, overdue, say
 from petiole_workers.celery.parent import die_with
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
@@ -23,6 +27,8 @@ class ChildWatch(Periodic):
     """Waits on the children's sentinels; when one fires, the claims of that child are released as crashed.
 
     Children also say when they begin: one that dies at once is dropped from Celery's list before anybody looks there.
+    A child that was killed because of its node is no crash: a timeout is committed in its place, its other claims are
+    given back uncharged.
     """
 
     name = "petiole-children"
@@ -34,6 +40,7 @@ class ChildWatch(Periodic):
         self._born: set[int] = set()  # have said that they begin, not yet seen in Celery's list
         self._lost: set[int] = set()  # dead, not yet released
         self._told: set[int] = set()  # dead and released
+        self._ended: dict[int, list[Sight]] = {}  # killed here, with the timeouts to commit
 
     def tick(self) -> None:
         processes = {process.sentinel: process.pid for process in list(self._pool._pool._pool)}
@@ -42,6 +49,7 @@ class ChildWatch(Periodic):
         )  # Celery takes up to some seconds to drop a dead child from its list
         alive = {sentinel: pid for sentinel, pid in processes.items() if pid not in self._told}
         self._lost |= {pid for sentinel, pid in self._known.items() if alive.get(sentinel) != pid}
+        self._end_overdue(set(alive.values()) - self._lost)
         self._born = (self._born | self._births.read()) - set(processes.values()) - self._lost
         self._lost |= {pid for pid in self._born if process_birth(pid) is None}
         self._born -= self._lost
@@ -54,16 +62,32 @@ class ChildWatch(Periodic):
         self._known = alive
         for pid in sorted(self._lost):
             try:
-                refs = self._context.store.release(self._context.holder, slots=[str(pid)], crashed=True)
+                for sight in self._ended.get(pid, []):
+                    commit_timeout(self._context, sight)
+                refs = self._context.release(slots=[str(pid)], crashed=pid not in self._ended)
             except StoreError as error:
                 logger.warning("pool process %d died, the store cannot be told yet: %s", pid, error)
                 self._stopping.wait(1.0)
                 return
             self._lost.discard(pid)
             self._told.add(pid)
+            self._ended.pop(pid, None)
             if refs:
                 logger.warning("pool process %d died: %d tasks are ready for others", pid, len(refs))
-                self._context.publisher.publish(refs)
+
+    def _end_overdue(self, living: set[int]) -> None:
+        """Kill the processes whose node should have ended."""
+        board = self._context.board
+        if board is None:
+            return
+        for sight, why in overdue(board, self._context.settings.cancel_grace):
+            if sight.pid in living and sight.pid not in self._ended and board.stands(sight):
+                say(sight, f"{REASONS[why]}: its process {sight.pid} is killed")
+                self._ended[sight.pid] = [sight] if why == "timeout" else []
+                try:
+                    os.kill(sight.pid, signal.SIGKILL)
+                except ProcessLookupError:  # it died by itself: its sentinel tells
+                    pass
 
 
 class Births:

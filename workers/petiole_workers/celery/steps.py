@@ -12,9 +12,12 @@ from celery import bootsteps
 
 from petiole_stores.errors import PetioleError
 from petiole_stores.ids import new_id
+from petiole_workers.board import Board
 from petiole_workers.celery.children import ChildWatch, children
+from petiole_workers.celery.degraded import Consumption, SpoolSender
 from petiole_workers.celery.heartbeat import Heartbeat
 from petiole_workers.celery.janitor import Janitor
+from petiole_workers.celery.overseer import SlotWatch
 from petiole_workers.celery.sweeper import Sweeper
 from petiole_workers.launch import HOLDER_VARIABLE
 
@@ -34,24 +37,32 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self.context.pool = _pool_name(worker)
         self.context.queues = _queues(worker.app)
         self._births = children.install()
+        self.context.board = Board(_seats(worker, self.context.pool), forked=self.context.pool == "prefork")
         self.heartbeat: Heartbeat | None = None
         self.sweeper: Sweeper | None = None
         self.janitor: Janitor | None = None
+        self.spool: SpoolSender | None = None
         self.children: ChildWatch | None = None
+        self.slots: SlotWatch | None = None
 
     def start(self, worker: Any) -> None:
         context = self.context
         described = context.description(worker.hostname, worker.concurrency or 1)
         context.store.beat(described)
-        self.heartbeat = Heartbeat(context, described)
+        if context.pool == "prefork":
+            self.children = ChildWatch(context, worker.pool, self._births)
+            self.children.start()
+        else:
+            self.slots = SlotWatch(context, context.board)
+            self.slots.start()
+        self.heartbeat = Heartbeat(context, described, Consumption(worker), self._lost_slots)
+        self.spool = SpoolSender(context)
         self.sweeper = Sweeper(context)
         self.janitor = Janitor(context)
         self.heartbeat.start()
         self.sweeper.start()
         self.janitor.start()
-        if context.pool == "prefork":
-            self.children = ChildWatch(context, worker.pool, self._births)
-            self.children.start()
+        self.spool.start()
         logger.info(
             "petiole worker %s serves %s on %s (lease %g s)",
             context.holder, ", ".join(g.name for g in context.registry) or "no graph",
@@ -84,14 +95,18 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
                 "the store could not be told of this stop (%s): the lease will run out instead", error
             )
 
+    def _lost_slots(self) -> int:
+        return 0 if self.slots is None else self.slots.lost
+
     def _halt(self) -> None:
-        for thread in (self.janitor, self.sweeper, self.children, self.heartbeat):
+        for thread in (self.janitor, self.spool, self.sweeper, self.children, self.slots, self.heartbeat):
             if thread is not None:
                 thread.stop()
 
     def _drain(self, worker: Any) -> None:
         context = self.context
         described = context.description(worker.hostname, worker.concurrency or 1, status="stopping")
+        described.stats = dict(context.board.counts())
         until = time.monotonic() + context.settings.grace
         pause = 0.02
         while (claims := context.store.beat(described).claims) and time.monotonic() < until:
@@ -110,9 +125,7 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
             self._give_back()
 
     def _give_back(self) -> None:
-        context = self.context
-        refs = context.store.release(context.holder, final=True)
-        context.publisher.publish(refs)
+        self.context.release(final=True)
 
 
 def _end_children(pool: Any) -> None:
@@ -127,6 +140,12 @@ def _end_children(pool: Any) -> None:
         except ProcessLookupError:
             pass
     pool.terminate()
+
+
+def _seats(worker: Any, pool: str) -> int:
+    """How many slots there may be at once: of pool processes twice as many, for old ones may outlive their successors."""
+    slots = max(worker.concurrency or 1, getattr(worker, "max_concurrency", None) or 1)
+    return slots * 2 + 8 if pool == "prefork" else slots
 
 
 def _pool_name(worker: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from petiole.client.active import active_run
 from petiole.client.explaining.explanation import Explanation, Superstep, Wait
-from petiole.client.explaining.fleet import Fleet
+from petiole.client.explaining.roster import Roster
 from petiole.client.explaining.tasks import Depth, name_of, open_waits
 from petiole.client.reasons import kind_of, reason_of
 from petiole_stores.records import ENDED, HELD_BACK, SETTLED, Run, Task
@@ -21,11 +21,11 @@ SHOWN = 10
 def explain(store: Store, run: Run, *, now: float, depth: Depth | None = None) -> Explanation:
     """What the run waits for. ``depth`` asks the broker how many messages a queue has; without, it is not asked."""
     tasks = [task for task in store.list_tasks(run.run_id) if not task.replaced]
-    fleet = Fleet(store.list_workers(), now)
+    roster = Roster(store.list_workers(), now)
     newest = store.newest_run(run.thread_id)
     thread = shlex.quote(run.thread_id)
     target = thread if newest is None or newest.run_id == run.run_id else f"{thread} --run {run.run_id}"
-    waits = [*_waits(store, run, tasks, fleet, target, depth)]
+    waits = [*_waits(store, run, tasks, roster, target, depth)]
     return Explanation(
         thread_id=run.thread_id,
         run_id=run.run_id,
@@ -39,7 +39,7 @@ def explain(store: Store, run: Run, *, now: float, depth: Depth | None = None) -
 
 
 def _waits(
-    store: Store, run: Run, tasks: Sequence[Task], fleet: Fleet, target: str, depth: Depth | None
+    store: Store, run: Run, tasks: Sequence[Task], roster: Roster, target: str, depth: Depth | None
 ) -> Iterator[Wait]:
     if run.status in SETTLED:
         if run.status == "failed":
@@ -54,7 +54,7 @@ def _waits(
         if run.status in HELD_BACK:
             yield _held_back(run, target)
             depth = None
-        if not fleet.alive and run.status != "paused":
+        if not roster.alive and run.status != "paused":
             yield Wait(
                 kind="no_worker",
                 subject="workers",
@@ -62,7 +62,7 @@ def _waits(
                 command="petiole worker --graphs module:attribute",
             )
         held = [task for task in tasks if run.status not in HELD_BACK or task.status != "ready"]
-        yield from open_waits(run, held, fleet, depth if fleet.alive else None)
+        yield from open_waits(run, held, roster, depth if roster.alive else None)
     if run.deadline is not None:
         yield Wait(
             kind="deadline",

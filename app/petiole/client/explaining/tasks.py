@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from petiole.client.explaining.explanation import Wait
-from petiole.client.explaining.fleet import Fleet, serves
+from petiole.client.explaining.roster import Roster, unfitness
 from petiole_stores.errors import BrokerError
 from petiole_stores.records import START_PATH, Priority, Run, Task, Worker
 from petiole_workers.failure import parse_failure
+from petiole_workers.fitting import Wanted
+
+#: How many workers are named that could not run a task.
+SHOWN = 3
 
 Depth = Callable[[str, Priority], int]
 
 
-def open_waits(run: Run, tasks: Iterable[Task], fleet: Fleet, depth: Depth | None) -> list[Wait]:
+def open_waits(run: Run, tasks: Iterable[Task], roster: Roster, depth: Depth | None) -> list[Wait]:
     """A wait for each open task, and one for whatever keeps those that are ready from being taken.
 
     ``depth`` gives the number of messages in a queue of the broker, or raises BrokerError.
@@ -22,12 +26,12 @@ def open_waits(run: Run, tasks: Iterable[Task], fleet: Fleet, depth: Depth | Non
     ready: list[Task] = []
     for task in tasks:
         if task.status == "claimed":
-            waits.append(_claimed(run, task, fleet))
+            waits.append(_claimed(run, task, roster))
         elif task.status == "parked":
             waits.append(_parked(run, task))
         elif task.status == "ready":
             ready.append(task)
-    return [*_unserved(run, ready, fleet), *waits, *_published(ready, fleet, depth)]
+    return [*_unserved(run, ready, roster), *waits, *_published(ready, roster, depth)]
 
 
 def name_of(task: Task) -> str:
@@ -41,11 +45,11 @@ def worker_name(worker: Worker | None, task: Task) -> str:
     return worker.name if worker is not None else (task.holder or "a worker that is not known")
 
 
-def _claimed(run: Run, task: Task, fleet: Fleet) -> Wait:
-    worker = fleet.holder(task)
+def _claimed(run: Run, task: Task, roster: Roster) -> Wait:
+    worker = roster.holder(task)
     which = f"{worker_name(worker, task)} (slot {task.slot})" if task.slot else worker_name(worker, task)
     attempt = f", attempt {task.attempt}" if task.attempt > 1 else ""
-    if fleet.keeps(task):
+    if roster.keeps(task):
         assert worker is not None
         stopping = ", which is stopping" if worker.status == "stopping" else ""
         return Wait(
@@ -91,32 +95,31 @@ def _parked(run: Run, task: Task) -> Wait:
     )
 
 
-def _unserved(run: Run, ready: Sequence[Task], fleet: Fleet) -> list[Wait]:
+def _unserved(run: Run, ready: Sequence[Task], roster: Roster) -> list[Wait]:
     """What no living worker would take."""
-    if not fleet.alive:
+    if not roster.alive:
         return []
     waits = [
         Wait(
             kind="unserved_queue",
             subject=queue,
             detail=f"no living worker consumes queue {queue!r}; those that live consume "
-            f"{', '.join(fleet.queues()) or 'none'}",
+            f"{', '.join(roster.queues()) or 'none'}",
             command=f"petiole worker --queues {queue} --graphs module:attribute",
         )
-        for queue in sorted({task.queue for task in ready if not fleet.consumers(task.queue)})
+        for queue in sorted({task.queue for task in ready if not roster.consumers(task.queue)})
     ]
     for task in ready:
-        consumers = fleet.consumers(task.queue)
-        if not consumers or any(serves(worker, run, task) for worker in consumers):
+        consumers = roster.consumers(task.queue)
+        why = [(worker, unfitness(worker, run, task)) for worker in consumers]
+        if not consumers or any(reason is None for _, reason in why):
             continue
-        version = f" at version {run.version!r}" if run.version else ""
-        node = f" with node {task.node!r}" if task.kind == "node" else ""
         waits.append(
             Wait(
                 kind="unserved_graph",
                 subject=run.graph,
-                detail=f"no living worker on queue {task.queue!r} serves graph {run.graph!r}{version}{node}: "
-                + "; ".join(_offers(worker, run) for worker in consumers[:3]),
+                detail=f"no living worker on queue {task.queue!r} can run {Wanted(run.graph, run.version, task.node)}: "
+                + "; ".join(f"with {worker.name}, {reason}" for worker, reason in why[:SHOWN]),
                 command=f"petiole worker --queues {task.queue} --graphs module:attribute",
             )
         )
@@ -124,20 +127,13 @@ def _unserved(run: Run, ready: Sequence[Task], fleet: Fleet) -> list[Wait]:
     return waits
 
 
-def _offers(worker: Worker, run: Run) -> str:
-    offer = worker.offers.get(run.graph)
-    if offer is None:
-        return f"{worker.name} has {', '.join(sorted(worker.graphs)) or 'no graph'}"
-    return f"{worker.name} has its version {offer.version!r} ({offer.policy})"
-
-
-def _published(ready: Sequence[Task], fleet: Fleet, depth: Depth | None) -> list[Wait]:
+def _published(ready: Sequence[Task], roster: Roster, depth: Depth | None) -> list[Wait]:
     """Messages that are out and not yet taken; and what the broker says of their queues."""
     waits = [_message(task) for task in ready]
     lanes: set[tuple[str, Priority]] = {
         (task.queue, "high" if task.recovered else task.priority)
         for task in ready
-        if fleet.consumers(task.queue)
+        if roster.consumers(task.queue)
     }
     if depth is None:
         return waits
@@ -154,14 +150,14 @@ def _published(ready: Sequence[Task], fleet: Fleet, depth: Depth | None) -> list
                 )
             )
             break
-        slots = sum(worker.concurrency for worker in fleet.consumers(queue))
+        slots = sum(worker.concurrency for worker in roster.consumers(queue))
         if count:
             waits.append(
                 Wait(
                     kind="backlog",
                     subject=queue,
                     detail=f"{_times(count, 'message')} of priority {priority} wait in the broker for {_times(slots, 'slot')} on "
-                    f"{_times(len(fleet.consumers(queue)), 'worker')}",
+                    f"{_times(len(roster.consumers(queue)), 'worker')}",
                     command=f"petiole worker --queues {queue} --graphs module:attribute",
                 )
             )

@@ -3,6 +3,7 @@
 
 local gone = load('checkpoint', request.id)
 if not gone then return 1 end
+gone.thread_id, gone.ns = gone.thread_id or '', gone.ns or '' -- a damaged record goes as well as it can
 local thread = thread_of(gone.thread_id)
 if thread.active_run then return 0 end
 local history, head = P .. 'history:' .. gone.thread_id, 'c' .. gone.ns

@@ -31,6 +31,13 @@ end
 local ends = {}
 for _, outcome in ipairs(request.outcomes) do ends[outcome.task_id] = true end
 
+-- Does this very finish end the task?
+local function ended_here(task_id)
+  for _, outcome in ipairs(request.outcomes) do
+    if outcome.task_id == task_id then return true end
+  end
+end
+
 -- Returns the id of a run that starts because this one has ended.
 local function settle(task, run, thread, new)
   local ns, head = task.ns, nil

@@ -180,7 +180,7 @@ local function claim_of(task)
   return {
     task = shown(task),
     run = shown(load('run', task.run_id)),
-    base = base and shown(base) or cjson.null,
+    base = base and shown(base, task.thread_id) or cjson.null,
     width = head_of(thread_of(task.thread_id), task.ns).width,
     outputs = outputs,
   }

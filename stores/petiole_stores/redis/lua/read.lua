@@ -5,9 +5,9 @@
 --   "checkpoint"   the Checkpointed or null       "head"         that of the head of a thread (id) and namespace
 --   "checkpoints"  the list of a thread's, newest first; ns nil: of every namespace; before: below this seq
 
-local function one(kind, id)
+local function one(kind, id, thread_id)
   local record = id and load(kind, id)
-  return record and shown(record) or cjson.null
+  return record and shown(record, thread_id) or cjson.null
 end
 
 local read = {}
@@ -18,7 +18,7 @@ function read.holds() return stands(load('task', request.id), request.token) end
 
 function read.checkpoint() return one('checkpoint', request.id) end
 
-function read.head() return one('checkpoint', thread_of(request.id)['c' .. request.ns]) end
+function read.head() return one('checkpoint', thread_of(request.id)['c' .. request.ns], request.id) end
 
 function read.tasks()
   local found = {}
@@ -37,7 +37,7 @@ function read.checkpoints()
     local split = member:find(SEP, 1, true)
     if not request.ns or member:sub(1, split - 1) == request.ns then
       local checkpoint = load('checkpoint', member:sub(split + 1))
-      if checkpoint then found[#found + 1] = shown(checkpoint) end
+      if checkpoint then found[#found + 1] = shown(checkpoint, request.id) end
     end
   end
   return found

@@ -259,11 +259,12 @@ local function flush()
 end
 
 -- A damaged checkpoint is answered as well as it can be: its digest and seal tell the reader that it is not what was written.
-local function mend(copy)
+local function mend(copy, thread_id)
+  copy.thread_id = thread_id or copy.thread_id
   for _, name in ipairs({ 'thread_id', 'source', 'state', 'digest' }) do copy[name] = copy[name] or '' end
   for _, name in ipairs({ 'step', 'seq', 'version' }) do
     local number = copy[name]
-    if not number or number % 1 ~= 0 or math.abs(number) > 2 ^ 53 then copy[name] = 0 end
+    if not number or number % 1 ~= 0 or math.abs(number) > 2 ^ 53 then copy[name] = -2 end
   end
   local time = copy.created_at
   if not time or time ~= time or math.abs(time) > 2 ^ 53 then copy.created_at = 0 end
@@ -275,8 +276,9 @@ local function mend(copy)
   copy.node_names = count == 0 and names or {}
 end
 
--- A copy of a record for an answer, with null where its class requires a value or null.
-local function shown(record)
+-- A copy of a record for an answer, with null where its class requires a value or null; thread_id: that of a checkpoint,
+-- where it is known for sure.
+local function shown(record, thread_id)
   local kind, copy = about[record].kind, {}
   for name, value in pairs(record) do copy[name] = value end
   if kind == 'task' then
@@ -293,7 +295,7 @@ local function shown(record)
   elseif kind == 'checkpoint' then
     copy.checkpoint_id = about[record].key:sub(#P + #'checkpoint:' + 1)
     copy.parent_id, copy.run_id = copy.parent_id or cjson.null, copy.run_id or cjson.null
-    mend(copy)
+    mend(copy, thread_id)
   end
   return copy
 end

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from petiole_stores.records import Run, Task, Worker
+from petiole_workers.fitting import Wanted, misfit
 
 
-class Fleet:
+class Roster:
     """The workers as they were at ``now`` (store time)."""
 
     def __init__(self, workers: Sequence[Worker], now: float) -> None:
@@ -33,11 +34,8 @@ class Fleet:
         return sorted({queue for worker in self.alive for queue in worker.queues})
 
 
-def serves(worker: Worker, run: Run, task: Task) -> bool:
-    """Whether the worker runs tasks of this run: it has the graph, at a fitting version, with the task's node."""
-    offer = worker.offers.get(run.graph)
-    if offer is None:
-        return run.graph in worker.graphs
-    if offer.policy == "pin" and run.version is not None and offer.version != run.version:
-        return False
-    return task.kind == "advance" or not offer.nodes or task.node in offer.nodes
+def unfitness(worker: Worker, run: Run, task: Task) -> str | None:
+    """Why the worker runs no such task of this run, in the words of its log; ``None``: it does."""
+    if not worker.offers and run.graph in worker.graphs:  # one that says no more than its graphs' names
+        return None
+    return misfit(worker.offers, Wanted(run.graph, run.version, task.node))

@@ -1,0 +1,67 @@
+"""Tasks with every try at them, as text: what failed, of what, and when it was tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from petiole.cli.output import took
+from petiole.client.tries import failure_of_end, number_of, tries_of
+from petiole_stores.records import Task
+from petiole_workers.failure import Failure
+
+
+def task_rows(task: Task, workers: Mapping[str, str]) -> Iterator[Sequence[object]]:
+    """A task's row, and one under it for each earlier try; ``workers`` has the names of those that are known."""
+
+    def name(holder: str | None) -> str | None:
+        return workers.get(holder or "", holder or "")
+
+    yield (
+        task.node,
+        task.status,
+        number_of(task),
+        name(task.holder),
+        took(task.claimed_at, task.ended_at),
+        task.task_id,
+        _end(task),
+    )
+    for it in tries_of(task):
+        yield "", it.outcome, it.number, name(it.holder), took(it.began, it.ended), "", line(it.failure)
+
+
+def story(tasks: Iterable[Task]) -> str:
+    """How tasks went: those without trouble beside each other, each other one on lines of its own."""
+    smooth, troubled = [], []
+    for task in tasks:
+        number = number_of(task)
+        text = f"{task.node} {task.status}" + (f" (attempt {number})" if number > 1 else "")
+        tries, end = tries_of(task), _end(task)
+        if not tries and not end:
+            smooth.append(text)
+            continue
+        troubled.append(f"{text}: {end}" if end else text)
+        troubled += [f"  attempt {it.number} {it.outcome}: {line(it.failure)}".rstrip(": ") for it in tries]
+    return "\n".join([*([", ".join(smooth)] if smooth else []), *troubled])
+
+
+def write_tracebacks(tasks: Iterable[Task]) -> None:
+    """Print the traceback of every failed try, oldest first."""
+    for task in tasks:
+        tries = [(it.number, it.outcome, it.failure) for it in tries_of(task)]
+        end = failure_of_end(task)
+        if end is not None and not (tries and tries[-1][2] == end):  # else it waits after its last try
+            tries.append((number_of(task), task.status, end))
+        for number, outcome, failure in tries:
+            if failure is not None and failure.traceback:
+                print(f"\n{task.node} (task {task.task_id}), attempt {number}, {outcome}:")
+                print(failure.traceback.rstrip())
+
+
+def line(failure: Failure | None) -> str:
+    """Type and message on one line."""
+    return f"{failure.type}: {failure.message}".splitlines()[0] if failure else ""
+
+
+def _end(task: Task) -> str:
+    failure = failure_of_end(task)
+    return f"handled: {line(failure)}" if failure and failure.handled else line(failure)
