@@ -75,6 +75,29 @@ def test_the_spool_of_a_dead_worker_is_sent_by_the_next_one(
         assert spooled(tmp_path) == 0
 
 
+@pytest.mark.parametrize("point", ["spool.before", "spool.after"])
+def test_a_worker_that_dies_while_it_sends_a_spool(
+    point: str, cluster: Cluster, own_server: Callable[[type[OwnServer]], OwnServer], tmp_path: Path
+) -> None:
+    postgres = own_server(OwnPostgres)
+    with cluster:
+        [worker] = cluster.start()
+        trip = cluster.submit(hold=BRANCH)
+        trip.await_node(BRANCH)
+        postgres.kill()
+        trip.open_gate()
+        wait_until(lambda: spooled(tmp_path), 30, worker.process.tail)
+        worker.kill()
+        postgres.start()
+        mark = tmp_path / "died"
+        [second] = cluster.start(crashpoint=f"{point}:1:{mark}", wait=False)
+        wait_until(lambda: mark.exists() and not second.running(), 30, second.process.tail)
+        assert spooled(tmp_path), "what was not seen to be sent is kept"
+        cluster.start()
+        trip.verify(again=[line.node for line in trip.executions()], timeout=60)
+        wait_until(lambda: spooled(tmp_path) == 0, 10)
+
+
 def test_a_run_is_accepted_while_the_broker_is_gone(
     cluster: Cluster, own_server: Callable[[type[OwnServer]], OwnServer]
 ) -> None:

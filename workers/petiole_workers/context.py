@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +25,9 @@ from petiole_workers.publishing import Publisher
 from petiole_workers.registry import Registry
 from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
-from petiole_workers.spool import BackupSpool, Report, Spool, SpoolFolder, send
+from petiole_workers.spool import BackupSpool, Spool, SpoolFolder, send
+
+logger = logging.getLogger("petiole.worker")
 
 
 class WorkerContext:
@@ -149,14 +153,15 @@ class WorkerContext:
         backup = self.backup
         return self.spools.of(self.holder) if backup is None else BackupSpool(backup, self.holder)
 
-    def send_spool(self) -> tuple[Report, list[TaskRef]]:
-        """Send what this worker spooled. Raises StoreError where the store is away still."""
+    def send_spool(self) -> list[TaskRef]:
+        """Send what this worker spooled; gives what is to be published. Raises StoreError where the store is away still."""
         report, publish = send(self.spools.of(self.holder), self.store)
         backup = self.backup
         if backup is not None:
             more, refs = send(BackupSpool(backup, self.holder), self.store)
             report, publish = report + more, publish + refs
-        return report, publish
+        self.spools.keep_report(self.holder, report)
+        return publish
 
     def release(
         self, *, slots: Sequence[str] | None = None, crashed: bool = False, final: bool = False
@@ -165,9 +170,12 @@ class WorkerContext:
 
         What was spooled under them goes first: a release voids its tokens.
         """
-        _, publish = self.send_spool()
+        try:
+            self.publisher.publish(self.send_spool())
+        except (OSError, sqlite3.Error) as error:
+            logger.error("the spool cannot be read, what is in it will be refused: %s", error)
         refs = self.store.release(self.holder, slots=slots, crashed=crashed, final=final)
-        self.publisher.publish([*publish, *refs])
+        self.publisher.publish(refs)
         return refs
 
     @property

@@ -35,6 +35,8 @@ from petiole_stores.store import Store
 logger = logging.getLogger("petiole.spool")
 
 THREAD_PREFIX = "spool:"
+#: In a spool folder: what became of spools, a line of JSON each.
+REPORTS = "reports.jsonl"
 _TABLE = "CREATE TABLE IF NOT EXISTS entries (id TEXT PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL, digest TEXT NOT NULL)"
 
 
@@ -74,6 +76,14 @@ class Report(msgspec.Struct, kw_only=True):
         return any((self.committed, self.already, self.refused, self.damaged))
 
 
+class Kept(msgspec.Struct, kw_only=True):
+    """A report, and when it was made of whose spool."""
+
+    at: float
+    holder: str
+    report: Report
+
+
 class Spool(Protocol):
     """Where entries are kept."""
 
@@ -101,18 +111,32 @@ class FileSpool:
 
     def put(self, entry: Entry) -> None:
         body = _encoder.encode(entry)
+        row = (new_id(), entry.at, body, hashlib.sha256(body).hexdigest())
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._insert(row)
+        except sqlite3.DatabaseError as error:
+            if not self._is_damage(error):
+                raise
+            self._insert(row)
+
+    def _insert(self, row: tuple[str, float, bytes, str]) -> None:
         with closing(self._open()) as db:
-            db.execute(
-                "INSERT INTO entries VALUES (?, ?, ?, ?)",
-                (new_id(), entry.at, body, hashlib.sha256(body).hexdigest()),
-            )
+            db.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", row)
+            kept = db.execute("SELECT body FROM entries WHERE id = ?", row[:1]).fetchone()
+        if kept is None or bytes(kept[0]) != row[2]:
+            raise OSError(f"{self.path} gives back another entry than was written")
 
     def entries(self) -> Iterator[tuple[str, Entry | None]]:
         if not self.path.exists():
             return
-        with closing(self._open()) as db:
-            rows = db.execute("SELECT id, body, digest FROM entries ORDER BY at, id").fetchall()
+        try:
+            with closing(self._open()) as db:
+                rows = db.execute("SELECT id, body, digest FROM entries ORDER BY at, id").fetchall()
+        except sqlite3.DatabaseError as error:
+            if not self._is_damage(error):
+                raise
+            return
         for key, body, digest in rows:
             sound = hashlib.sha256(body).hexdigest() == digest
             yield key, _decoded(body) if sound else None
@@ -127,6 +151,15 @@ class FileSpool:
             if row is not None:
                 self.path.with_name(f"{self.path.stem}.{key}.bad").write_bytes(row[0])
                 db.execute("DELETE FROM entries WHERE id = ?", (key,))
+
+    def _is_damage(self, error: sqlite3.DatabaseError) -> bool:
+        """Whether the file itself is damaged; it is kept aside then."""
+        if isinstance(error, sqlite3.OperationalError):  # it is locked, the disk is full
+            return False
+        aside = self.path.with_name(f"{self.path.stem}.{new_id()}.bad")
+        self.path.replace(aside)
+        logger.error("the spool %s is damaged and kept aside as %s: %s", self.path, aside.name, error)
+        return True
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
@@ -165,6 +198,23 @@ class SpoolFolder:
                 path.unlink(missing_ok=True)
         if (handle := self._locks.pop(holder, None)) is not None:
             os.close(handle)
+
+    def keep_report(self, holder: str, report: Report) -> None:
+        """Say what became of a spool, in the log and in a file that ``petiole worker spool`` shows."""
+        if not report:
+            return
+        logger.warning("the spool of worker %s was sent: %s", holder, report)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with (self.path / REPORTS).open("ab") as file:
+                file.write(msgspec.json.encode(Kept(at=time.time(), holder=holder, report=report)) + b"\n")
+        except OSError as error:
+            logger.warning("the report cannot be kept: %s", error)
+
+    def reports(self) -> list[Kept]:
+        """What became of spools, the newest last."""
+        path = self.path / REPORTS
+        return [_kept.decode(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
     def holders(self) -> list[str]:
         """The workers, living or dead, that have a spool here."""
@@ -251,9 +301,14 @@ def send_left(folder: SpoolFolder, holder: str, store: Store) -> list[TaskRef]:
         report, publish = send(folder.of(holder), store)
     finally:
         folder.let_go(holder)
-    if report:
-        logger.warning("the spool that worker %s left was sent: %s", holder, report)
+    folder.keep_report(holder, report)
     return publish
+
+
+def left_in(backup: CheckpointStore) -> list[str]:
+    """The workers, living or dead, that have a spool in a backup store."""
+    threads = (it for it in backup.threads() if it.startswith(THREAD_PREFIX) and not it.endswith(".bad"))
+    return sorted(thread.removeprefix(THREAD_PREFIX) for thread in threads)
 
 
 def commit(entry: Entry, store: Store) -> tuple[list[FinishAnswer], list[TaskRef]]:
@@ -306,5 +361,6 @@ def _decoded(body: bytes) -> Entry | None:
         return None
 
 
+_kept = msgspec.json.Decoder(Kept)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Entry)

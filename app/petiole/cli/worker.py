@@ -10,6 +10,7 @@ import typer
 
 from petiole.cli.options import Broker, Format, Graphs, Output, Store
 from petiole.cli.session import connected, settings_of, tell
+from petiole.cli.spooling import spool
 from petiole.cli.variadic import VariadicGroup
 
 app = typer.Typer(cls=VariadicGroup, help="Run a worker, or list those there are.")
@@ -118,6 +119,9 @@ def worker(
     tell(place.notes)
     with place:
         raise typer.Exit(Supervisor(place, [name or f"petiole-{os.getpid()}"]).run())
+
+
+app.command("spool")(spool)
 
 
 @app.command("list")

@@ -299,3 +299,15 @@ def test_what_had_ended_is_spooled_when_the_next_node_of_the_batch_finds_the_sto
     with pytest.raises(StoreUnavailableError):
         bench.runner.run(hints)
     assert len(list(spool.entries())) == 1
+
+
+def test_a_damaged_file_is_kept_aside_and_a_new_one_begun(tmp_path: Path) -> None:
+    bench, _ = bench_of(chain(a=says("a")))
+    spool = FileSpool(tmp_path / "w.db")
+    spool.path.write_bytes(b"no database at all" * 100)
+    assert list(spool.entries()) == []
+    spool.path.write_bytes(b"nor this" * 100)
+    store = cut_off(bench, "__start__", spool)
+    assert len(list(tmp_path.glob("w.*.bad"))) == 2
+    report, _ = send(spool, store)
+    assert report.committed == 1

@@ -8,7 +8,7 @@ from typing import Any
 from petiole_stores.errors import StoreError
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
-from petiole_workers.spool import THREAD_PREFIX, BackupSpool, Report, send, send_left
+from petiole_workers.spool import BackupSpool, left_in, send, send_left
 
 logger = logging.getLogger("petiole.spool")
 
@@ -63,7 +63,7 @@ class SpoolSender(Periodic):
     def tick(self) -> None:
         context = self._context
         try:
-            self._say(*context.send_spool(), context.holder)
+            context.publisher.publish(context.send_spool())
             for holder in context.spools.holders():
                 if holder != context.holder:
                     context.publisher.publish(send_left(context.spools, holder, context.store))
@@ -82,15 +82,8 @@ class SpoolSender(Periodic):
         if backup is None:
             return
         alive = {it.worker_id for it in context.store.list_workers() if it.status in ("alive", "stopping")}
-        for thread in [
-            it for it in backup.threads() if it.startswith(THREAD_PREFIX) and not it.endswith(".bad")
-        ]:
-            holder = thread.removeprefix(THREAD_PREFIX)
+        for holder in left_in(backup):
             if holder not in alive and holder != context.holder:
-                self._say(*send(BackupSpool(backup, holder), context.store), holder)
-
-    def _say(self, report: Report, publish: Any, holder: str) -> None:
-        if report:
-            whose = "the spool" if holder == self._context.holder else f"the spool that worker {holder} left"
-            logger.warning("%s was sent: %s", whose, report)
-        self._context.publisher.publish(publish)
+                report, publish = send(BackupSpool(backup, holder), context.store)
+                context.spools.keep_report(holder, report)
+                context.publisher.publish(publish)
