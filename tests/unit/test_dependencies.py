@@ -21,7 +21,8 @@ import importlib, json, pkgutil, sys
 for name in ("petiole", "petiole_workers", "petiole_stores"):
     package = importlib.import_module(name)
     for module in pkgutil.walk_packages(package.__path__, name + "."):
-        if not module.name.endswith(("__main__", ".env")):
+        # A plug-in for pytest is imported by pytest alone.
+        if not module.name.endswith(("__main__", ".env", ".pytest_plugin")):
             importlib.import_module(module.name)
 for name in ("kombu.transport.redis", "kombu.transport.pyamqp", "celery.bin.celery", "celery.concurrency.prefork"):
     importlib.import_module(name)
