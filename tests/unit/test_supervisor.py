@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from petiole import Settings, load_settings
-from petiole.defaults import Ground
-from petiole.supervisor import Event, WorkerProcess, command, reason
+from petiole.defaults import Ground, ground
+from petiole.supervisor import Estates, Event, WorkerProcess, command, reason
+from petiole_stores.opening import open_store
+from petiole_stores.records import START_PATH, NewRun, NewTask, Outcome, Worker
 from petiole_workers.settings import environment
+from petiole_workers.spool import SpoolFolder, entry_of
 
 
 @pytest.mark.parametrize(
@@ -65,3 +68,25 @@ def test_a_child_loads_the_very_settings_that_its_parent_has(tmp_path: Path) -> 
     )
     assert load_settings(environ=environ, folder=folder) == chosen
     assert (environ["PATH"], environ["PETIOLE_WORKER_ID"]) == ("/bin", "kept")
+
+
+def test_what_a_dead_worker_spooled_is_sent_before_its_claims_are_given_back(tmp_path: Path) -> None:
+    """Giving them back voids the tokens that its outputs were spooled under."""
+    url = f"sqlite:///{tmp_path}/store.db"
+    place = ground(Settings(store=url, broker="memory://", data_dir=str(tmp_path)))
+    start = NewTask(task_id="task", path=START_PATH, node="__start__", kind="advance")
+    with open_store(url) as store:
+        [answer] = store.submit([NewRun(run_id="run", thread_id="t", graph="g", start=start, input="{}")])
+        store.beat(Worker(worker_id="dead", name="dead"))
+        store.claim("dead", "1", [("task", "token")])
+        failed = Outcome(
+            task_id="task", token="token", ending="failed", error='{"type": "T", "message": ""}', advance_id="a",
+            advance_token="at",
+        )  # fmt: skip
+        SpoolFolder(tmp_path).of("dead").put(entry_of("dead", "1", [failed], answer.publish))
+        estates = Estates(place, print)
+        estates.add("dead", True)
+        estates.settle()
+        [task] = store.list_tasks("run")
+        assert (task.status, task.crashes, estates.pending) == ("failed", 0, {})
+        assert SpoolFolder(tmp_path).holders() == []
