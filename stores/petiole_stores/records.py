@@ -261,7 +261,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     progress: str | None = (
         None  #: for ``retry`` and ``parked``: document for the next attempt; ``None``: as it is
     )
-    relaxed: bool = False  #: a power cut may lose this commit (a batch is relaxed if all its outcomes are)
+    #: a power cut, and on Postgres a crash of the server, may lose this commit (a batch is relaxed if all outcomes are)
+    relaxed: bool = False
     settle: Settle | None = None
     #: id and token for the ``advance`` task, should this outcome be the superstep's last (made by the client, always)
     advance_id: str = ""

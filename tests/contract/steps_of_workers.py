@@ -221,8 +221,6 @@ class WorkerSteps(ClientSteps):
             outcomes[-1].token = token
             if made is None:
                 break
-        if dice.rarely(6):
-            outcomes.reverse()
         yield self.finishing(task.holder or "", task.slot or "", outcomes)
 
     def lone(self, task: Task) -> bool:

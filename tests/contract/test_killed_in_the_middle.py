@@ -57,6 +57,11 @@ def test_a_server_killed_between_calls(
     with open_store(server.url) as store:
         store.clock, store.max_crashes = director.model.clock, MAX_CRASHES
         for call in sequence(director, dice):
+            if (
+                call.method == "finish"
+            ):  # a relaxed commit may go with the server: Postgres keeps it in memory at first
+                for outcome in call.args[2]:
+                    outcome.relaxed = False
             wanted = call.on(director.model)
             if dice.random() < 0.05:
                 server.kill()
@@ -76,6 +81,15 @@ def patiently(call: Callable[[], Any], most: int = 40) -> Any:
         except StoreUnavailableError:
             continue
     return call()
+
+
+def bare(director: Director, answer: Any) -> Any:
+    """An answer as it comes through JSON."""
+    return json.loads(json.dumps(mine(director, answer)))
+
+
+def alike(director: Director, found: Any, wanted: Any) -> bool:
+    return bool(bare(director, found) == bare(director, wanted))
 
 
 class Child:
@@ -141,10 +155,10 @@ def test_a_process_killed_within_a_call(tmp_path: Path, scheme: str, seed: int) 
                 child = Child(url)
                 found = child.ask(call, director.scene.now, None)
                 deaths["after" if die == -1 else "within"] += 1
-                if die == -1:
+                # The file store reads once more after its commit: death within a call may have come too late as well.
+                if die == -1 or not alike(director, found, wanted):
                     wanted = call.on(director.model)
-            answers = [json.loads(json.dumps(mine(director, answer))) for answer in (found, wanted)]
-            compare(director, *answers, "the last answer")
+            compare(director, bare(director, found), bare(director, wanted), "the last answer")
         with open_store(url) as store:
             store.clock = director.model.clock
             compare(director, shown(director, store), shown(director, director.model), "what the stores show")

@@ -3,8 +3,8 @@
 Query parameters of the URL that are Petiole's; all others go to libpq (``sslmode``, ``connect_timeout`` …):
 
     schema              search_path: several Petioles can share a database, each in a schema of its own
-    synchronous_commit  ``off``: commits return before they are on disk; a power cut may lose the newest, never
-                        consistency
+    synchronous_commit  ``off``: commits return before they are on disk; a power cut or a crash of the server may
+                        lose the newest, never consistency
     pool_size           connections kept open in each process (5)
     max_overflow        how many more may be opened for a while (10)
     answer_timeout      seconds of silence after which a server that owes an answer counts as gone (10); ``none``: no limit.
