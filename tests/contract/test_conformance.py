@@ -15,7 +15,7 @@ from petiole_stores.conformance.__main__ import main
 from petiole_stores.contract import CheckpointStore
 from petiole_stores.errors import NotFoundError
 from petiole_stores.memory import MemoryStore
-from petiole_stores.records import Outcome, Task
+from petiole_stores.records import NewTask, Outcome, Run, Task
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 
@@ -116,12 +116,45 @@ class Early(MemoryStore):
         return super()._sweep(float("inf"), now)
 
 
+class Unstoppable(MemoryStore):
+    """Goes on with a run that is held back as soon as something of it settles."""
+
+    def _settle(self, holder: str, slot: str, task: Task, run: Run, *rest: Any) -> Any:
+        run.status, run.reason = "running", None
+        return super()._settle(holder, slot, task, run, *rest)
+
+
+class Endless(MemoryStore):
+    """Knows no deadlines."""
+
+    def _overdue(self, now: float) -> list[str]:
+        return []
+
+
+class Absent(MemoryStore):
+    """Forgets what an attempt left for the next when the task is replayed or put off."""
+
+    def _insert_task(self, new: NewTask, run: Run, checkpoint_id: str | None, now: float, *_: Any) -> Task:
+        return super()._insert_task(new, run, checkpoint_id, now)
+
+
+class Tidy(MemoryStore):
+    """Trims blobs that tasks alone refer to."""
+
+    def _thread_tasks(self, thread_id: str) -> list[Task]:
+        return []
+
+
 @pytest.mark.parametrize(
     ("kind", "rules"),
     [
         (NoFence, {"finish_fenced"}),
         (Forgetful, {"claim_frees_the_slots_other_claims", "release_gives_up", "due_by_queue_and_priority"}),
         (Early, {"sweep_kills_nobody_after_an_outage"}),
+        (Unstoppable, {"held_back_settles", "held_back_takes_no_next_task"}),
+        (Endless, {"deadline_fails_the_run", "deadline_in_every_status", "deadline_of_an_advance"}),
+        (Absent, {"progress_outlives_interrupt_and_replay", "deadline_then_replay"}),
+        (Tidy, {"trim_collects_blobs", "trim_keeps_what_was_asked"}),
     ],
 )
 def test_a_ledger_that_breaks_a_rule(kind: type[MemoryStore], rules: set[str]) -> None:

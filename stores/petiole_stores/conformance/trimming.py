@@ -107,6 +107,20 @@ def trim_keeps_what_waits(scene: Scene) -> None:
 
 
 @LEDGER
+def trim_keeps_what_was_asked(scene: Scene) -> None:
+    """A checkpoint with an interrupted task is kept though its run has failed and the thread has gone on."""
+    scene.begin("a", "b")
+    for task, ending in (("a", "interrupted"), ("b", "failed")):
+        scene.claimed(task, f"k{task}", slot=task)
+        scene.finished(task, f"k{task}", ending, slot=task)
+    same(scene.run().status, "failed", "the run")
+    for name, parent in (("h1", "r.c0"), ("h2", "h1"), ("h3", "h2")):
+        scene.save(name, parent=parent)
+    same((_trim(scene, 1), scene.history()), ((1, 0, 0), ["h3", "h2", "r.c0"]), "what went and what is left")
+    same(scene.task("a").status, "interrupted", "the task")
+
+
+@LEDGER
 def trim_counts_by_namespace(scene: Scene) -> None:
     """Each namespace has its own newest checkpoints, head and head's parent."""
     for number in range(4):
