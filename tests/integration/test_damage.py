@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -71,7 +72,7 @@ class OnPostgres(Vandal):
 
 class OnSQLite(Vandal):
     def checkpoint(self, checkpoint_id: str, field: str, change: Callable[[str], str] | None) -> None:
-        with sqlite3.connect(self.url.removeprefix("sqlite:///")) as db:
+        with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"))) as db, db:
             if change is None:
                 db.execute("DELETE FROM checkpoints WHERE checkpoint_id = ?", (checkpoint_id,))
                 return
@@ -83,7 +84,7 @@ class OnSQLite(Vandal):
             )
 
     def blob(self, digest: str, change: Callable[[bytes], bytes] | None) -> None:
-        with sqlite3.connect(self.url.removeprefix("sqlite:///")) as db:
+        with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"))) as db, db:
             if change is None:
                 db.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
                 return
