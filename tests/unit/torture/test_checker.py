@@ -132,6 +132,20 @@ def test_an_output_without_an_execution_is_wrong(checker: Checker, ticket: Ticke
     assert checker.judge([ticket]).wrong
 
 
+def test_what_a_trim_removes_is_no_damage_unless_it_was_the_head(
+    oracle: Oracle, ticket: Ticket, store: Spoiled
+) -> None:
+    trimming = Checker(Client(store, settings=Settings(max_checkpoints=1)), oracle)
+    store.spoil["checkpoints"] = lambda found: found[:1]
+    assert trimming.judge([ticket]).is_good
+    head = store.head("t")
+    assert head is not None
+    store.delete(head.checkpoint_id)
+    verdict = trimming.judge([ticket])
+    assert "cannot be read" in verdict.wrong[0]
+    assert "succeeded without a checkpoint" in verdict.missing[0]
+
+
 def test_takeovers_are_timed_from_the_death_to_the_next_claim(store: Spoiled, ticket: Ticket) -> None:
     lost = Attempt(attempt=1, holder="h", slot="77", claimed_at=10.0, ended_at=14.0, outcome="crashed")
     task = msgspec.structs.replace(store.list_tasks(ticket.run_id)[0], attempts=[lost], claimed_at=15.5)
