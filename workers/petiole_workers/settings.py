@@ -19,7 +19,7 @@ from petiole_workers.durability import Durability
 
 PREFIX = "PETIOLE_"
 #: Environment names with the prefix that are not settings.
-RESERVED = ("PETIOLE_TEST_", "PETIOLE_FUZZ_", "PETIOLE_BENCH_", "PETIOLE_WORKER_")
+RESERVED = ("PETIOLE_TEST_", "PETIOLE_FUZZ_", "PETIOLE_BENCH_", "PETIOLE_TORTURE_", "PETIOLE_WORKER_")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

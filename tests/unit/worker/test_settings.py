@@ -76,3 +76,8 @@ def test_a_child_loads_what_its_parent_has_whatever_lies_in_its_folder(folder: P
 @pytest.mark.parametrize(("lease", "grace"), [(0.5, 1.0), (15.0, 5.0), (300.0, 10.0)])
 def test_a_lost_message_is_missed_after_a_third_of_a_lease_within_bounds(lease: float, grace: float) -> None:
     assert Settings(lease=lease).publish_grace == grace
+
+
+@pytest.mark.parametrize("name", ["PETIOLE_TEST_REDIS", "PETIOLE_TORTURE_SECONDS", "PETIOLE_WORKER_ID"])
+def test_what_tests_and_workers_are_told_by_the_environment_is_no_setting(name: str, tmp_path: Path) -> None:
+    assert load_settings(environ={name: "20"}, folder=tmp_path) == load_settings(environ={}, folder=tmp_path)
