@@ -24,7 +24,7 @@ DRAIN = 90.0
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS + DRAIN + 120)]
 
 
-@pytest.mark.parametrize(("store", "broker"), PAIRS, ids="+".join)
+@pytest.mark.parametrize(("store", "broker"), PAIRS, ids=["+".join(pair) for pair in PAIRS])
 def test_nothing_is_lost(
     store: str, broker: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
@@ -51,4 +51,4 @@ def test_nothing_is_lost(
     print(report.text())
     assert report.is_good, report.text()
     assert report.verdict.nodes > 0
-    assert sum(report.faults.values()) >= 5
+    assert sum(report.faults.values()) >= SECONDS / 10  # one every 1.2 s on average was asked for
