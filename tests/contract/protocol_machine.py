@@ -271,7 +271,7 @@ class Machine(RuleBasedStateMachine):
                 assert json.loads(head.state) == ADDED * runs, f"{thread} ends with {head.state}"
 
     def heal(self) -> None:
-        """One healthy worker, and somebody who lets go and replays; requests of the dead still arrive."""
+        """One healthy worker, somebody who lets go and replays, a janitor; requests of the dead still arrive."""
         healer = self.scene.id("healer")
         for _ in range(ROUNDS):
             self.scene.tick(150)
@@ -299,3 +299,5 @@ class Machine(RuleBasedStateMachine):
                 self.make(Call("finish", (healer, SLOT, [outcome])))[0].advance,
                 outcome.advance_token,
             )
+            for thread in ("t0", "t1"):
+                self.the_janitor_trims(thread)
