@@ -204,6 +204,7 @@ def test_random_batches_never_deadlock(url: str) -> None:
                         store.drop(tasks)
                     case 11:
                         store.cancel(runs[:1])
+                        store.delete_thread(scene.id(chosen[0]))
                         store.submit([scene.new_run(f"r.{chosen[0]}", chosen[0], if_busy="enqueue")])
                     case _:
                         key = f"{number}.{calls}"

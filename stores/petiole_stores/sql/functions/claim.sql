@@ -40,6 +40,7 @@ DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_status text;
     v_stale text[];
+    v_ids text[] := p_ids;
     v_ords bigint[];
     v_ord bigint;
     v_claimed boolean[] := '{}';
@@ -59,8 +60,11 @@ BEGIN
     WHERE t.holder = p_holder AND t.slot = p_slot AND t.token IS NOT NULL AND t.status = 'claimed'
         AND t.token <> ALL (p_holds) AND t.token <> ALL (p_tokens);
     IF v_stale IS NOT NULL OR cardinality(p_ids) > 1 THEN
-        -- Whatever their status: one that becomes ready now would else be locked out of order below.
-        PERFORM FROM tasks t WHERE t.task_id = ANY (p_ids || v_stale) ORDER BY t.task_id FOR NO KEY UPDATE;
+        -- Whatever their status: one that becomes ready now would else be locked out of order below. So would one that
+        -- is not there yet (its thread was deleted and is just submitted again): it is left to the next claim.
+        v_ids := ARRAY(
+            SELECT t.task_id FROM tasks t WHERE t.task_id = ANY (p_ids || v_stale)
+            ORDER BY t.task_id FOR NO KEY UPDATE);
     END IF;
     IF v_stale IS NOT NULL THEN
         UPDATE tasks t
@@ -78,7 +82,8 @@ BEGIN
             started = w.ord = 1, claimed_at = v_now, next_publish = NULL
         FROM (
             SELECT DISTINCT ON (u.id) u.id, u.token, u.ord
-            FROM unnest(p_ids, p_tokens) WITH ORDINALITY AS u(id, token, ord) ORDER BY u.id, u.ord
+            FROM unnest(p_ids, p_tokens) WITH ORDINALITY AS u(id, token, ord)
+            WHERE u.id = ANY (v_ids) ORDER BY u.id, u.ord
         ) w, runs r
         WHERE t.task_id = w.id AND t.status = 'ready' AND r.run_id = t.run_id AND r.status || '' IN ('queued', 'running')
         RETURNING w.ord, r.run_id, r.status

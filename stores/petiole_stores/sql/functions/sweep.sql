@@ -129,9 +129,10 @@ LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = o
     SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     v_then double precision := coalesce(p_now, extract(epoch FROM clock_timestamp())) + p_delay;
+    v_ids text[] := ARRAY(
+        SELECT t.task_id FROM tasks t WHERE t.task_id = ANY (p_ids) ORDER BY t.task_id FOR NO KEY UPDATE);
 BEGIN
-    PERFORM FROM tasks t WHERE t.task_id = ANY (p_ids) ORDER BY t.task_id FOR NO KEY UPDATE;
     UPDATE tasks t SET next_publish = v_then, published_at = v_then
-    WHERE t.task_id = ANY (p_ids) AND t.status = 'ready';
+    WHERE t.task_id = ANY (v_ids) AND t.status = 'ready';
     RETURN NULL;
 END $$;

@@ -15,10 +15,11 @@ LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = o
     SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     v_dropped integer;
+    v_ids text[] := ARRAY(
+        SELECT t.task_id FROM tasks t WHERE t.task_id = ANY (p_ids) ORDER BY t.task_id FOR NO KEY UPDATE);
 BEGIN
-    PERFORM FROM tasks t WHERE t.task_id = ANY (p_ids) ORDER BY t.task_id FOR NO KEY UPDATE;
     UPDATE tasks t SET dropped = true
-    WHERE t.task_id = ANY (p_ids) AND t.status || '' = 'failed' AND NOT t.replaced AND NOT t.dropped;
+    WHERE t.task_id = ANY (v_ids) AND t.status || '' = 'failed' AND NOT t.replaced AND NOT t.dropped;
     GET DIAGNOSTICS v_dropped = ROW_COUNT;
     RETURN v_dropped;
 END $$;
