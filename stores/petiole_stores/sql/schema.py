@@ -8,6 +8,8 @@ checkpoints  immutable, one row a superstep; ``state`` is a JSON document whose 
 tasks        one row a task; also the outbox (``next_publish``), the timers (``run_at``) and the pending writes
              (``output``)
 blobs        content-addressed values, once for each thread
+items        long-term memory, signals and caches; of no thread
+events       what running nodes said, in the order of their thread
 workers      one row a worker incarnation: its lease
 
 Times are seconds since the epoch as the store's clock has them (``double precision``): leases and timers compare and
@@ -68,6 +70,7 @@ heads = Table(
     Column("run_id", Id),
     Column("open", Integer, nullable=False, server_default=text("0")),
     Column("width", Integer, nullable=False, server_default=text("0")),
+    Column("owner", Id),  # the task that waits for this namespace; NULL for the root
     postgresql_with={"fillfactor": 50},
 )
 
@@ -188,6 +191,9 @@ tasks = Table(
     Column("attempts", Document, nullable=False, server_default=text("'[]'")),
     Column("dropped", Boolean, nullable=False, server_default=text("false")),
     Column("progress", Document),
+    Column("child", Id, nullable=False, server_default=text("''")),
+    Column("awaits", Id, nullable=False, server_default=text("''")),
+    Column("woken", Boolean, nullable=False, server_default=text("false")),
     # A run's tasks, and one superstep's, when the last joiner or an advance looks for them. One index for both: every
     # change of a task's status writes into each index of this table.
     Index("ix_tasks_run_id_checkpoint_id", "run_id", "checkpoint_id"),
@@ -223,6 +229,43 @@ blobs = Table(
     Column("data", LargeBinary, nullable=False),
     Column("checksum", Text, nullable=False),
     Column("created_at", Double, nullable=False),
+)
+
+# Long-term memory, signals and caches: what outlives the threads that made it.
+items = Table(
+    "items",
+    metadata,
+    Column("ns", Id, primary_key=True),  # its labels, each followed by U+001F, so that a prefix is a range
+    Column("key", Id, primary_key=True),
+    Column("codec", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("checksum", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("ttl", Double),  # seconds that it lives on after it was written, or read with a refresh
+    Column("expires_at", Double),
+    Index(
+        "ix_items_expires_at",
+        "expires_at",
+        postgresql_where=text("expires_at IS NOT NULL"),
+        sqlite_where=text("expires_at IS NOT NULL"),
+    ),
+)
+
+# What running nodes said to whoever follows their thread.
+events = Table(
+    "events",
+    metadata,
+    Column("thread_id", Id, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),  # counted in the thread, without gaps
+    Column("run_id", Id, nullable=False),
+    Column("event_id", Id, nullable=False),  # made by the writer: the same event twice is one
+    Column("kind", Id, nullable=False),
+    Column("codec", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("thread_id", "event_id", name="uq_events_thread_id_event_id"),
+    Index("ix_events_created_at", "created_at"),
 )
 
 workers = Table(
