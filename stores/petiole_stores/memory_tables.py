@@ -31,12 +31,16 @@ from petiole_stores.store import Store, StoreUrl
 
 @dataclass
 class Head:
-    """The end of one thread's namespace: its newest checkpoint and the superstep that follows it."""
+    """The end of one thread's namespace: its newest checkpoint and the superstep that follows it.
+
+    owner: the id of the task that waits for the namespace; ``None`` at the root.
+    """
 
     checkpoint_id: str | None = None
     run_id: str | None = None
     open: int = 0
     width: int = 0
+    owner: str | None = None
 
 
 @dataclass
@@ -252,6 +256,11 @@ class MemoryTables(Store):
             for t in self._tasks_of(task.run_id)
             if t.ns == task.ns and t.checkpoint_id == task.checkpoint_id
         ]
+
+    def _owner(self, thread_id: str, ns: str) -> Task | None:
+        """The task that waits for a namespace; ``None`` for the root."""
+        owner = self._threads[thread_id].heads[ns].owner if ns else None
+        return self._tasks.get(owner or "")
 
     def _claims_of(self, holder: str, slots: set[str] | None) -> list[Task]:
         """The tasks whose token is this holder's: claimed, or ready but not yet claimed anew; in id order."""

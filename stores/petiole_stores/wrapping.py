@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from petiole_stores.records import (
+    Amendment,
     Answer,
     BeatAnswer,
     Blob,
@@ -20,6 +21,7 @@ from petiole_stores.records import (
     NewRun,
     Outcome,
     QueueBacklog,
+    Resumption,
     Run,
     RunFilter,
     RunPage,
@@ -38,7 +40,7 @@ T = TypeVar("T")
 #: The operations of a store by their public names.
 PROTOCOL = (
     "submit", "claim", "finish", "beat", "release", "postpone", "sweep", "due", "cancel", "replay", "resume", "note",
-    "pause", "unpause", "block", "unblock", "drop",
+    "amend", "wake", "pause", "unpause", "block", "unblock", "drop",
 )  # fmt: skip
 UPKEEP = (
     "quarantine",
@@ -208,8 +210,14 @@ class WrappedStore(Store):
     def _replay(self, run_id: str, replacements: Sequence[tuple[str, str]], now: float | None) -> Answer:
         return self.around("replay", lambda: self.store._replay(run_id, replacements, now))
 
-    def _resume(self, run_id: str, now: float | None) -> Answer:
-        return self.around("resume", lambda: self.store._resume(run_id, now))
+    def _resume(self, run_id: str, answers: Sequence[Resumption] | None, now: float | None) -> Answer:
+        return self.around("resume", lambda: self.store._resume(run_id, answers, now))
+
+    def _amend(self, amendment: Amendment, now: float | None) -> Answer:
+        return self.around("amend", lambda: self.store._amend(amendment, now))
+
+    def _wake(self, thread_id: str, name: str, now: float | None) -> list[TaskRef]:
+        return self.around("wake", lambda: self.store._wake(thread_id, name, now))
 
     def _note(self, task_id: str, token: str, progress: str) -> bool:
         return self.around("note", lambda: self.store._note(task_id, token, progress))
