@@ -619,7 +619,7 @@ def check_settle(task_id: str, settle: Settle) -> None:
     """Raise InputError for a settle that does not hold together."""
     if not settle.checkpoints:
         raise InputError(f"task {task_id}: its settle has no checkpoint")
-    spaces = {row.ns for row in (*settle.checkpoints, *settle.tasks)}
+    spaces = {checkpoint.ns for checkpoint in settle.checkpoints} | {task.ns for task in settle.tasks}
     if len(spaces) > 1:
         raise InputError(f"task {task_id}: its settle is of the namespaces {sorted(spaces)}: give one")
     waiting = {task.status for task in settle.tasks}
