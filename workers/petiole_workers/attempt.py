@@ -6,21 +6,26 @@ import dataclasses
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
 
-from petiole_stores.errors import CorruptionError, GraphError, PetioleError, StoreUnavailableError, UnfitError
-from petiole_stores.ids import derived_id, new_id
-from petiole_stores.records import START_PATH, Checkpointed, Claim, Outcome, Settle, Task
+from petiole_stores.errors import (
+    CorruptionError,
+    GraphError,
+    InvalidUpdateError,
+    StoreUnavailableError,
+    UnfitError,
+)
+from petiole_stores.ids import new_id
+from petiole_stores.records import Claim, Outcome
 from petiole_workers.board import TakenOverError
 from petiole_workers.caller import NodeTimeoutError, RetryLaterError, is_interruptible, next_try, timed_out
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.damage import UnreadableError
-from petiole_workers.documents import Loaded, Rows
+from petiole_workers.documents import Loaded
 from petiole_workers.failure import (
     MAX_EARLIER,
     MAX_EARLIER_TRACEBACK,
@@ -31,26 +36,24 @@ from petiole_workers.failure import (
     failure_of,
     parse_failure,
 )
-from petiole_workers.fitting import queue_of
 from petiole_workers.graph import (
     HANDLER_PREFIX,
     MISSING,
-    START,
+    GraphDefinition,
+    GraphInterrupt,
     NodeError,
     NodeSpec,
     Runtime,
-    Snapshot,
     TaskOutput,
     TaskSpec,
-    advance,
-    begin,
     task_input,
     task_output,
 )
 from petiole_workers.graph import call as call_function
 from petiole_workers.hop import RunConfig, Work
-from petiole_workers.repair import FIRST_STEP
+from petiole_workers.nesting import Nesting
 from petiole_workers.services import AttemptServices, ParkedError
+from petiole_workers.settling import Settling, reading
 
 if TYPE_CHECKING:
     from petiole_workers.runner import Runner
@@ -67,8 +70,14 @@ class Attempt:
 
     def __init__(self, runner: Runner, graph: CompiledGraph, claim: Claim) -> None:
         self.runner, self.graph, self.claim = runner, graph, claim
-        self.definition = graph.definition
         self.task, self.run = claim.task, claim.run
+        #: Of the graph that the task is of: ``graph``, or one of its subgraphs.
+        self.definition = graph.definition
+        self._unknown: GraphError | None = None
+        try:
+            self.definition = self.definition_of(claim.task.ns)
+        except GraphError as error:
+            self._unknown = error
         self.documents = runner.documents
         known = parse_failure(self.task.error) if self.task.failures else None
         #: Earlier tries that failed: the ledger counts those that left the worker, the error has those made in it too.
@@ -80,6 +89,17 @@ class Attempt:
         self.config = msgspec.json.decode(self.run.config, type=RunConfig)
         self.durability = runner.durability(self.config.durability or graph.durability)
         self.services = AttemptServices(runner, self.task)
+        self.settling = Settling(self)
+        self.nesting = Nesting(self)
+
+    def definition_of(self, ns: str) -> GraphDefinition:
+        """The graph of a namespace."""
+        return self.graph.definition.within(ns)
+
+    def check(self) -> None:
+        """Raises GraphError when this version of the graph does not have the task's subgraph."""
+        if self._unknown is not None:
+            raise self._unknown
 
     def outcome(self) -> Outcome:
         return Outcome(
@@ -96,25 +116,41 @@ class Attempt:
 
     def run_node(self, work: Work) -> None:
         try:
+            self.check()
             if self.task.node not in self.definition.nodes:
                 known = ", ".join(self.definition.nodes)
                 raise GraphError(
                     f"graph {self.run.graph!r} has no node {self.task.node!r} in this worker's version; it has: {known}. "
                     "Bring the node back, or replay the run from a checkpoint before it"
                 )
-            loaded = self._base(tasks=self.claim.width == 1)
+            loaded = self.base(tasks=self.claim.width == 1)
             spec = TaskSpec(path=self.task.path, node=self.task.node, arg=self._arg())
             input = task_input(self.definition, loaded.snapshot, spec)
-            output = self._output(work, input, spec)
+            if self.definition.nodes[spec.node].subgraph is None:
+                output = self._output(work, input, spec)
+            elif self.task.child:
+                output = self.nesting.output(spec)
+            else:
+                self.nesting.open(work, loaded, spec, input)
+                return
+            if output.to_parent and not self.task.ns:
+                raise InvalidUpdateError(
+                    f"node {spec.node!r} returned a Command for its parent graph, but graph {self.run.graph!r} is no other "
+                    "graph's node here: leave graph=Command.PARENT out"
+                )
             document, blobs = self.documents.output(self.task.thread_id, output, node=self.task.node)
+        except GraphInterrupt:
+            self.services.roll_back()
+            work.outcome.ending, work.outcome.progress = "interrupted", self.services.progress.text()
+            return
         except ParkedError as parked:
             self._put_off(work, "parked", parked.delay)
             return
         except UnreadableError as unreadable:
-            self._unreadable(work, unreadable.error)
+            self.unreadable(work, unreadable.error)
             return
         except RetryLaterError as later:
-            self._end(work, "retry", later.error)
+            self.end(work, "retry", later.error)
             self._put_off(work, "retry", later.delay)
             return
         except TakenOverError:
@@ -126,7 +162,7 @@ class Attempt:
             self.services.roll_back()
             if ends_the_process(error) or isinstance(error, StoreUnavailableError):
                 raise
-            self._end(work, "failed", error)
+            self.end(work, "failed", error)
             return
         work.transaction = self.services.open_transaction
         if (
@@ -137,7 +173,7 @@ class Attempt:
         work.outcome.output = document
         work.outcome.blobs = list(blobs.values())
         if self.claim.width == 1:
-            self._settle_alone(work, loaded, output)
+            self.settling.alone(work, loaded, output)
 
     def _output(self, work: Work, input: object, spec: TaskSpec) -> TaskOutput:
         """What the node gives; or, once it has failed for good, its error handler."""
@@ -150,16 +186,16 @@ class Attempt:
             if node.error_handler is None or isinstance(error, StoreUnavailableError | RetryLaterError):
                 raise
             self.services.again()
-            self._end(work, "failed", error, handled=True)
+            self.end(work, "failed", error, handled=True)
             work.outcome.ending = "done"
             handler = node.error_handler.bind(NodeError(node.name, error))
             fresh = dataclasses.replace(spec, arg=self._arg())
-            again = task_input(self.definition, self._base(tasks=False).snapshot, fresh)
-            returned = call_function(handler, again, self._runtime(), self.runner.caller.wait)
+            again = task_input(self.definition, self.base(tasks=False).snapshot, fresh)
+            returned = call_function(handler, again, self.runtime(), self.runner.caller.wait)
             given = task_output(self.definition, spec, returned)
             return dataclasses.replace(given, node=HANDLER_PREFIX + node.name)
 
-    def _unreadable(self, work: Work, error: CorruptionError | UnfitError) -> None:
+    def unreadable(self, work: Work, error: CorruptionError | UnfitError) -> None:
         """The stored data is damaged, or this worker is not fit for it: neither is a failure of the node's."""
         self.services.roll_back()
         delay = self.runner.damage.handle(self.claim, error)
@@ -177,7 +213,7 @@ class Attempt:
         def again() -> object:
             self.services.again()
             return task_input(
-                self.definition, self._base(tasks=False).snapshot, dataclasses.replace(spec, arg=self._arg())
+                self.definition, self.base(tasks=False).snapshot, dataclasses.replace(spec, arg=self._arg())
             )
 
         caller, node = self.runner.caller, self.definition.nodes[self.task.node]
@@ -185,7 +221,7 @@ class Attempt:
             return caller.call(
                 node,
                 input,
-                self._runtime(),
+                self.runtime(),
                 failures=self._failures,
                 key=self._key,
                 again=again,
@@ -243,192 +279,9 @@ class Attempt:
             return False
         return next_try(node, timed_out(node.name, node.timeout), self._failures, self._key) is None
 
-    def _settle_alone(self, work: Work, loaded: Loaded, output: TaskOutput) -> None:
-        """A lone task brings its settle along; where that fails, an ``advance`` will fail in its stead, output kept."""
-        try:
-            written = {key for key, _ in output.writes}
-            base = loaded.snapshot
-            if self._reads_state(written):
-                with reading():
-                    base = dataclasses.replace(base, values=self.documents.fresh_values(loaded))
-            self._settle(work, loaded, base, [output])
-        except UnreadableError:
-            raise
-        except BaseException as error:  # the store may be gone, too: the node's output is not lost for that
-            if ends_the_process(error):
-                raise
-            logger.debug(
-                "settling after %s failed; an advance task will say why", self.task.node, exc_info=True
-            )
-            work.outcome.settle, work.rows, work.follow = None, None, None
-
-    def _reads_state(self, written: set[str]) -> bool:
-        """Whether settling looks at the state itself: a router does, and so does the reducer of a written key."""
-        channels = self.definition.channels
-        return bool(self.definition.branches_from(self.task.node)) or any(
-            channels[key].reducer is not None for key in written
-        )
-
-    # ---------------------------------------------------------------- advance
-
-    def settle_only(self, work: Work) -> None:
-        try:
-            if self.task.path == START_PATH:
-                self._start(work)
-            else:
-                loaded = self._base()
-                with reading():
-                    outputs = self.documents.outputs(self.task.thread_id, self.claim.outputs)
-                self._settle(work, loaded, loaded.snapshot, outputs)
-        except StoreUnavailableError:
-            raise
-        except UnreadableError as unreadable:
-            self._unreadable(work, unreadable.error)
-        except BaseException as error:  # reducers and routers are users' code too
-            if ends_the_process(error):
-                raise
-            work.outcome.settle, work.rows, work.follow = None, None, None
-            self._end(work, "failed", error)
-
-    def _start(self, work: Work) -> None:
-        """Apply the input to the thread's head and plan the first superstep."""
-        loaded = self._base() if self.task.checkpoint_id is not None else None
-        base = loaded.snapshot if loaded else None
-        if self.run.input is None:
-            if loaded is None or base is None:
-                raise PetioleError(
-                    f"run {self.run.run_id} has neither an input nor a checkpoint to go on from"
-                )
-            self._rows(work, [self._forked(base, loaded.parts)], loaded.record)
-            return
-        with reading():
-            given = self.documents.value(self.task.thread_id, self.run.input)
-        taken, first = begin(
-            self.definition, base, given, runner=self.runner.caller.wait, runtime=self._runtime()
-        )
-        first = dataclasses.replace(first, control={**first.control, FIRST_STEP: taken.step})
-        kept = loaded.parts if loaded else {}
-        self._rows(work, [(taken, kept), (first, {})], loaded.record if loaded else None)
-
-    def _forked(self, base: Snapshot, parts: dict[str, bytes]) -> tuple[Snapshot, dict[str, bytes]]:
-        """The snapshot that a run begins with which goes on from a checkpoint: the same state, the same tasks to come."""
-        control: dict[str, object] = {**base.control, FIRST_STEP: base.step}
-        starts = [task for task in base.next if task.node == START]
-        if starts:  # the checkpoint is an input's: what comes next is to apply it
-            outputs = [task_output(self.definition, task, task.arg) for task in starts]
-            first = advance(
-                self.definition,
-                base,
-                outputs,
-                stop=None,
-                runner=self.runner.caller.wait,
-                runtime=self._runtime(),
-            )
-            return dataclasses.replace(first, control={**first.control, FIRST_STEP: base.step}), {}
-        return dataclasses.replace(
-            base, step=base.step + 1, source="fork", control=control, writers=()
-        ), parts
-
-    def _settle(self, work: Work, loaded: Loaded, base: Snapshot, outputs: Sequence[TaskOutput]) -> None:
-        snapshot = advance(
-            self.definition,
-            base,
-            outputs,
-            stop=self._stop(base),
-            runner=self.runner.caller.wait,
-            runtime=self._runtime(),
-        )
-        written = {key for output in outputs for key, _ in output.writes}
-        kept = {key: part for key, part in loaded.parts.items() if key not in written}
-        self._rows(work, [(snapshot, kept)], loaded.record)
-
-    def _rows(
-        self, work: Work, snapshots: Sequence[tuple[Snapshot, dict[str, bytes]]], parent: Checkpointed | None
-    ) -> None:
-        """Put the settle of these snapshots, one after the other, into the outcome."""
-        parent_id = parent.checkpoint_id if parent else None
-        checkpoints = []
-        rows: Rows | None = None
-        last = snapshots[-1][0]
-        interrupted = self._interrupts(last)
-        for snapshot, kept in snapshots:
-            rows = self.documents.settle(
-                self.definition,
-                snapshot,
-                thread_id=self.task.thread_id,
-                parent_id=parent_id,
-                kept=kept,
-                queue=self._queue(),
-                interrupted=interrupted and snapshot is last,
-            )
-            parent_id = rows.checkpoint.checkpoint_id
-            checkpoints.append(rows.checkpoint)
-            work.outcome.blobs = [*work.outcome.blobs, *rows.blobs.values()]
-        assert rows is not None
-        for task in rows.tasks:
-            task.queue = self.task.queue if self.config.inline else queue_of(self.graph.offer, task.queue)
-        status = "succeeded" if not rows.tasks else "interrupted" if interrupted else "running"
-        if not interrupted and self.services.open_transaction is None:
-            work.carried = self.durability.carries and self.runner.is_lone(rows.tasks)
-            if work.carried or self.runner.may_go_on(self.claim, rows.tasks):
-                self._go_on(work, rows)
-        work.outcome.settle = Settle(
-            checkpoints=checkpoints,
-            tasks=rows.tasks,
-            run_status=status,  # type: ignore[arg-type]
-            version=self.definition.version,
-            fingerprint=self.definition.fingerprint,
-        )
-        work.rows = rows
-
-    def _go_on(self, work: Work, rows: Rows) -> None:
-        """Claim the settle's only task in the settle itself.
-
-        A carried task may be run again before the ledger has heard of it: its id derives from what came before it, so
-        that its idempotency key is the same then.
-        """
-        new = rows.tasks[0]
-        if work.carried:
-            new.task_id = derived_id("carried", self.task.task_id, str(work.claim.run.replays), new.path)
-        new.token = new_id()
-        work.follow = self._followed(rows)
-
-    def _followed(self, rows: Rows) -> Claim:
-        """The claim of the settle's only task, which this slot will hold when the settle is committed."""
-        new, made = rows.tasks[0], rows.checkpoint
-        fields = {name: getattr(made, name) for name in made.__struct_fields__}
-        base = Checkpointed(
-            **fields,
-            thread_id=self.task.thread_id,
-            run_id=self.run.run_id,
-            created_at=self.task.created_at,
-            seq=0,
-        )
-        task = Task(
-            task_id=new.task_id,
-            run_id=self.run.run_id,
-            thread_id=self.task.thread_id,
-            ns=new.ns,
-            checkpoint_id=made.checkpoint_id,
-            path=new.path,
-            kind=new.kind,
-            node=new.node,
-            queue=new.queue,
-            priority=new.priority,
-            status="claimed",
-            arg=new.arg,
-            token=new.token,
-            holder=self.runner.holder,
-            slot=self.runner.slot,
-            attempt=1,
-            started=True,
-            created_at=self.task.created_at,
-        )
-        return Claim(task=task, run=self.run, base=base, width=1)
-
     # ---------------------------------------------------------------- parts
 
-    def _base(self, *, tasks: bool = True) -> Loaded:
+    def base(self, *, tasks: bool = True) -> Loaded:
         base = self.claim.base
         with reading():
             if base is None:
@@ -442,30 +295,6 @@ class Attempt:
             return MISSING
         with reading():
             return self.documents.value(self.task.thread_id, self.task.arg)
-
-    def _stop(self, base: Snapshot) -> int:
-        """The last step that the run may take: its first one and the recursion limit, as LangGraph counts."""
-        first = base.control.get(FIRST_STEP, -1)
-        assert isinstance(first, int)
-        return first + self.config.recursion_limit + 1
-
-    def _queue(self) -> str:
-        return self.graph.queue or self.runner.settings.queue
-
-    def _interrupts(self, snapshot: Snapshot) -> bool:
-        """Whether the run stops here: after a node in ``interrupt_after``, or before one in ``interrupt_before``.
-
-        Not at a fork: whoever goes on from an interrupted checkpoint means to pass it.
-        """
-        graph = self.definition
-        return (
-            bool(snapshot.next)
-            and snapshot.source != "fork"
-            and (
-                any(name in graph.interrupt_after for name in snapshot.writers)
-                or any(task.node in graph.interrupt_before for task in snapshot.next)
-            )
-        )
 
     def close(self) -> None:
         """Give up what the node still holds of the store."""
@@ -481,7 +310,7 @@ class Attempt:
         """The number of the first try that is made here."""
         return self.task.attempt + self._failures - self.task.failures
 
-    def _runtime(self) -> Runtime:
+    def runtime(self) -> Runtime:
         task, base = self.task, self.claim.base
         digest = hashlib.sha256(f"{base.digest if base else ''}\n{task.arg or ''}".encode()).hexdigest()[:16]
         return Runtime(
@@ -496,7 +325,7 @@ class Attempt:
             services=self.services,
         )
 
-    def _end(self, work: Work, ending: str, error: BaseException, *, handled: bool = False) -> None:
+    def end(self, work: Work, ending: str, error: BaseException, *, handled: bool = False) -> None:
         """The task or, with ``retry``, this attempt ends by an error."""
         node = self.task.node
         work.outcome.ending = ending  # type: ignore[assignment]
@@ -513,12 +342,3 @@ class Attempt:
             "node %s of thread %s (run %s, attempt %d) failed: %s: %s",
             node, self.task.thread_id, self.run.run_id, attempt, type(error).__name__, error,
         )  # fmt: skip
-
-
-@contextmanager
-def reading() -> Iterator[None]:
-    """What cannot be read within is the engine's to deal with: it is no failure of users' code."""
-    try:
-        yield
-    except (CorruptionError, UnfitError) as error:
-        raise UnreadableError(error) from error

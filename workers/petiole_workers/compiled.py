@@ -36,7 +36,7 @@ class CompiledGraph:
     def __init__(
         self,
         definition: GraphDefinition,
-        checkpointer: CheckpointStore | str | None = None,
+        checkpointer: CheckpointStore | str | bool | None = None,
         *,
         durability: str | None = None,
     ) -> None:
@@ -47,7 +47,9 @@ class CompiledGraph:
         self.queue: str | None = None
         #: How its runs are kept where they say nothing themselves; ``None``: as the worker's settings say.
         self.durability: str | None = None if durability is None else checked(durability)
-        self._checkpointer = checkpointer
+        #: ``compile``'s ``checkpointer``, where it says how the graph is kept as a node of another one.
+        self.checkpointing: bool | None = checkpointer if isinstance(checkpointer, bool) else None
+        self._checkpointer = None if isinstance(checkpointer, bool) else checkpointer
         self._engine: InlineEngine | None = None
 
     def __repr__(self) -> str:
@@ -67,10 +69,12 @@ class CompiledGraph:
 
     def register_types(self, serde: Serde) -> None:
         """Let a store's serde bring back every class that the state's annotations reach."""
-        definition = self.definition
-        inputs = [node.input_schema for node in definition.nodes.values()]
-        for schema in (definition.state_schema, definition.input_schema, definition.output_schema, *inputs):
-            serde.register_schema(schema.type)
+        for definition in self.definition.family():
+            inputs = [node.input_schema for node in definition.nodes.values()]
+            for schema in (
+                definition.state_schema, definition.input_schema, definition.output_schema, *inputs
+            ):  # fmt: skip
+                serde.register_schema(schema.type)
 
     def accept(self, input: object) -> dict[str, object]:
         """The state keys that an input sets.

@@ -18,13 +18,14 @@ from petiole_stores.errors import CorruptionError
 from petiole_stores.ids import new_id
 from petiole_stores.integrity import damage_of, seal_of
 from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, NewTask, Output
-from petiole_stores.serde import digest_document
+from petiole_stores.serde import Serde, digest_document
 from petiole_stores.store import Store
 from petiole_workers.graph import MISSING, GraphDefinition, Send, Snapshot, TaskOutput, TaskSpec
 from petiole_workers.patience import Patience
 
-#: Keys of an output's document that are no keys of the state: where a Command leads, and who gave the output.
-_GOTO, _NODE = "__goto__", "__node__"
+#: Keys of an output's document that are no keys of the state: where a Command leads, who gave the output, and that it is
+#: for the parent graph.
+_GOTO, _NODE, _PARENT = "__goto__", "__node__", "__parent__"
 
 BLOB_CACHE_BYTES = 64 * 1024 * 1024
 
@@ -100,6 +101,11 @@ class Documents:
         self._serde = store.serde
         self._cache = BlobCache()
         self._unsaved: dict[tuple[str, str], Blob] = {}
+
+    @property
+    def serde(self) -> Serde:
+        """What turns values into documents and back."""
+        return self._serde
 
     # ---------------------------------------------------------------- reading
 
@@ -192,7 +198,7 @@ class Documents:
         load = self._serde.load
 
         def read(output: Output) -> TaskOutput:
-            node = output.node
+            node, to_parent = output.node, False
             goto: tuple[str | Send, ...] = ()
             writes = []
             for key, raw in _raw_writes.decode(output.output):
@@ -201,9 +207,11 @@ class Documents:
                     goto = tuple(to if isinstance(to, str) else Send(*to) for to in value)
                 elif key == _NODE:
                     node = value
+                elif key == _PARENT:
+                    to_parent = True
                 else:
                     writes.append((key, value))
-            return TaskOutput(output.path, node, tuple(writes), goto)
+            return TaskOutput(output.path, node, tuple(writes), goto, to_parent)
 
         return [read(output) for output in outputs]
 
@@ -225,6 +233,8 @@ class Documents:
             )
         if node not in (None, output.node):
             more_pairs.append((_NODE, output.node))
+        if output.to_parent:
+            more_pairs.append((_PARENT, True))
         for key, value in (*output.writes, *more_pairs):
             text, more = self._serde.dump(value, thread_id=thread_id)
             blobs |= more
@@ -241,9 +251,10 @@ class Documents:
         kept: Mapping[str, bytes],
         queue: str,
         interrupted: bool = False,
+        ns: str = "",
         metadata: Mapping[str, object] | None = None,
     ) -> Rows:
-        """A new snapshot as a checkpoint and its tasks.
+        """A new snapshot as a checkpoint and its tasks, in the namespace ``ns``.
 
         ``kept`` is the stored text of the values that did not change; ``queue`` serves the nodes that name none.
         """
@@ -268,6 +279,7 @@ class Documents:
                     task_id=new_id(),
                     path=spec.path,
                     node=spec.node,
+                    ns=ns,
                     queue=(node.queue if node else None) or queue,
                     priority=(node.priority if node else None) or "default",
                     arg=arg,
@@ -277,6 +289,7 @@ class Documents:
         checkpoint = NewCheckpoint(
             checkpoint_id=new_id(),
             parent_id=parent_id,
+            ns=ns,
             step=snapshot.step,
             source=snapshot.source,
             node_names=[*snapshot.writers],

@@ -30,6 +30,7 @@ from petiole_stores.errors import (
     ThreadBusyError,
 )
 from petiole_stores.ids import new_id
+from petiole_stores.ledger import replaceable
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import RUNNABLE, SETTLED, START_PATH, Claim, NewRun, NewTask, Run, TaskRef, Worker
 from petiole_stores.store import Store
@@ -37,11 +38,12 @@ from petiole_workers.caller import NodeCaller
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.documents import Documents
 from petiole_workers.failure import parse_failure
-from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, START, result
+from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, INTERRUPT, START, Command, Interrupt, result
 from petiole_workers.hop import Hint, RunConfig
 from petiole_workers.processes import process_birth
 from petiole_workers.queues import INLINE_PREFIX
 from petiole_workers.registry import Registry
+from petiole_workers.resuming import interrupts_of, resumptions
 from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
 
@@ -117,7 +119,10 @@ class InlineEngine:
     def invoke(self, input: Any, options: InvokeOptions, loop: asyncio.AbstractEventLoop | None) -> Any:
         self.load_archive(options.thread_id)
         with self._presence:
-            run_id, ready = self._go_on(options) if input is None else self._begin(input, options)
+            if isinstance(input, Command):
+                run_id, ready = self._command(input, options)
+            else:
+                run_id, ready = self._go_on(options) if input is None else self._begin(input, options)
             if run_id is not None:
                 self._active.add(run_id)
                 try:
@@ -125,7 +130,31 @@ class InlineEngine:
                 finally:
                     self._active.discard(run_id)
         record = self.store.head(options.thread_id)
-        return result(self.graph.definition, self.documents.checkpoint(record).snapshot) if record else None
+        if record is None:
+            return None
+        values = result(self.graph.definition, self.documents.checkpoint(record).snapshot)
+        if run_id is not None and (questions := self._questions(run_id)):
+            values[INTERRUPT] = questions
+        return values
+
+    def _questions(self, run_id: str) -> list[Interrupt]:
+        """The interrupts at which the run stands."""
+        run = self.store.get_run(run_id)
+        if run is None or run.status != "interrupted":
+            return []
+        found = interrupts_of(self.store.list_tasks(run_id), self.store.serde)
+        return list({question.id: question for asked in found.values() for question in asked}.values())
+
+    def _command(self, command: Command, options: InvokeOptions) -> tuple[str | None, Sequence[TaskRef]]:
+        """Answer the interrupts of the thread."""
+        run = self.store.newest_run(options.thread_id)
+        if run is None or run.status != "interrupted":
+            raise InputError(
+                f"thread {options.thread_id!r} has no interrupted run to resume"
+                + (f": its newest one is {run.status}" if run else "")
+            )
+        answers = resumptions(self.store.list_tasks(run.run_id), command.resume, self.store.serde)
+        return run.run_id, self.store.resume(run.run_id, answers).publish
 
     def _begin(self, input: Any, options: InvokeOptions) -> tuple[str, Sequence[TaskRef]]:
         """Submit a run for this input."""
@@ -189,7 +218,7 @@ class InlineEngine:
         return new.run_id, answer.publish
 
     def _replay(self, run: Run) -> Sequence[TaskRef]:
-        failed = [t for t in self.store.list_tasks(run.run_id) if t.status == "failed" and not t.replaced]
+        failed = replaceable(self.store.list_tasks(run.run_id))
         answer = self.store.replay(run.run_id, [(task.task_id, new_id()) for task in failed])
         if answer.result == "refused":
             raise PetioleError(f"run {run.run_id} cannot be replayed: {answer.reason}")

@@ -245,7 +245,7 @@ class Runner:
         self._post(claim)
         try:
             if claim.task.kind == "advance":
-                attempt.settle_only(work)
+                attempt.settling.advance(work)
             else:
                 attempt.run_node(work)
         finally:

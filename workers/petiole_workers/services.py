@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from petiole_stores.errors import StoreUnavailableError
 from petiole_stores.store import StoreTransaction
 from petiole_workers.caller import undisturbed
+from petiole_workers.graph import GraphInterrupt, Interrupt
 from petiole_workers.progress import Progress
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class AttemptServices:
         self._serde = runner.store.serde
         self._known = Progress.read(task.progress)
         self.progress = self._seen = self._known
-        self._timer = 0
+        self._timer = self._question = 0
         self._noted = float("-inf")
         self._pending = False
         self._asked = time.monotonic() + runner.settings.beat_every
@@ -71,7 +73,7 @@ class AttemptServices:
         timers = list(self.progress.timers)
         if index == len(timers):
             timers.append(now + seconds)
-            self.progress = Progress(self.progress.details, self.progress.blobs, timers)
+            self.progress = self.progress.with_timer(now + seconds)
         left = max(0.0, timers[index] - now)
         if left > self._runner.caller.in_process_wait:
             raise ParkedError(left)
@@ -79,9 +81,21 @@ class AttemptServices:
 
     def again(self) -> None:
         """A further try begins in this process."""
-        self._timer = 0
+        self._timer = self._question = 0
         self._seen = self.progress
         self.roll_back()
+
+    # ---------------------------------------------------------------- interrupts
+
+    def interrupt(self, value: object) -> Any:
+        """The answer to the attempt's next interrupt. Raises GraphInterrupt where there is none yet."""
+        index, self._question = self._question, self._question + 1
+        thread_id = self._task.thread_id
+        if index < len(self.progress.answers):
+            return self.progress.answers[index].value.value(self._serde, thread_id)
+        question = Interrupt(value, hashlib.sha256(f"{self._task.task_id}:{index}".encode()).hexdigest()[:32])
+        self.progress = self.progress.with_question(question.id, value, self._serde, thread_id)
+        raise GraphInterrupt((question,))
 
     # ---------------------------------------------------------------- heartbeats
 

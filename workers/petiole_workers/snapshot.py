@@ -11,6 +11,8 @@ import msgspec
 from petiole_stores.records import Checkpointed, Task
 from petiole_workers.documents import Documents
 from petiole_workers.failure import Failure, parse_failure
+from petiole_workers.graph import Interrupt
+from petiole_workers.resuming import interrupts_of
 
 
 class StateTask(NamedTuple):
@@ -20,7 +22,7 @@ class StateTask(NamedTuple):
     name: str
     path: tuple[str, ...]
     error: Failure | None = None
-    interrupts: tuple[Any, ...] = ()
+    interrupts: tuple[Interrupt, ...] = ()
     state: None = None
     result: dict[str, Any] | None = None
 
@@ -39,7 +41,7 @@ class StateSnapshot(NamedTuple):
     created_at: str | None
     parent_config: dict[str, Any] | None
     tasks: tuple[StateTask, ...]
-    interrupts: tuple[Any, ...] = ()
+    interrupts: tuple[Interrupt, ...] = ()
 
 
 def empty_snapshot(thread_id: str) -> StateSnapshot:
@@ -57,6 +59,7 @@ def snapshot_of(
     by_path = {
         task.path: task for task in tasks if task.checkpoint_id == record.checkpoint_id and not task.replaced
     }
+    questions = interrupts_of(tasks, documents.serde)
     for spec in loaded.snapshot.next:
         task = by_path.get(spec.path)
         result = _result(documents, record.thread_id, task)
@@ -67,6 +70,7 @@ def snapshot_of(
                 name=spec.node,
                 path=tuple(spec.path.split(":", 1)),
                 error=parse_failure(task.error) if failed and task else None,
+                interrupts=questions.get(task.task_id, ()) if task else (),
                 result=result,
             )
         )
@@ -87,6 +91,7 @@ def snapshot_of(
         created_at=datetime.fromtimestamp(record.created_at, UTC).isoformat(),
         parent_config=parent,
         tasks=tuple(shown),
+        interrupts=tuple(question for task in shown for question in task.interrupts),
     )
 
 

@@ -7,21 +7,23 @@ from petiole_workers.graph.callables import GraphFunction, acall, call, run_awai
 from petiole_workers.graph.command import Command
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.errors import HANDLER_PREFIX, NodeError
-from petiole_workers.graph.names import DEFAULT_RECURSION_LIMIT, END, MISSING, START
+from petiole_workers.graph.interrupts import GraphInterrupt, Interrupt, interrupt
+from petiole_workers.graph.names import DEFAULT_RECURSION_LIMIT, END, INTERRUPT, MISSING, START
 from petiole_workers.graph.nodes import acall_node, call_node
-from petiole_workers.graph.parts import Branch, Join, NodeSpec
+from petiole_workers.graph.parts import Branch, Join, NodeSpec, Subgraph
 from petiole_workers.graph.retry import RetryPolicy
 from petiole_workers.graph.runtime import Runtime
 from petiole_workers.graph.schema import Channel, Schema
 from petiole_workers.graph.send import Send
 from petiole_workers.graph.snapshot import Snapshot, TaskOutput, TaskSpec
 from petiole_workers.graph.superstep import advance, begin, check_limit, next_names, stop_step
-from petiole_workers.graph.updates import result, task_input, task_output
+from petiole_workers.graph.updates import from_below, result, task_input, task_output
 
 __all__ = [
     "DEFAULT_RECURSION_LIMIT",
     "END",
     "HANDLER_PREFIX",
+    "INTERRUPT",
     "MISSING",
     "START",
     "Branch",
@@ -29,6 +31,8 @@ __all__ = [
     "Command",
     "GraphDefinition",
     "GraphFunction",
+    "GraphInterrupt",
+    "Interrupt",
     "Join",
     "NodeError",
     "NodeSpec",
@@ -38,6 +42,7 @@ __all__ = [
     "Send",
     "Snapshot",
     "StateGraph",
+    "Subgraph",
     "TaskOutput",
     "TaskSpec",
     "acall",
@@ -47,6 +52,8 @@ __all__ = [
     "call",
     "call_node",
     "check_limit",
+    "from_below",
+    "interrupt",
     "next_names",
     "result",
     "run_awaitable",

@@ -17,6 +17,7 @@ from petiole_workers.graph.faults import graph_faults
 from petiole_workers.graph.names import END, RESERVED_CHARACTERS, RESERVED_NAMES, START
 from petiole_workers.graph.parts import Branch, Join, NodeSpec, Priority
 from petiole_workers.graph.schema import Channel, Schema, annotated_input, function_hints, read_schema
+from petiole_workers.graph.subgraphs import as_subgraph, placeholder
 from petiole_workers.retry import RetryStrategy
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class StateGraph:
     ) -> Self:
         """Adds a node: ``add_node(function)`` under the function's name, or ``add_node(name, function)``.
 
-        The function takes ``(state)`` or ``(state, runtime)``, may be async, and returns the keys to change:
+        The function takes ``(state)`` (a compiled graph stands for one: each of its nodes is a task of its own) or ``(state, runtime)``, may be async, and returns the keys to change:
         a dict, an instance of a schema, or ``None`` for none.
 
         retry_policy: when a failed attempt is made again: `Exponential`, `Fixed`, `Adaptive`, `Emergency` or
@@ -163,8 +164,16 @@ class StateGraph:
         if seconds is not None and not seconds > 0:
             faults.append(f"node {name!r} has timeout {timeout!r}: give a number of seconds above 0, or None")
         policies = _policies(name, retry_policy, faults)
+        subgraph = as_subgraph(function)
+        if subgraph is not None and (policies or seconds is not None or error_handler is not None):
+            faults.append(
+                f"node {name!r} is a graph: give retry_policy, timeout and error_handler to the nodes in it, each is a "
+                "task of its own"
+            )
         if faults or function is None:
             raise GraphValidationError(faults)
+        if subgraph is not None:
+            function = placeholder(name)
         bound = graph_function(function, f"node {name!r}")
         hints, first = function_hints(function)
         wanted = input_schema or annotated_input(hints, first or "")
@@ -180,6 +189,7 @@ class StateGraph:
             defer,
             dict(metadata or {}),
             None if error_handler is None else read_handler(error_handler, name),
+            subgraph,
         )
         return self
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from petiole_stores.errors import GraphError
 from petiole_workers.graph.mermaid import mermaid
 from petiole_workers.graph.parts import Branch, Join, NodeSpec
 from petiole_workers.graph.schema import Channel, Schema
@@ -80,6 +81,29 @@ class GraphDefinition:
         """The conditional edges of ``source`` in the order added."""
         return self._branches_from.get(source, ())
 
+    def within(self, ns: str) -> GraphDefinition:
+        """The graph of a namespace: parts ``node`` or ``node:task`` joined by ``|``, from this graph (``""``) inwards.
+
+        Raises GraphError when this version has no such subgraph.
+        """
+        graph = self
+        for part in ns.split("|") if ns else ():
+            node = graph.nodes.get(part.partition(":")[0])
+            if node is None or node.subgraph is None:
+                raise GraphError(
+                    f"this worker's version of graph {self.name!r} has no subgraph {ns!r}: bring it back, or replay the run "
+                    "from a checkpoint before it"
+                )
+            graph = node.subgraph.definition
+        return graph
+
+    def family(self) -> Iterator[GraphDefinition]:
+        """This graph and all that are its nodes, at any depth."""
+        yield self
+        for node in self.nodes.values():
+            if node.subgraph is not None:
+                yield from node.subgraph.definition.family()
+
     def mermaid(self) -> str:
         """The graph as Mermaid flowchart text."""
         return mermaid(self.nodes, self.edges, self.joins, self.branches)
@@ -101,4 +125,11 @@ class GraphDefinition:
             "input": sorted(self.input_schema.channels),
             "output": sorted(self.output_schema.channels),
         }
+        subgraphs = [
+            [node.name, node.subgraph.definition.fingerprint, node.subgraph.persistent]
+            for node in self.nodes.values()
+            if node.subgraph is not None
+        ]
+        if subgraphs:
+            shape["subgraphs"] = sorted(subgraphs)
         return hashlib.sha256(json.dumps(shape, separators=(",", ":")).encode()).hexdigest()

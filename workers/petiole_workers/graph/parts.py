@@ -5,14 +5,29 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from petiole_workers.graph.callables import GraphFunction
 from petiole_workers.graph.errors import ErrorHandler
 from petiole_workers.graph.schema import Schema
 from petiole_workers.retry import RetryStrategy
 
+if TYPE_CHECKING:
+    from petiole_workers.graph.definition import GraphDefinition
+
 Priority = Literal["high", "default", "low"]
+
+
+@dataclass(frozen=True, slots=True)
+class Subgraph:
+    """A graph that is a node.
+
+    persistent: whether it goes on from its own last state the next time that it is come to on the thread
+        (``compile(checkpointer=True)``), or begins anew each time.
+    """
+
+    definition: GraphDefinition
+    persistent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +41,7 @@ class NodeSpec:
     defer: an edge to it is followed only when nothing else is left to run.
     metadata: the author's own, not read by the engine.
     error_handler: called in its place once it has failed for good.
+    subgraph: the graph that runs in its place, each of its nodes a task of its own; ``function`` is not called then.
     """
 
     name: str
@@ -38,6 +54,7 @@ class NodeSpec:
     defer: bool = False
     metadata: Mapping[str, object] = field(default_factory=dict)
     error_handler: ErrorHandler | None = None
+    subgraph: Subgraph | None = None
 
     @property
     def is_async(self) -> bool:

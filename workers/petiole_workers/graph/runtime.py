@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -28,6 +29,9 @@ class NodeServices(Protocol):
 
     def transaction(self) -> AbstractContextManager[Any]: ...
 
+    def interrupt(self, value: object) -> Any:
+        """The answer to the node's next interrupt; raises GraphInterrupt where there is none yet."""
+
 
 class NoServices:
     """Outside an engine: timers are slept through, details are forgotten, there is no store."""
@@ -45,6 +49,9 @@ class NoServices:
         raise ConfigurationError(
             "runtime.transaction() needs a store with tables: run the graph on postgresql:// or sqlite://"
         )
+
+    def interrupt(self, value: object) -> Any:
+        raise ConfigurationError("interrupt() needs a graph that runs: call it in a node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,29 @@ class Runtime:
             "configurable": {"thread_id": self.thread_id, "run_id": self.run_id, "task_id": self.task_id},
             "metadata": {"node": self.node, "attempt": self.attempt},
         }
+
+
+_current: ContextVar[Runtime] = ContextVar("petiole_runtime")
+
+
+def current_runtime(what: str) -> Runtime:
+    """The `Runtime` of the node that runs here. ``what`` asks for it: ConfigurationError names it outside a node."""
+    try:
+        return _current.get()
+    except LookupError:
+        raise ConfigurationError(
+            f"{what} was called outside a node: call it in a node's function, or in what that calls"
+        ) from None
+
+
+@contextmanager
+def running(runtime: Runtime) -> Iterator[None]:
+    """Let `current_runtime` tell ``runtime`` within the block."""
+    token = _current.set(runtime)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def _duration(seconds: float) -> float:

@@ -36,6 +36,7 @@ class TaskSpec:
 class TaskOutput:
     """What a task wrote: pairs of state key and value, in the order written, and where a `Command` leads.
 
+    to_parent: both are for the graph whose node this graph is, where they are checked: this graph ends.
     node: the node, or ``__error_handler__<node>`` where its handler gave the output (whose edges are not the node's).
     """
 
@@ -43,6 +44,7 @@ class TaskOutput:
     node: str
     writes: tuple[tuple[str, object], ...]
     goto: tuple[str | Send, ...] = ()
+    to_parent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,15 @@ def task_output(graph: GraphDefinition, task: TaskSpec, returned: object) -> Tas
     """
     goto: tuple[str | Send, ...] = ()
     if isinstance(returned, Command):
+        if returned.graph == Command.PARENT:
+            return TaskOutput(
+                task.path, task.node, _all_writes(task, returned.update), returned.destinations, True
+            )
+        if returned.graph is not None:
+            raise InvalidUpdateError(
+                f"node {task.node!r} returned a Command for the graph {returned.graph!r}: it is None for the node's own "
+                "graph, or Command.PARENT"
+            )
         goto = tuple(_destination(graph, task, item) for item in returned.destinations if item != END)
         returned = returned.update
     keys = graph.input_schema.channels if task.node == START else graph.channels
@@ -60,6 +69,30 @@ def task_output(graph: GraphDefinition, task: TaskSpec, returned: object) -> Tas
     else:
         raise InvalidUpdateError(_refusal(task, returned))
     return TaskOutput(task.path, task.node, tuple(writes), goto)
+
+
+def from_below(graph: GraphDefinition, task: TaskSpec, output: TaskOutput) -> TaskOutput:
+    """The output of the node ``task`` whose graph was left by this output of one of its own nodes.
+
+    Raises InvalidUpdateError for a destination that does not exist here.
+    """
+    goto = tuple(_destination(graph, task, item) for item in output.goto if item != END)
+    writes = tuple((key, value) for key, value in output.writes if key in graph.channels)
+    return TaskOutput(task.path, task.node, writes, goto)
+
+
+def _all_writes(task: TaskSpec, update: object) -> tuple[tuple[str, object], ...]:
+    """What an update for a graph that is not at hand writes: which keys count is told there."""
+    if update is None:
+        return ()
+    if isinstance(update, Mapping):
+        return tuple(update.items())
+    if isinstance(update, BaseModel):
+        return tuple(_model_writes(update, list(type(update).model_fields)))
+    if isinstance(update, Send) or not _annotated(type(update)):
+        raise InvalidUpdateError(_refusal(task, update))
+    names = {name: None for base in reversed(type(update).__mro__) for name in inspect.get_annotations(base)}
+    return tuple((name, getattr(update, name)) for name in names if hasattr(update, name))
 
 
 def _destination(graph: GraphDefinition, task: TaskSpec, item: object) -> str | Send:
