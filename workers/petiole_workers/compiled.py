@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,8 @@ from petiole_stores.contract import CheckpointStore
 from petiole_stores.errors import ConfigurationError, InputError
 from petiole_stores.memory import MemoryStore
 from petiole_stores.opening import open_checkpoint_store
-from petiole_stores.records import Checkpointed, Offer, Task
+from petiole_stores.records import Offer
 from petiole_stores.serde import Serde
-from petiole_stores.store import Store
 from petiole_workers.durability import checked
 from petiole_workers.fitting import offer_of
 from petiole_workers.graph.definition import GraphDefinition
@@ -24,6 +23,7 @@ from petiole_workers.graph.updates import task_output
 if TYPE_CHECKING:
     from petiole_workers.inline import InlineEngine
     from petiole_workers.snapshot import StateSnapshot
+    from petiole_workers.states import States
 
 
 class CompiledGraph:
@@ -138,20 +138,15 @@ class CompiledGraph:
             engine = self._engine = self._engine or InlineEngine.on(self, self.checkpointer)
         return engine.invoke(input, options, loop)
 
-    # ---------------------------------------------------------------- looking
+    # ---------------------------------------------------------------- states
 
-    def get_state(self, config: Mapping[str, Any]) -> StateSnapshot:
-        """The thread's newest state, or that of ``config["configurable"]["checkpoint_id"]``."""
-        from petiole_workers.snapshot import empty_snapshot, snapshot_of
+    def get_state(self, config: Mapping[str, Any], *, subgraphs: bool = False) -> StateSnapshot:
+        """The thread's newest state, or the one of ``config["configurable"]["checkpoint_id"]``.
 
-        engine, thread_id, checkpoint_id = self._looking(config)
-        store = engine.store
-        record = store.get_checkpoint(checkpoint_id) if checkpoint_id else store.head(thread_id)
-        if record is None or record.thread_id != thread_id:
-            if checkpoint_id:
-                raise InputError(f"checkpoint {checkpoint_id!r} is not one of thread {thread_id!r}")
-            return empty_snapshot(thread_id)
-        return snapshot_of(engine.documents, record, _tasks(store, record), is_head=checkpoint_id is None)
+        ``checkpoint_ns`` names a namespace: that of a node that is a graph. ``subgraphs``: the tasks of such nodes have
+        their states, at any depth, not only the configs of these.
+        """
+        return self._states(config).get(config, subgraphs=subgraphs)
 
     def get_state_history(
         self,
@@ -168,36 +163,77 @@ class CompiledGraph:
             before  the config of a state: only older ones are given
             limit   at most so many
         """
-        from petiole_workers.snapshot import snapshot_of
+        return self._states(config).history(config, filter=filter, before=before, limit=limit)
 
-        engine, thread_id, _ = self._looking(config)
-        store = engine.store
-        bound = None
-        if before is not None:
-            start = store.get_checkpoint(str(before["configurable"]["checkpoint_id"]))
-            bound = start.seq if start else None
-        given = 0
-        cached: dict[str | None, list[Task]] = {}
-        for record in store.list_checkpoints(thread_id, before=bound, limit=None if filter else limit):
-            if limit is not None and given >= limit:
-                return
-            if record.run_id not in cached:
-                cached[record.run_id] = _tasks(store, record)
-            snapshot = snapshot_of(engine.documents, record, cached[record.run_id], is_head=False)
-            if filter and any((snapshot.metadata or {}).get(key) != value for key, value in filter.items()):
-                continue
-            given += 1
-            yield snapshot
+    def update_state(
+        self,
+        config: Mapping[str, Any],
+        values: Any,
+        as_node: str | None = None,
+        task_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Change a thread's state as if the node ``as_node`` had written ``values``; gives the new state's config.
 
-    async def aget_state(self, config: Mapping[str, Any]) -> StateSnapshot:
+        What would follow from that node comes next, in place of what came next before. With a ``checkpoint_id`` the
+        thread goes on from that checkpoint: a fork. Without ``as_node`` it is the node that wrote last, if that is clear.
+
+        Raises InvalidUpdateError for what no node could have written, ThreadBusyError while a run is at work on the thread.
+        """
+        from petiole_workers.updating import StateUpdate
+
+        return self.bulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
+
+    def bulk_update_state(
+        self, config: Mapping[str, Any], supersteps: Sequence[Sequence[Any]]
+    ) -> dict[str, Any]:
+        """Several updates, those of one superstep side by side, and one checkpoint a superstep: all of them, or none.
+
+        Each is a tuple ``(values, as_node)``. Raises as :meth:`update_state`.
+        """
+        from petiole_workers.updating import StateUpdate
+
+        return self._states(config).update(
+            config, [[StateUpdate(*update) for update in updates] for updates in supersteps]
+        )
+
+    async def aget_state(self, config: Mapping[str, Any], *, subgraphs: bool = False) -> StateSnapshot:
         """As :meth:`get_state`."""
-        return await asyncio.to_thread(self.get_state, config)
+        return await asyncio.to_thread(lambda: self.get_state(config, subgraphs=subgraphs))
+
+    async def aget_state_history(
+        self,
+        config: Mapping[str, Any],
+        *,
+        filter: Mapping[str, Any] | None = None,
+        before: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[StateSnapshot]:
+        """As :meth:`get_state_history`."""
+        states = self.get_state_history(config, filter=filter, before=before, limit=limit)
+        while (state := await asyncio.to_thread(next, states, None)) is not None:
+            yield state
+
+    async def aupdate_state(
+        self,
+        config: Mapping[str, Any],
+        values: Any,
+        as_node: str | None = None,
+        task_id: str | None = None,
+    ) -> dict[str, Any]:
+        """As :meth:`update_state`."""
+        return await asyncio.to_thread(self.update_state, config, values, as_node, task_id)
+
+    async def abulk_update_state(
+        self, config: Mapping[str, Any], supersteps: Sequence[Sequence[Any]]
+    ) -> dict[str, Any]:
+        """As :meth:`bulk_update_state`."""
+        return await asyncio.to_thread(self.bulk_update_state, config, supersteps)
 
     def mermaid(self) -> str:
         """The graph as a Mermaid flowchart."""
         return self.definition.mermaid()
 
-    def _looking(self, config: Mapping[str, Any]) -> tuple[InlineEngine, str, str | None]:
+    def _states(self, config: Mapping[str, Any]) -> States:
         from petiole_workers.inline import InlineEngine, InvokeOptions
 
         checkpointer = self.checkpointer
@@ -208,8 +244,4 @@ class CompiledGraph:
         options = InvokeOptions.of(config, needs_thread=True)
         self._engine = self._engine or InlineEngine.on(self, checkpointer)
         self._engine.load_archive(options.thread_id)
-        return self._engine, options.thread_id, options.checkpoint_id
-
-
-def _tasks(store: Store, record: Checkpointed) -> list[Task]:
-    return store.list_tasks(record.run_id) if record.run_id else []
+        return self._engine.states

@@ -103,6 +103,11 @@ class Documents:
         self._unsaved: dict[tuple[str, str], Blob] = {}
 
     @property
+    def store(self) -> Store:
+        """Where they are kept."""
+        return self._store
+
+    @property
     def serde(self) -> Serde:
         """What turns values into documents and back."""
         return self._serde

@@ -32,13 +32,24 @@ from petiole_stores.errors import (
 from petiole_stores.ids import new_id
 from petiole_stores.ledger import replaceable
 from petiole_stores.memory import MemoryStore
-from petiole_stores.records import RUNNABLE, SETTLED, START_PATH, Claim, NewRun, NewTask, Run, TaskRef, Worker
+from petiole_stores.records import (
+    RUNNABLE,
+    SETTLED,
+    START_PATH,
+    Claim,
+    NewRun,
+    NewTask,
+    Resumption,
+    Run,
+    TaskRef,
+    Worker,
+)
 from petiole_stores.store import Store
 from petiole_workers.caller import NodeCaller
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.documents import Documents
 from petiole_workers.failure import parse_failure
-from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, INTERRUPT, START, Command, Interrupt, result
+from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, INTERRUPT, START, Command, result
 from petiole_workers.hop import Hint, RunConfig
 from petiole_workers.processes import process_birth
 from petiole_workers.queues import INLINE_PREFIX
@@ -46,6 +57,8 @@ from petiole_workers.registry import Registry
 from petiole_workers.resuming import interrupts_of, resumptions
 from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
+from petiole_workers.snapshot import values_now
+from petiole_workers.states import States
 
 LEASE = 15.0
 #: In a holder's stats: when its process was started, so that a pid that is used again is not taken for it.
@@ -97,6 +110,7 @@ class InlineEngine:
         self.graph, self.store, self.archive = graph, store, archive
         self.documents = Documents(store)
         self._registry = Registry([graph])
+        self.states = States(graph, self.documents, queue=_SETTINGS.queue)
         self._active: set[str] = set()
         self._presence = _Presence(store)
 
@@ -132,28 +146,39 @@ class InlineEngine:
         record = self.store.head(options.thread_id)
         if record is None:
             return None
-        values = result(self.graph.definition, self.documents.checkpoint(record).snapshot)
-        if run_id is not None and (questions := self._questions(run_id)):
-            values[INTERRUPT] = questions
+        graph = self.graph.definition
+        run = self.store.get_run(run_id) if run_id is not None else None
+        if run is None or run.status != "interrupted":
+            return result(graph, self.documents.checkpoint(record).snapshot.values)
+        tasks = self.store.list_tasks(run.run_id)
+        values = result(graph, values_now(self.documents, graph, record, tasks))
+        asked = interrupts_of(tasks, self.store.serde)
+        if questions := {question.id: question for them in asked.values() for question in them}:
+            values[INTERRUPT] = list(questions.values())
         return values
 
-    def _questions(self, run_id: str) -> list[Interrupt]:
-        """The interrupts at which the run stands."""
-        run = self.store.get_run(run_id)
-        if run is None or run.status != "interrupted":
-            return []
-        found = interrupts_of(self.store.list_tasks(run_id), self.store.serde)
-        return list({question.id: question for asked in found.values() for question in asked}.values())
-
     def _command(self, command: Command, options: InvokeOptions) -> tuple[str | None, Sequence[TaskRef]]:
-        """Answer the interrupts of the thread."""
-        run = self.store.newest_run(options.thread_id)
-        if run is None or run.status != "interrupted":
+        """Change the state of the thread, send it to nodes, and answer its interrupts, as the command says."""
+        thread_id, run = options.thread_id, self.store.newest_run(options.thread_id)
+        interrupted = run is not None and run.status == "interrupted"
+        if run is not None and run.status not in SETTLED and not interrupted:
+            raise ThreadBusyError(f"thread {thread_id!r} has the run {run.run_id}, which is {run.status}")
+        if command.resume is not None and not interrupted:
             raise InputError(
-                f"thread {options.thread_id!r} has no interrupted run to resume"
+                f"thread {thread_id!r} has no interrupted run to resume"
                 + (f": its newest one is {run.status}" if run else "")
             )
-        answers = resumptions(self.store.list_tasks(run.run_id), command.resume, self.store.serde)
+        if run is None and self.store.head(thread_id) is None:
+            if command.destinations or command.update is None:
+                raise InputError(f"thread {thread_id!r} is new: give an input")
+            return self._begin(command.update, options)
+        answers: Sequence[Resumption] | None = None
+        if command.update is not None or command.destinations:
+            answers = self.states.command(thread_id, command)
+        elif command.resume is not None and run is not None:
+            answers = resumptions(self.store.list_tasks(run.run_id), command.resume, self.store.serde)
+        if run is None or not interrupted:
+            return self._go_on(options)
         return run.run_id, self.store.resume(run.run_id, answers).publish
 
     def _begin(self, input: Any, options: InvokeOptions) -> tuple[str, Sequence[TaskRef]]:
@@ -192,6 +217,10 @@ class InlineEngine:
                     f"thread {options.thread_id!r} has no checkpoint to go on from: give an input"
                 )
             return self._fork(options) if head.next != "[]" else (None, [])
+        if run.status in SETTLED:
+            head = self.store.head(options.thread_id)
+            if head is not None and head.checkpoint_id != run.checkpoint_id:  # its state was updated since
+                return self._fork(options) if head.next != "[]" else (None, [])
         if run.status == "failed":
             return run.run_id, self._replay(run)
         if run.status == "interrupted":

@@ -66,7 +66,9 @@ class Nesting:
                 below = attempt.documents.outputs(task.thread_id, [document])[0]
         if left is not None:
             return from_below(attempt.definition, spec, below)
-        return task_output(attempt.definition, spec, result(attempt.definition_of(task.child), snapshot))
+        return task_output(
+            attempt.definition, spec, result(attempt.definition_of(task.child), snapshot.values)
+        )
 
 
 def namespace(above: str, node: str, task_id: str, *, persistent: bool) -> str:

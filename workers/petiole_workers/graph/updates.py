@@ -190,7 +190,7 @@ def apply_writes(
     return {name: after[name] for name in (*graph.channels, *after) if name in after}
 
 
-def result(graph: GraphDefinition, snapshot: Snapshot) -> dict[str, object]:
-    """What a run that ended with ``snapshot`` returns: the output schema's keys that have a value."""
-    values = readable(graph, snapshot.values)
+def result(graph: GraphDefinition, values: Mapping[str, object]) -> dict[str, object]:
+    """What a run that ended with this state returns: the output schema's keys that have a value."""
+    values = readable(graph, values)
     return {name: values[name] for name in graph.output_schema.channels if name in values}
