@@ -145,6 +145,7 @@ class Attempt:
             return
         except ParkedError as parked:
             self._put_off(work, "parked", parked.delay)
+            work.outcome.awaits = parked.awaits
             return
         except UnreadableError as unreadable:
             self.unreadable(work, unreadable.error)

@@ -71,15 +71,24 @@ class Answered(msgspec.Struct):
     value: Packed
 
 
+class Awaited(msgspec.Struct, omit_defaults=True):
+    """A signal that is waited for until a time of the store's, or that came."""
+
+    name: str
+    until: float | None = None
+    value: Packed | None = None
+
+
 class Progress(msgspec.Struct, omit_defaults=True):
     """The document. ``timers`` are the store's times at which an attempt's first, second … timer is over; ``answers`` those
-    to its first, second … interrupt."""
+    to its first, second … interrupt, ``signals`` what it waited for first, second …"""
 
     details: msgspec.Raw = msgspec.Raw(b"")
     blobs: list[_Carried] = []
     timers: list[float] = []
     answers: list[Answered] = []
     asked: Asked | None = None
+    signals: list[Awaited] = []
 
     @classmethod
     def read(cls, text: str | None) -> Progress:
@@ -100,6 +109,10 @@ class Progress(msgspec.Struct, omit_defaults=True):
     def with_timer(self, until: float) -> Progress:
         """The same with one more timer."""
         return replace(self, timers=[*self.timers, until])
+
+    def with_signal(self, index: int, signal: Awaited) -> Progress:
+        """The same with what is known of the ``index``-th signal waited for."""
+        return replace(self, signals=[*self.signals[:index], signal, *self.signals[index + 1 :]])
 
     def with_question(self, id: str, value: Any, serde: Serde, thread_id: str) -> Progress:
         """The same, waiting for the answer to an interrupt."""

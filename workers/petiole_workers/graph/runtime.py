@@ -29,6 +29,8 @@ class NodeServices(Protocol):
 
     def transaction(self) -> AbstractContextManager[Any]: ...
 
+    def wait_signal(self, name: str, timeout: float | None) -> Any: ...
+
     def interrupt(self, value: object) -> Any:
         """The answer to the node's next interrupt; raises GraphInterrupt where there is none yet."""
 
@@ -49,6 +51,9 @@ class NoServices:
         raise ConfigurationError(
             "runtime.transaction() needs a store with tables: run the graph on postgresql:// or sqlite://"
         )
+
+    def wait_signal(self, name: str, timeout: float | None) -> Any:
+        raise ConfigurationError("wait_signal() needs a graph that runs: call it in a node")
 
     def interrupt(self, value: object) -> Any:
         raise ConfigurationError("interrupt() needs a graph that runs: call it in a node")
@@ -98,6 +103,21 @@ class Runtime:
         import asyncio
 
         await asyncio.sleep(self.services.pause(_duration(seconds)))
+
+    def wait_signal(self, name: str, timeout: float | None = None) -> Any:
+        """Waits durably for a signal (``client.signal(thread, name, payload)``) and returns its payload.
+
+        A signal that came before it was waited for counts; each is given to one wait alone, the oldest first. While there is
+        none the task is put away and costs a row; when one comes the node runs again from its top, and the signals it has had
+        return at once. ``timeout`` is in seconds; after it SignalTimeoutError is raised.
+        """
+        return self.services.wait_signal(name, None if timeout is None else _duration(timeout))
+
+    async def await_signal(self, name: str, timeout: float | None = None) -> Any:
+        """As `wait_signal`, for async nodes."""
+        import asyncio
+
+        return await asyncio.to_thread(self.wait_signal, name, timeout)
 
     def heartbeat(self, details: Any = None) -> None:
         """Keeps ``details`` (anything that a state may hold, up to 1 MiB) for the next attempt, should this one not end.
