@@ -1,4 +1,4 @@
-"""Postgres' items: writes are functions of the database, reads one statement each."""
+"""Postgres' items: puts and gets are functions of the database, the rest of reading one statement each."""
 
 from __future__ import annotations
 
@@ -17,11 +17,8 @@ _ALIVE = (
 _PUT = """
 SELECT * FROM petiole_put_items(
     %s::text[], %s::text[], %s::text[], %b::bytea[], %s::text[], %s::float8[], %s::bool[], %s::float8)"""
-_REFRESH = "SELECT petiole_refresh_items(%s::text[], %s::text[], %s::float8)"
+_GET = "SELECT * FROM petiole_get_items(%s::text[], %s::text[], %s::bool, %s::float8)"
 _PURGE = "SELECT petiole_purge_items(%s::int, %s::float8)"
-_GET = f"""
-SELECT {_COLUMNS} FROM unnest(%s::text[], %s::text[]) AS w(ns, key) JOIN items i ON i.ns = w.ns AND i.key = w.key
-WHERE {_ALIVE}"""
 _RANGE = "i.ns >= %s AND i.ns < %s"
 _SEARCH = f"""
 SELECT {_COLUMNS} FROM items i WHERE {{}} AND {_ALIVE} ORDER BY i.updated_at DESC, i.ns, i.key LIMIT %s OFFSET %s"""
@@ -55,11 +52,10 @@ class PostgresItems(PostgresReads):
         self, keys: Sequence[tuple[str, str]], refresh: bool, now: float | None
     ) -> list[StoredItem | None]:
         columns = [ns for ns, _ in keys], [key for _, key in keys]
-        if refresh:
-            self._call(_REFRESH, (*columns, now))
-        rows = self.connections.rows(_GET, (*columns, now))
-        found = {(row[0], row[1]): row for row in rows}
-        return [_to_item(found[place]) if place in found else None for place in keys]
+        answers: list[StoredItem | None] = [None] * len(keys)
+        for position, *row in self.connections.rows(_GET, (*columns, refresh, now)):
+            answers[position - 1] = _to_item(row)
+        return answers
 
     def _search_items(self, prefix: str, limit: int, offset: int, now: float | None) -> list[StoredItem]:
         where, values = _range(prefix)

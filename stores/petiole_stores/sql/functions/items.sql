@@ -41,25 +41,33 @@ BEGIN
     END LOOP;
 END $$;
 
--- Let items with a ttl live on for it from now, if their time is not over; gives how many. Locks items in order of
--- (ns, key).
-CREATE OR REPLACE FUNCTION petiole_refresh_items(p_ns text[], p_key text[], p_now double precision) RETURNS text
+-- The items of these names whose time is not over, with their positions from 1. p_refresh: those with a ttl live on for it
+-- from now; that locks them, in order of (ns, key).
+CREATE OR REPLACE FUNCTION petiole_get_items(
+    p_ns text[], p_key text[], p_refresh boolean, p_now double precision
+) RETURNS TABLE (
+    "position" integer, ns text, key text, codec text, data bytea, checksum text, created_at double precision,
+    updated_at double precision, ttl double precision, expires_at double precision
+)
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
     SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
+#variable_conflict use_column
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
-    v_refreshed integer := 0;
     n record;
 BEGIN
     FOR n IN
-        SELECT DISTINCT w.ns COLLATE "C" AS ns, w.key COLLATE "C" AS key FROM unnest(p_ns, p_key) AS w(ns, key)
-        ORDER BY 1, 2
+        SELECT w.ns, w.key, w.ord FROM unnest(p_ns, p_key) WITH ORDINALITY AS w(ns, key, ord)
+        ORDER BY w.ns COLLATE "C", w.key COLLATE "C"
     LOOP
-        UPDATE items i SET expires_at = v_now + i.ttl
-        WHERE i.ns = n.ns AND i.key = n.key AND i.ttl IS NOT NULL AND i.expires_at > v_now;
-        v_refreshed := v_refreshed + CASE WHEN FOUND THEN 1 ELSE 0 END;
+        IF p_refresh THEN
+            UPDATE items i SET expires_at = v_now + i.ttl
+            WHERE i.ns = n.ns AND i.key = n.key AND i.ttl IS NOT NULL AND i.expires_at > v_now;
+        END IF;
+        RETURN QUERY SELECT n.ord::integer, i.ns, i.key, i.codec, i.data, i.checksum, i.created_at, i.updated_at, i.ttl,
+            i.expires_at
+        FROM items i WHERE i.ns = n.ns AND i.key = n.key AND (i.expires_at IS NULL OR i.expires_at > v_now);
     END LOOP;
-    RETURN v_refreshed;
 END $$;
 
 -- Remove up to p_limit items whose time is over; gives how many. Passes over what others have locked.
