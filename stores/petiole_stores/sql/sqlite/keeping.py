@@ -151,6 +151,9 @@ class SQLiteUpkeep(Store):
     def _put_items(self, writes: Sequence[ItemWrite], now: float | None) -> list[StoredItem | None]:
         return self._work(lambda work: items.put(work, writes), now)
 
+    def _remove_items(self, prefix: str, limit: int) -> int:
+        return self._work(lambda work: items.remove(work, prefix, limit), None)
+
     def _purge_items(self, limit: int, now: float | None) -> int:
         return self._work(lambda work: items.purge(work, limit), now)
 
