@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from petiole_stores.items import ItemWrite, StoredItem
 from petiole_stores.records import (
     Amendment,
     Answer,
@@ -57,6 +58,8 @@ READING = (
     "holds", "get_run", "list_runs", "list_tasks", "head", "get_checkpoint", "list_checkpoints", "get_blobs",
     "list_workers", "backlogs", "threads",
 )  # fmt: skip
+ITEMS = ("put_items", "remove_items", "purge_items")
+READING_ITEMS = ("get_items", "search_items", "list_namespaces")
 OTHER = ("connect", "migrate_schema", "validate", "transaction")
 
 
@@ -304,6 +307,30 @@ class WrappedStore(Store):
 
     def _backlogs(self, now: float | None) -> builtins.list[QueueBacklog]:
         return self.around("backlogs", lambda: self.store._backlogs(now))
+
+    # ---------------------------------------------------------------- items
+
+    def _put_items(self, writes: Sequence[ItemWrite], now: float | None) -> builtins.list[StoredItem | None]:
+        return self.around("put_items", lambda: self.store._put_items(writes, now))
+
+    def _remove_items(self, prefix: str, limit: int) -> int:
+        return self.around("remove_items", lambda: self.store._remove_items(prefix, limit))
+
+    def _purge_items(self, limit: int, now: float | None) -> int:
+        return self.around("purge_items", lambda: self.store._purge_items(limit, now))
+
+    def _get_items(
+        self, keys: Sequence[tuple[str, str]], refresh: bool, now: float | None
+    ) -> builtins.list[StoredItem | None]:
+        return self.around("get_items", lambda: self.store._get_items(keys, refresh, now))
+
+    def _search_items(
+        self, prefix: str, limit: int, offset: int, now: float | None
+    ) -> builtins.list[StoredItem]:
+        return self.around("search_items", lambda: self.store._search_items(prefix, limit, offset, now))
+
+    def _list_namespaces(self, prefix: str, after: str, limit: int, now: float | None) -> builtins.list[str]:
+        return self.around("list_namespaces", lambda: self.store._list_namespaces(prefix, after, limit, now))
 
 
 class WrappedTransaction(StoreTransaction):

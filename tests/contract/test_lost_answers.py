@@ -13,7 +13,8 @@ from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.conformance import Scene
 from petiole_stores.conformance.scene import plain
 from petiole_stores.errors import StoreUnavailableError
-from petiole_stores.faults import PROTOCOL, UPKEEP, FaultPlan, FaultyStore, execute_and_timeout
+from petiole_stores.faults import ITEMS, PROTOCOL, UPKEEP, FaultPlan, FaultyStore, execute_and_timeout
+from petiole_stores.items import NewItem
 from petiole_stores.records import Blob, RunFilter, Worker
 from petiole_stores.store import Store
 
@@ -107,6 +108,20 @@ def ended(scene: Scene) -> None:
 
 def blob(data: bytes = b"x") -> Blob:
     return Blob(digest="d", codec="raw", data=data, checksum="s")
+
+
+def items(scene: Scene) -> None:
+    """An item for good and one whose time will be over."""
+    scene.store.put_items([item(scene, "old"), item(scene, "short", ttl=5.0)])
+    scene.tick(10)
+
+
+def item(scene: Scene, key: str, value: str | None = "1", **options: Any) -> NewItem:
+    return NewItem((scene.prefix, "n"), key, value, **options)
+
+
+def put(*new: tuple[Any, ...], **options: Any) -> Callable[[Scene], Any]:
+    return lambda scene: scene.store.put_items([item(scene, *it, **options) for it in new])
 
 
 def finish(ending: str = "done", **fields: Any) -> Callable[[Scene], Any]:
@@ -212,12 +227,17 @@ CASES = {
     "delete_thread": Case("delete_thread", ended, lambda s: s.store.delete_thread(s.id("t")), True),
     "save": Case("save", ended, save, True, 0),
     "delete": Case("delete", ended, lambda s: s.store.delete(s.id("c4")), None),
+    "put_items": Case("put_items", items, put(("old", "2"), ("new",)), [True, True], 0),
+    "put_items if absent": Case("put_items", items, put(("old", "2"), ("short",), if_absent=True), [False, True]),
+    "put_items that deletes": Case("put_items", items, put(("old", None), ("none", None)), [True, True]),
+    "remove_items": Case("remove_items", items, lambda s: s.store.remove_items((s.prefix,)), 0),
+    "purge_items": Case("purge_items", items, lambda s: s.store.purge_items(), 0),
     "clear": Case("clear", ended, lambda s: s.store.clear(s.id("t")), None),
 }  # fmt: skip
 
 
 def test_every_operation_has_a_case() -> None:
-    assert {case.operation for case in CASES.values()} == {*PROTOCOL, *UPKEEP}
+    assert {case.operation for case in CASES.values()} == {*PROTOCOL, *UPKEEP, *ITEMS}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -276,6 +296,8 @@ def everything(scene: Scene, began: float) -> Any:
         scene.store.list_runs(RunFilter(thread_id=scene.id(thread), status=["queued", "running"])).runs != []
         for thread in THREADS
     ]
+    kept = scene.store.search_items((scene.prefix,), limit=100)
+    found["items"] = [plain(it) for it in kept]
     return bare(found, scene.prefix, began)
 
 
