@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from petiole_stores.errors import SignalTimeoutError, StoreUnavailableError
+from petiole_stores.ids import derived_id
 from petiole_stores.store import StoreTransaction
 from petiole_workers.caller import undisturbed
 from petiole_workers.graph import GraphInterrupt, Interrupt
@@ -29,7 +30,9 @@ class ParkedError(BaseException):
     """A node waits too long to do so in its slot. No ``Exception``: a node's own ``except`` must not stop it."""
 
     def __init__(self, delay: float, awaits: str = "") -> None:
-        super().__init__(f"the node waits for the signal {awaits!r}" if awaits else f"the node sleeps for {delay:.1f} s")
+        super().__init__(
+            f"the node waits for the signal {awaits!r}" if awaits else f"the node sleeps for {delay:.1f} s"
+        )
         self.delay, self.awaits = delay, awaits
 
 
@@ -48,6 +51,8 @@ class AttemptServices:
         self._lost = False
         self._stack = ExitStack()
         self.open_transaction: StoreTransaction | None = None
+        #: Who takes signals: the same for a task that a replay puts in this one's place.
+        self._taker = derived_id("taker", task.run_id, task.ns, task.checkpoint_id or "", task.path)
 
     # ---------------------------------------------------------------- is it still wanted?
 
@@ -103,10 +108,9 @@ class AttemptServices:
             return awaited.value.value(self._serde, thread_id)
         with undisturbed():
             self._runner.commit_carried()  # so that the ledger knows who is to be woken
-        taker = f"{self._task.task_id}:{index}"
         while True:
             with undisturbed():
-                document = take_signal(store, thread_id, name, taker)
+                document = take_signal(store, thread_id, name, self._taker, index)
             if document is not None:
                 payload = self._serde.load(document, {}, thread_id=thread_id)
                 value = Packed.of(payload, self._serde, thread_id)
@@ -156,7 +160,11 @@ class AttemptServices:
     def left_behind(self) -> str | None:
         """The progress that the ledger does not have yet."""
         waited = (self.progress.timers, self.progress.signals)
-        return self.progress.text() if self._pending or waited != (self._known.timers, self._known.signals) else None
+        return (
+            self.progress.text()
+            if self._pending or waited != (self._known.timers, self._known.signals)
+            else None
+        )
 
     # ---------------------------------------------------------------- transactions
 

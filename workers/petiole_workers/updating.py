@@ -253,7 +253,7 @@ def _superstep(
                 f"as_node is {node!r}, which is no node: the nodes are {', '.join(map(repr, graph.nodes))}"
             )
         outputs.append(task_output(graph, TaskSpec(f"update:{number:010d}", node), update.values))
-    after = advance(graph, start, outputs, stop=None)
+    after = advance(graph, start, outputs, stop=None, unstarted=True)
     return dataclasses.replace(after, source="update"), {key for it in outputs for key, _ in it.writes}
 
 

@@ -167,7 +167,7 @@ def test_nodes_get_an_instance_and_may_return_one(schema: Any) -> None:
         .add_edge(START, "a")
         .definition()
     )
-    assert result(graph, drive(graph, schema(n=4))[-1])["n"] == 5
+    assert result(graph, drive(graph, schema(n=4))[-1].values)["n"] == 5
 
 
 def test_a_pydantic_state_is_validated_where_a_node_takes_it() -> None:

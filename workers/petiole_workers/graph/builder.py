@@ -17,7 +17,7 @@ from petiole_workers.graph.faults import graph_faults
 from petiole_workers.graph.names import END, RESERVED_CHARACTERS, RESERVED_NAMES, START
 from petiole_workers.graph.parts import Branch, Join, NodeSpec, Priority
 from petiole_workers.graph.schema import Channel, Schema, annotated_input, function_hints, read_schema
-from petiole_workers.graph.subgraphs import as_subgraph, placeholder
+from petiole_workers.graph.subgraphs import as_subgraph, placeholder, within_its_node
 from petiole_workers.retry import RetryStrategy
 
 if TYPE_CHECKING:
@@ -172,8 +172,7 @@ class StateGraph:
             )
         if faults or function is None:
             raise GraphValidationError(faults)
-        if subgraph is not None:
-            function = placeholder(name)
+        function = within_its_node(function) if subgraph is None else placeholder(name)  # type: ignore[assignment]
         bound = graph_function(function, f"node {name!r}")
         hints, first = function_hints(function)
         wanted = input_schema or annotated_input(hints, first or "")

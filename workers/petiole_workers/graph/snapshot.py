@@ -56,7 +56,8 @@ class Snapshot:
     values: the keys that have a value.
     next: the tasks of the next superstep in path order; empty when the run is finished.
     control: what the engine has to remember beside the state, JSON-able: ``joins`` (for each join, the sources
-        that arrived so far) and ``deferred`` (deferred nodes that were reached and still wait). Absent when empty.
+        that arrived so far), ``fired`` (the joins that led to ``next``) and ``deferred`` (deferred nodes that were
+        reached and still wait). Absent when empty.
     writers: the nodes whose writes made this snapshot, in path order; ``__start__`` for an input.
     """
 

@@ -19,6 +19,18 @@ def as_subgraph(function: object) -> Subgraph | None:
     return None if checkpointer is False else Subgraph(definition, persistent=checkpointer is True)
 
 
+def within_its_node(function: object) -> object:
+    """A graph that was compiled with ``checkpointer=False`` as a function; anything else as it is."""
+    if not isinstance(getattr(function, "definition", None), GraphDefinition):
+        return function
+    graph: Any = function
+
+    def run(state: Any) -> Any:
+        return graph.invoke(state)
+
+    return run
+
+
 def placeholder(name: str) -> Callable[[Any], Any]:
     """The function of a node that is a graph."""
 

@@ -59,6 +59,7 @@ def advance(
     stop: int | None,
     runner: Runner = run_awaitable,
     runtime: Runtime | None = None,
+    unstarted: bool = False,
 ) -> Snapshot:
     """The snapshot after a superstep. ``base`` and ``outputs`` are left as they are.
 
@@ -66,6 +67,7 @@ def advance(
     stop: the last step that may follow (see `stop_step`); ``None`` for no limit.
     runner: waits for async routers.
     runtime: what routers get that ask for one.
+    unstarted: the tasks of ``base.next`` did not run (``outputs`` are by hand): the joins that led to them still stand.
 
     Raises InvalidUpdateError (two writes to a key without a reducer, a router's wrong answer),
     GraphRecursionError, and whatever a reducer or router raises.
@@ -73,6 +75,8 @@ def advance(
     outputs = sorted(outputs, key=lambda output: output.path)
     values = apply_writes(graph, base.values, outputs)
     plan = _Plan(graph, base.control)
+    if unstarted:
+        plan.restore({task.node for task in base.next}, base.control)
     for output in outputs:
         plan.arrive(output.node)
         for destination in route(graph, base, output, runner=runner, runtime=runtime or Runtime()):
@@ -99,10 +103,20 @@ class _Plan:
         self._graph = graph
         self._ready: set[str] = set()
         self._sends: list[Send] = []
-        self._rest = {key: value for key, value in control.items() if key not in ("joins", "deferred")}
+        self._rest = {
+            key: value for key, value in control.items() if key not in ("joins", "deferred", "fired")
+        }
         joins = cast("dict[str, list[str]]", control.get("joins", {}))
         self._arrived = {key: set(names) for key, names in joins.items()}
         self._deferred = set(cast("list[str]", control.get("deferred", [])))
+        self._fired: list[str] = []
+
+    def restore(self, nodes: set[str], control: dict[str, object]) -> None:
+        """Fill the joins again that have led to these nodes."""
+        fired = cast("list[str]", control.get("fired", []))
+        for join in self._graph.joins:
+            if join.key in fired and join.end in nodes:
+                self._arrived[join.key] = set(join.starts)
 
     def arrive(self, source: str) -> None:
         """Follows the plain edges of ``source`` and ticks it off in the joins that wait for it."""
@@ -137,11 +151,14 @@ class _Plan:
                 # Emptied as it fires, so that in a loop it waits for all of them again.
                 del self._arrived[join.key]
                 self._ready.add(join.end)
+                self._fired.append(join.key)
 
     def control(self) -> dict[str, object]:
         control: dict[str, Any] = dict(self._rest)
         if joins := {key: sorted(names) for key, names in sorted(self._arrived.items()) if names}:
             control["joins"] = joins
+        if self._fired:
+            control["fired"] = sorted(self._fired)
         if self._deferred:
             control["deferred"] = sorted(self._deferred)
         return control
