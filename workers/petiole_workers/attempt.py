@@ -44,6 +44,7 @@ from petiole_workers.graph import (
     TaskSpec,
     advance,
     begin,
+    stop_step,
     task_input,
     task_output,
 )
@@ -104,7 +105,7 @@ class Attempt:
                 )
             loaded = self._base(tasks=self.claim.width == 1)
             spec = TaskSpec(path=self.task.path, node=self.task.node, arg=self._arg())
-            input = task_input(self.definition, loaded.snapshot, spec)
+            input = task_input(self.definition, loaded.snapshot, spec, stop=self._stop(loaded.snapshot))
             output = self._output(work, input, spec)
             document, blobs = self.documents.output(self.task.thread_id, output, node=self.task.node)
         except ParkedError as parked:
@@ -154,7 +155,7 @@ class Attempt:
             work.outcome.ending = "done"
             handler = node.error_handler.bind(NodeError(node.name, error))
             fresh = dataclasses.replace(spec, arg=self._arg())
-            again = task_input(self.definition, self._base(tasks=False).snapshot, fresh)
+            again = self._input(fresh)
             returned = call_function(handler, again, self._runtime(), self.runner.caller.wait)
             given = task_output(self.definition, spec, returned)
             return dataclasses.replace(given, node=HANDLER_PREFIX + node.name)
@@ -176,9 +177,7 @@ class Attempt:
     def _call(self, input: object, spec: TaskSpec) -> Any:
         def again() -> object:
             self.services.again()
-            return task_input(
-                self.definition, self._base(tasks=False).snapshot, dataclasses.replace(spec, arg=self._arg())
-            )
+            return self._input(dataclasses.replace(spec, arg=self._arg()))
 
         caller, node = self.runner.caller, self.definition.nodes[self.task.node]
         try:
@@ -194,6 +193,11 @@ class Attempt:
             )
         finally:
             self._tries = caller.tries
+
+    def _input(self, spec: TaskSpec) -> object:
+        """What the node is given, made anew."""
+        base = self._base(tasks=False).snapshot
+        return task_input(self.definition, base, spec, stop=self._stop(base))
 
     def _note(self, error: BaseException) -> None:
         """A try has failed that another one follows."""
@@ -266,7 +270,7 @@ class Attempt:
         """Whether settling looks at the state itself: a router does, and so does the reducer of a written key."""
         channels = self.definition.channels
         return bool(self.definition.branches_from(self.task.node)) or any(
-            channels[key].reducer is not None for key in written
+            channels[key].reads_itself for key in written
         )
 
     # ---------------------------------------------------------------- advance
@@ -304,7 +308,12 @@ class Attempt:
         with reading():
             given = self.documents.value(self.task.thread_id, self.run.input)
         taken, first = begin(
-            self.definition, base, given, runner=self.runner.caller.wait, runtime=self._runtime()
+            self.definition,
+            base,
+            given,
+            runner=self.runner.caller.wait,
+            runtime=self._runtime(),
+            stop=stop_step(base, self.config.recursion_limit),
         )
         first = dataclasses.replace(first, control={**first.control, FIRST_STEP: taken.step})
         kept = loaded.parts if loaded else {}

@@ -18,6 +18,7 @@ from petiole_workers.durability import checked
 from petiole_workers.fitting import offer_of
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.names import START
+from petiole_workers.graph.overwrite import plain
 from petiole_workers.graph.snapshot import TaskSpec, pull_path
 from petiole_workers.graph.updates import task_output
 
@@ -79,7 +80,8 @@ class CompiledGraph:
         """
         if input is None:
             raise InputError(f"graph {self.name!r} needs an input: give a dict of state keys ({{}} will do)")
-        return dict(task_output(self.definition, TaskSpec(pull_path(START), START), input).writes)
+        given = task_output(self.definition, TaskSpec(pull_path(START), START), plain(input))
+        return dict(given.writes)
 
     # ---------------------------------------------------------------- running in this process
 

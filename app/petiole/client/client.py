@@ -16,6 +16,7 @@ from petiole.client.replaying import find_base, replay_failed
 from petiole_stores.errors import InputError
 from petiole_stores.records import Run
 from petiole_workers.fitting import Fleet, queue_of
+from petiole_workers.graph.overwrite import plain
 
 if TYPE_CHECKING:
     from petiole.client.aio import AsyncClient
@@ -90,8 +91,7 @@ class Client(Reading):
                 "input is None: a run needs one; replay() goes on from a checkpoint, resume() past an interrupt"
             )
         made = self._submission(graph, version)
-        if not isinstance(graph, str):
-            input = graph.accept(input)
+        input = plain(input) if isinstance(graph, str) else graph.accept(input)
         made.input, made.thread_id, made.idempotency_key = input, thread_id, idempotency_key
         made.tags, made.metadata, made.if_busy = tags, metadata, if_busy
         made.at, made.deadline = at, deadline

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from petiole_workers.graph.builder import StateGraph
 from petiole_workers.graph.callables import GraphFunction, acall, call, run_awaitable
+from petiole_workers.graph.channels import (
+    AnyValue,
+    BinaryOperatorAggregate,
+    DeltaChannel,
+    EphemeralValue,
+    LastValue,
+    Topic,
+    UntrackedValue,
+)
 from petiole_workers.graph.command import Command
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.errors import HANDLER_PREFIX, NodeError
+from petiole_workers.graph.managed import IsLastStep, RemainingSteps
 from petiole_workers.graph.names import DEFAULT_RECURSION_LIMIT, END, MISSING, START
 from petiole_workers.graph.nodes import acall_node, call_node
+from petiole_workers.graph.overwrite import Overwrite, is_overwrite
 from petiole_workers.graph.parts import Branch, Join, NodeSpec
 from petiole_workers.graph.retry import RetryPolicy
 from petiole_workers.graph.runtime import Runtime
@@ -24,14 +35,22 @@ __all__ = [
     "HANDLER_PREFIX",
     "MISSING",
     "START",
+    "AnyValue",
+    "BinaryOperatorAggregate",
     "Branch",
     "Channel",
     "Command",
+    "DeltaChannel",
+    "EphemeralValue",
     "GraphDefinition",
     "GraphFunction",
+    "IsLastStep",
     "Join",
+    "LastValue",
     "NodeError",
     "NodeSpec",
+    "Overwrite",
+    "RemainingSteps",
     "RetryPolicy",
     "Runtime",
     "Schema",
@@ -40,6 +59,8 @@ __all__ = [
     "StateGraph",
     "TaskOutput",
     "TaskSpec",
+    "Topic",
+    "UntrackedValue",
     "acall",
     "acall_node",
     "advance",
@@ -47,6 +68,7 @@ __all__ = [
     "call",
     "call_node",
     "check_limit",
+    "is_overwrite",
     "next_names",
     "result",
     "run_awaitable",

@@ -47,22 +47,25 @@ class StateGraph:
         self.channels: dict[str, Channel] = {}
         self._schemas: dict[type, Schema] = {}
         self.state_schema = self._add_schema(state_schema)
-        self.input_schema = self._add_schema(input_schema or state_schema)
-        self.output_schema = self._add_schema(output_schema or state_schema)
+        self.input_schema = self._add_schema(input_schema or state_schema, role="input")
+        self.output_schema = self._add_schema(output_schema or state_schema, role="output")
 
-    def _add_schema(self, cls: Any) -> Schema:
+    def _add_schema(self, cls: Any, *, role: str = "") -> Schema:
         if isinstance(cls, type) and cls in self._schemas:
             return self._schemas[cls]
         schema = read_schema(cls)
-        faults = []
+        faults = [
+            f"the key {name!r} of the {role} schema {cls.__name__} is one that the engine fills in: leave it out there"
+            for name in (schema.managed if role else ())
+        ]
         for name, channel in schema.channels.items():
             known = self.channels.setdefault(name, channel)
-            # A schema that reads a reduced key need not repeat its reducer. Lambdas cannot be told apart.
-            if channel.reducer is None or channel.reducer == known.reducer or _both_lambdas(channel, known):
+            # A schema that reads a reduced key need not repeat its reducer.
+            if channel.label is None or channel.rule.same_as(known.rule):
                 continue
             faults.append(
-                f"the key {name!r} of {cls.__name__} is reduced by {channel.reducer_name}, elsewhere by "
-                f"{known.reducer_name or 'nothing'}: declare one reducer, in the state's schema"
+                f"the key {name!r} of {cls.__name__} is reduced by {channel.label}, elsewhere by "
+                f"{known.label or 'nothing'}: declare one reducer, in the state's schema"
             )
         if faults:
             raise GraphValidationError(faults)
@@ -382,10 +385,6 @@ def _policies(
         if isinstance(policy, type) or not isinstance(policy, RetryStrategy)
     ]
     return cast("tuple[RetryStrategy, ...]", policies)
-
-
-def _both_lambdas(one: Channel, other: Channel) -> bool:
-    return all(getattr(c.reducer, "__name__", "") == "<lambda>" for c in (one, other))
 
 
 def _name_of(function: object) -> str:

@@ -97,7 +97,7 @@ class GraphDefinition:
                 ]
                 for branch in self.branches
             ),
-            "channels": sorted([channel.name, channel.reducer_name] for channel in self.channels.values()),
+            "channels": sorted([channel.name, channel.label] for channel in self.channels.values()),
             "input": sorted(self.input_schema.channels),
             "output": sorted(self.output_schema.channels),
         }
