@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -32,10 +33,12 @@ from petiole_workers.failure import (
     parse_failure,
 )
 from petiole_workers.fitting import queue_of
+from petiole_workers.given import Given, coerced
 from petiole_workers.graph import (
     HANDLER_PREFIX,
     MISSING,
     START,
+    Caller,
     NodeError,
     NodeSpec,
     Runtime,
@@ -490,7 +493,31 @@ class Attempt:
         """The number of the first try that is made here."""
         return self.task.attempt + self._failures - self.task.failures
 
-    def _runtime(self) -> Runtime:
+    @cached_property
+    def _given(self) -> Given:
+        with reading():
+            kept = Given.read(self.documents, self.run, self.config)
+        given = kept if self.runner.given is None else self.runner.given.over(kept)
+        context = coerced(self.definition.context_schema, given.context, self.run.graph)
+        return dataclasses.replace(given, context=context)
+
+    @cached_property
+    def _caller(self) -> Caller:
+        with reading():
+            metadata = (
+                {}
+                if self.run.metadata == "{}"
+                else self.documents.value(self.run.thread_id, self.run.metadata)
+            )
+        return Caller(
+            configurable=self._given.configurable,
+            tags=tuple(self.run.tags),
+            metadata=metadata,
+            recursion_limit=self.config.recursion_limit,
+            callbacks=self._given.callbacks,
+        )
+
+    def _runtime(self) -> Runtime[Any]:
         task, base = self.task, self.claim.base
         digest = hashlib.sha256(f"{base.digest if base else ''}\n{task.arg or ''}".encode()).hexdigest()[:16]
         return Runtime(
@@ -503,6 +530,11 @@ class Attempt:
             logger=logging.getLogger(f"petiole.node.{self.run.graph}.{task.node}"),
             is_cancelled=self.services.cancelled,
             services=self.services,
+            context=self._given.context,
+            caller=self._caller,
+            step=base.step + 1 if base else -1,
+            checkpoint_id=task.checkpoint_id or "",
+            checkpoint_ns=task.ns,
         )
 
     def _end(self, work: Work, ending: str, error: BaseException, *, handled: bool = False) -> None:

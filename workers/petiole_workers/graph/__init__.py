@@ -22,11 +22,12 @@ from petiole_workers.graph.nodes import acall_node, call_node
 from petiole_workers.graph.overwrite import Overwrite, is_overwrite
 from petiole_workers.graph.parts import Branch, Join, NodeSpec
 from petiole_workers.graph.retry import RetryPolicy
-from petiole_workers.graph.runtime import Runtime
+from petiole_workers.graph.runtime import Caller, ExecutionInfo, Runtime, get_config, get_runtime
 from petiole_workers.graph.schema import Channel, Schema
 from petiole_workers.graph.send import Send
 from petiole_workers.graph.snapshot import Snapshot, TaskOutput, TaskSpec
 from petiole_workers.graph.superstep import advance, begin, check_limit, next_names, stop_step
+from petiole_workers.graph.timeout import TimeoutPolicy
 from petiole_workers.graph.updates import result, task_input, task_output
 
 __all__ = [
@@ -38,10 +39,12 @@ __all__ = [
     "AnyValue",
     "BinaryOperatorAggregate",
     "Branch",
+    "Caller",
     "Channel",
     "Command",
     "DeltaChannel",
     "EphemeralValue",
+    "ExecutionInfo",
     "GraphDefinition",
     "GraphFunction",
     "IsLastStep",
@@ -59,6 +62,7 @@ __all__ = [
     "StateGraph",
     "TaskOutput",
     "TaskSpec",
+    "TimeoutPolicy",
     "Topic",
     "UntrackedValue",
     "acall",
@@ -68,6 +72,8 @@ __all__ = [
     "call",
     "call_node",
     "check_limit",
+    "get_config",
+    "get_runtime",
     "is_overwrite",
     "next_names",
     "result",

@@ -26,6 +26,9 @@ class NodeSpec:
     defer: an edge to it is followed only when nothing else is left to run.
     metadata: the author's own, not read by the engine.
     error_handler: called in its place once it has failed for good.
+    idle_timeout: seconds for one attempt without a sign of progress; ``None`` for no limit.
+    refresh_on: what counts as one (`TimeoutPolicy`).
+    destinations: where its Commands may lead, with labels, for drawings.
     """
 
     name: str
@@ -38,6 +41,9 @@ class NodeSpec:
     defer: bool = False
     metadata: Mapping[str, object] = field(default_factory=dict)
     error_handler: ErrorHandler | None = None
+    idle_timeout: float | None = None
+    refresh_on: Literal["auto", "heartbeat"] = "auto"
+    destinations: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def is_async(self) -> bool:
@@ -47,7 +53,7 @@ class NodeSpec:
     @property
     def takes_runtime(self) -> bool:
         """Whether its function takes the `Runtime` beside the state."""
-        return self.function.extra == "runtime"
+        return "runtime" in self.function.takes
 
 
 @dataclass(frozen=True, slots=True)

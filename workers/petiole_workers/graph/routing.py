@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 from petiole_stores.errors import InvalidUpdateError
 from petiole_workers.graph.callables import Runner, call
@@ -22,7 +23,7 @@ def route(
     output: TaskOutput,
     *,
     runner: Runner,
-    runtime: Runtime,
+    runtime: Runtime[Any],
     stop: int | None = None,
 ) -> Iterator[str | Send]:
     """The nodes and Sends that the branches of ``output``'s node choose, in the order of branches and answers.

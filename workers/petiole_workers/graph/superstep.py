@@ -26,7 +26,7 @@ def begin(
     input: object,
     *,
     runner: Runner = run_awaitable,
-    runtime: Runtime | None = None,
+    runtime: Runtime[Any] | None = None,
     stop: int | None = None,
 ) -> tuple[Snapshot, Snapshot]:
     """Starts a run: the ``input`` snapshot, and the one after ``__start__``, in which the entry nodes come next.
@@ -60,7 +60,7 @@ def advance(
     *,
     stop: int | None,
     runner: Runner = run_awaitable,
-    runtime: Runtime | None = None,
+    runtime: Runtime[Any] | None = None,
 ) -> Snapshot:
     """The snapshot after a superstep. ``base`` and ``outputs`` are left as they are.
 
@@ -84,7 +84,7 @@ def _advanced(
     outputs: Sequence[TaskOutput],
     stop: int | None,
     runner: Runner,
-    runtime: Runtime | None,
+    runtime: Runtime[Any] | None,
 ) -> Snapshot:
     outputs = sorted(outputs, key=lambda output: output.path)
     values = apply_writes(graph, base.values, outputs)

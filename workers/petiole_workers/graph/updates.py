@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import BaseModel
 
@@ -46,28 +46,51 @@ def task_output(graph: GraphDefinition, task: TaskSpec, returned: object) -> Tas
     a pydantic model those of its attributes that were set, or are not None. Names that are no keys of the state
     are left out, as LangGraph does.
 
-    A `Command` gives its update in the same way, and its destinations.
+    A `Command` gives its update in the same way, and its destinations; a list or tuple with Commands in it gives what its
+    items give.
 
     Raises InvalidUpdateError for anything else, and for a destination that does not exist.
     """
-    goto: tuple[str | Send, ...] = ()
-    if isinstance(returned, Command):
-        goto = tuple(_destination(graph, task, item) for item in returned.destinations if item != END)
-        returned = returned.update
+    writes: list[tuple[str, object]] = []
+    goto: list[str | Send] = []
+    for item in returned if _has_commands(returned) else (returned,):
+        if isinstance(item, Command):
+            goto += [_destination(graph, task, to) for to in item.destinations if to != END]
+            item = _paired(item.update)
+        writes += _writes(graph, task, item)
+    return TaskOutput(task.path, task.node, tuple(writes), tuple(goto))
+
+
+def _has_commands(returned: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(returned, list | tuple) and any(isinstance(item, Command) for item in returned)
+
+
+def _paired(update: object) -> object:
+    """A Command's update that is given as pairs of key and value as a `_Pairs`; any other as it is."""
+    if isinstance(update, list | tuple) and all(
+        isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in update
+    ):
+        return _Pairs(update)
+    return update
+
+
+class _Pairs(tuple[tuple[str, object], ...]):
+    """Writes in the order given; one key may come several times."""
+
+
+def _writes(graph: GraphDefinition, task: TaskSpec, returned: object) -> Iterable[tuple[str, object]]:
     keys = graph.input_schema.channels if task.node == START else graph.channels
-    writes: Iterable[tuple[str, object]]
     if returned is None:
-        writes = ()
-    elif isinstance(returned, Mapping):
-        writes = ((key, value) for key, value in returned.items() if key in keys)
-    elif isinstance(returned, BaseModel):
-        writes = _model_writes(returned, keys)
-    elif not isinstance(returned, Send) and _annotated(type(returned)):
-        found = ((key, getattr(returned, key, MISSING)) for key in keys)
-        writes = ((key, value) for key, value in found if value is not MISSING)
-    else:
-        raise InvalidUpdateError(_refusal(task, returned))
-    return TaskOutput(task.path, task.node, tuple(writes), goto)
+        return ()
+    if isinstance(returned, Mapping | _Pairs):
+        pairs = returned.items() if isinstance(returned, Mapping) else returned
+        return [(key, value) for key, value in pairs if key in keys]
+    if isinstance(returned, BaseModel):
+        return _model_writes(returned, keys)
+    if not isinstance(returned, Send) and _annotated(type(returned)):
+        found = [(key, getattr(returned, key, MISSING)) for key in keys]
+        return [(key, value) for key, value in found if value is not MISSING]
+    raise InvalidUpdateError(_refusal(task, returned))
 
 
 def _destination(graph: GraphDefinition, task: TaskSpec, item: object) -> str | Send:
