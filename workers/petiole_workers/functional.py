@@ -22,7 +22,7 @@ from petiole_workers.graph.steps import StepFuture
 from petiole_workers.retry import RetryStrategy
 
 if TYPE_CHECKING:
-    import asyncio
+    pass
 
 T = TypeVar("T")
 Policies = RetryStrategy | Sequence[RetryStrategy] | None
@@ -105,7 +105,7 @@ class EntrypointGraph(CompiledGraph):
         return values.get("result")
 
 
-class entrypoint:  # noqa: N801 - LangGraph's name
+class entrypoint:
     """``@entrypoint()``: makes a function of one argument a graph that can be invoked, submitted and served by workers.
 
     The function may also ask for ``previous`` (what the thread's last run returned, or saved by `entrypoint.final`; ``None``
@@ -146,12 +146,16 @@ def _node(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """The workflow function as a node of its graph."""
     parameters = list(inspect.signature(function).parameters.values())
     if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
-        raise GraphValidationError([f"entrypoint {name!r} takes no positional argument: its first one is the input"])
+        raise GraphValidationError(
+            [f"entrypoint {name!r} takes no positional argument: its first one is the input"]
+        )
     wanted = {it.name for it in parameters[1:]} & {"previous", "runtime", "config"}
     if missing := [it.name for it in parameters[1:] if it.default is it.empty and it.name not in wanted
                    and it.kind not in (it.VAR_KEYWORD, it.VAR_POSITIONAL)]:  # fmt: skip
         raise GraphValidationError(
-            [f"entrypoint {name!r} asks for {', '.join(map(repr, missing))}: it may take its input, previous, runtime and config"]
+            [
+                f"entrypoint {name!r} asks for {', '.join(map(repr, missing))}: it may take its input, previous, runtime and config"
+            ]
         )
 
     def given(state: _Workflow, runtime: Runtime) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class States:
         head = self._store.head(thread_id, ns)
         return state_config(thread_id, ns, head.checkpoint_id if head else None)
 
-    def command(self, thread_id: str, command: Command) -> list[Resumption] | None:
+    def command(self, thread_id: str, command: Command[Any]) -> list[Resumption] | None:
         """Write a command's update into the newest state, and let the nodes that it goes to come next, too.
 
         Gives what lets an interrupted run go on.

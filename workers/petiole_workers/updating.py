@@ -88,7 +88,7 @@ class Updating:
             parent_id = base.parent_id
         self._amend(thread_id, ns, head, parent_id, made, self._active(thread_id))
 
-    def command(self, thread_id: str, command: Command) -> list[Resumption] | None:
+    def command(self, thread_id: str, command: Command[Any]) -> list[Resumption] | None:
         """Write a command's update into the thread's newest state, and add the nodes that it goes to to what comes next.
 
         Gives what lets an interrupted run go on, with the command's answers and those that were given before; ``None`` where
