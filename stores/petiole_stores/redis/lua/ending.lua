@@ -67,15 +67,20 @@ local function left_refs(left)
   return left.task and { ref_of(left.task) } or {}
 end
 
+local wait_again
+
 -- Count a task that goes on, and let its owner wait for it again.
 local function reopen(task)
   local thread = thread_of(task.thread_id)
   set_open(thread, task.ns, head_of(thread, task.ns).open + 1)
   local owner = owner_of(thread, task.ns)
-  if owner and ENDED[owner.status] then
-    set(owner, { status = 'parked', ended_at = NIL, error = NIL, run_at = NIL })
-    reopen(owner)
-  end
+  if owner then wait_again(owner) end
+end
+
+function wait_again(owner)
+  if not ENDED[owner.status] then return end
+  set(owner, { status = 'parked', ended_at = NIL, error = NIL, run_at = NIL })
+  reopen(owner)
 end
 
 -- End the tasks of a run that are not over, with these changes beside the status; its heads have no open task then and it

@@ -42,7 +42,7 @@ local function replace(run, thread, old, new_id)
   }, run, old.checkpoint_id, old.progress)
   if old.child then
     set(made, { child = old.child })
-    set(thread, { ['u' .. old.child] = new_id })
+    if head_of(thread, old.child).owner == old.task_id then set(thread, { ['u' .. old.child] = new_id }) end
   end
   reopen(made)
 end

@@ -2,20 +2,32 @@
 -- Let an interrupted run go on. KEYS[1] prefix; ARGV[1] {run_id, answers? (a list of Resumption; all tasks without), grace,
 -- now?}. Answers an Answer.
 
--- A Resumption for every interrupted task of the run, but for owners.
-local function for_all(run)
+-- The interrupted tasks of the run that may be answered, as Resumptions and by their ids: all but those that were
+-- interrupted with their namespace.
+local function resumable(run)
+  local interrupted, spaces = {}, {}
+  for _, id in ipairs(redis.call('LRANGE', P .. 'tasks:' .. run.run_id, 0, -1)) do
+    local it = peek(id, 'status', 'ns', 'child', 'done_token')
+    if it[1] == 'interrupted' then
+      interrupted[#interrupted + 1] = { task_id = id, child = it[3] or '', token = it[4] or '' }
+      spaces[it[2]] = true
+    end
+  end
   local found = {}
-  for _, id in ipairs(current_ids(run)) do
-    local it = peek(id, 'status', 'child', 'done_token')
-    if it[1] == 'interrupted' and not it[2] then found[#found + 1] = { task_id = id, token = it[3] or '' } end
+  for _, one in ipairs(interrupted) do
+    if one.child == '' or not spaces[one.child] then
+      found[#found + 1] = one
+      found[one.task_id] = true
+    end
   end
   return found
 end
 
-local function is_stale(run, answers)
+local function is_stale(run, answers, waiting)
   for _, answer in ipairs(answers) do
     local task = load('task', answer.task_id)
-    if not task or task.run_id ~= run.run_id or task.child then return true end
+    if not task or task.run_id ~= run.run_id then return true end
+    if task.status == 'interrupted' and not waiting[task.task_id] then return true end
   end
 end
 
@@ -38,8 +50,13 @@ local function resume()
     answer.reason = 'run ' .. run.status
     return answer
   end
-  local answers = request.answers or (RUNNABLE[run.status] and {} or for_all(run))
-  if is_stale(run, answers) then
+  if RUNNABLE[run.status] and not request.answers then
+    answer.result = 'already'
+    return answer
+  end
+  local waiting = resumable(run)
+  local answers = request.answers or waiting
+  if is_stale(run, answers, waiting) then
     answer.reason = 'stale'
     return answer
   end
