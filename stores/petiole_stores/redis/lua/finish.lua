@@ -3,6 +3,16 @@
 -- outcomes, grace, ttl?, now?}, each outcome an Outcome with "blobs" as a count; ARGV[2...] digest and payload of the
 -- blobs, in order. Answers a list of FinishAnswer.
 
+-- Why a task cannot open a namespace, or go on in it.
+local function refusal_below(nest, run)
+  local first = nest.checkpoints[1]
+  if head_of(thread_of(run.thread_id), first.ns).checkpoint_id ~= first.parent_id then return 'head moved' end
+  for _, id in ipairs(step_ids(run.run_id, first.parent_id, first.ns)) do
+    local it = peek(id, 'status', 'replaced')
+    if it[1] and it[1] ~= 'done' and it[1] ~= 'cancelled' and not it[2] then return 'busy' end
+  end
+end
+
 local function refusal(outcome, task, run, head)
   if task.token ~= outcome.token then return 'fenced' end
   if SETTLED[run.status] then return 'run ' .. run.status end
@@ -11,10 +21,7 @@ local function refusal(outcome, task, run, head)
     if task.kind == 'node' and head.width ~= 1 then return 'not alone' end
     if head.checkpoint_id ~= outcome.settle.checkpoints[1].parent_id then return 'head moved' end
   end
-  if outcome.nest then
-    local first = outcome.nest.checkpoints[1]
-    if head_of(thread_of(task.thread_id), first.ns).checkpoint_id ~= first.parent_id then return 'head moved' end
-  end
+  if outcome.nest then return refusal_below(outcome.nest, run) end
 end
 
 -- The attempt is over, the task is not.
