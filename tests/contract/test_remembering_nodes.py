@@ -86,7 +86,14 @@ def test_nodes_remember_and_are_cached(store: Store, where: str) -> None:
     assert memory.list_namespaces(prefix=visits.space[:1]) == [visits.space]
     graph.clear_cache(["greet"])
     run("ann", "4")
-    assert visits.greeted == ["ann", "bea", "ann"]
+    with Client(store, settings=Settings()) as client:
+        client.clear_cache(visits.name, ["remember"])
+        run("ann", "5")
+        assert visits.greeted == ["ann", "bea", "ann"]
+        client.clear_cache(graph)
+        run("ann", "6")
+        assert visits.greeted == ["ann", "bea", "ann", "ann"]
+        assert client.memory.search(visits.space, filter={"seen": 6})[0].key == "ann"
 
 
 def test_the_janitor_purges_what_is_over(store: Store) -> None:

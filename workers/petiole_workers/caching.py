@@ -27,6 +27,7 @@ logger = logging.getLogger("petiole.cache")
 ROOT = "cache"
 #: Results are of no thread: their blobs stand beside them, bound to this.
 _NO_THREAD = ""
+_AT_ONCE = 1000
 
 
 class _Kept(msgspec.Struct):
@@ -61,7 +62,7 @@ class NodeCache:
         if not isinstance(key, str | bytes):
             raise InputError(f"the key_func of node {node!r} gave {key!r}: give a text or bytes")
         digest = hashlib.sha256(key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key)
-        namespace = (*node_namespace(graph, node), _label(version or "-"))
+        namespace = (ROOT, _label(graph), _label(node), _label(version or "-"))
         return Place(namespace, digest.hexdigest(), policy.ttl)
 
     def find(self, place: Place, spec: TaskSpec) -> TaskOutput | None:
@@ -95,15 +96,12 @@ class NodeCache:
             logger.warning("the result of node %s is not cached: %s", output.node, error)
 
 
-def clear_cache(store: Store, graph: str, nodes: Iterable[str]) -> None:
-    """Forget the results of these nodes of a graph, of all its versions."""
-    for node in nodes:
-        while store.remove_items(node_namespace(graph, node), limit=1000) == 1000:
+def clear_cache(store: Store, graph: str, nodes: Iterable[str] | None = None) -> None:
+    """Forget the results of these nodes of a graph (``None``: of all), of all its versions."""
+    whole = (ROOT, _label(graph))
+    for place in [whole] if nodes is None else [(*whole, _label(node)) for node in nodes]:
+        while store.remove_items(place, limit=_AT_ONCE) == _AT_ONCE:
             pass
-
-
-def node_namespace(graph: str, node: str) -> Namespace:
-    return (ROOT, _label(graph), _label(node))
 
 
 def _label(name: str) -> str:

@@ -203,10 +203,13 @@ class CompiledGraph:
 
         Raises InputError for a node that the graph does not have. ``Client.clear_cache`` does it where workers run.
         """
-        named = checked_nodes(self, nodes)
+        for node in nodes or ():
+            if node not in self.definition.nodes:
+                known = ", ".join(self.definition.nodes)
+                raise InputError(f"graph {self.name!r} has no node {node!r}; it has: {known}")
         if self.checkpointer is not None:
             engine = self._engine = self._engine or _inline(self, self.checkpointer)
-            clear_cache(engine.store, self.name, named)
+            clear_cache(engine.store, self.name, nodes)
 
     async def aclear_cache(self, nodes: Sequence[str] | None = None) -> None:
         """As :meth:`clear_cache`."""
@@ -228,15 +231,6 @@ class CompiledGraph:
         self._engine = self._engine or InlineEngine.on(self, checkpointer)
         self._engine.load_archive(options.thread_id)
         return self._engine, options.thread_id, options.checkpoint_id
-
-
-def checked_nodes(graph: CompiledGraph, nodes: Sequence[str] | None) -> list[str]:
-    """These nodes, or all. Raises InputError for one that the graph does not have."""
-    known = graph.definition.nodes
-    for name in nodes or ():
-        if name not in known:
-            raise InputError(f"graph {graph.name!r} has no node {name!r}; it has: {', '.join(known)}")
-    return list(known if nodes is None else nodes)
 
 
 def _inline(graph: CompiledGraph, checkpointer: CheckpointStore) -> InlineEngine:
