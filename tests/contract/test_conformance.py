@@ -17,7 +17,7 @@ from petiole_stores.contract import CheckpointStore
 from petiole_stores.errors import NotFoundError
 from petiole_stores.items import ItemWrite, StoredItem
 from petiole_stores.memory import MemoryStore
-from petiole_stores.records import NewTask, Outcome, Run, Task
+from petiole_stores.records import Amendment, NewTask, Outcome, Run, Task, TaskRef
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 
@@ -121,9 +121,9 @@ class Early(MemoryStore):
 class Unstoppable(MemoryStore):
     """Goes on with a run that is held back as soon as something of it settles."""
 
-    def _settle(self, holder: str, slot: str, task: Task, run: Run, *rest: Any) -> Any:
+    def _settle(self, holder: str, slot: str, run: Run, *rest: Any) -> Any:
         run.status, run.reason = "running", None
-        return super()._settle(holder, slot, task, run, *rest)
+        return super()._settle(holder, slot, run, *rest)
 
 
 class Endless(MemoryStore):
@@ -168,6 +168,30 @@ class Overwriting(MemoryStore):
         return super()._put_items([replace(write, if_absent=False) for write in writes], now)
 
 
+class Stranded(MemoryStore):
+    """Does not let owners wait again for what goes on in their namespaces."""
+
+    def _wait_again(self, owner: Task) -> None:
+        return None
+
+
+class Deaf(MemoryStore):
+    """Tells signals to nobody who is still at work."""
+
+    def _wake(self, thread_id: str, name: str, now: float | None) -> list[TaskRef]:
+        found = super()._wake(thread_id, name, now)
+        for task in self._tasks.values():
+            task.woken = False
+        return found
+
+
+class Lax(MemoryStore):
+    """Takes every amendment."""
+
+    def _amend_refusal(self, amendment: Amendment, *_: Any) -> str:
+        return ""
+
+
 @pytest.mark.parametrize(
     ("kind", "rules"),
     [
@@ -181,6 +205,9 @@ class Overwriting(MemoryStore):
         (Alike, {"items_of_namespaces_apart"}),
         (Overwriting, {"items_if_absent", "items_in_one_batch", "items_of_many_writers"}),
         (Tidy, {"trim_collects_blobs", "trim_keeps_what_was_asked"}),
+        (Stranded, {"inside_a_replay_of_a_leaf", "interrupt_inside_counts_down_level_by_level"}),
+        (Deaf, {"wake_while_claimed", "wake_of_a_lost_claim"}),
+        (Lax, {"amend_refused", "amend_a_blocked_run"}),
     ],
 )
 def test_a_ledger_that_breaks_a_rule(kind: type[MemoryStore], rules: set[str]) -> None:
