@@ -186,7 +186,7 @@ def below(ending: str = "done", *, settles: bool = False) -> Callable[[Scene], A
     """The finish of the last task in a namespace."""
 
     def call(scene: Scene) -> Any:
-        fields = {"settle": scene.settle("i1", "i0", ns="a:1")} if settles else {}
+        fields: dict[str, Any] = {"settle": scene.settle("i1", "i0", ns="a:1")} if settles else {}
         return scene.finish("x", "kx", ending, **fields)
 
     return call
