@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         UnfitError,
         UnstorableError,
     )
+    from petiole_stores.message import Message
     from petiole_stores.opening import open_checkpoint_store, open_store
     from petiole_stores.records import Run, Task, Worker
     from petiole_stores.store import Store
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from petiole_workers.failure import Failure
     from petiole_workers.graph import (
         END,
+        REMOVE_ALL_MESSAGES,
         START,
         AnyValue,
         BinaryOperatorAggregate,
@@ -56,9 +58,11 @@ if TYPE_CHECKING:
         ExecutionInfo,
         IsLastStep,
         LastValue,
+        MessagesState,
         NodeError,
         Overwrite,
         RemainingSteps,
+        RemoveMessage,
         RetryPolicy,
         Runtime,
         Send,
@@ -66,6 +70,7 @@ if TYPE_CHECKING:
         TimeoutPolicy,
         Topic,
         UntrackedValue,
+        add_messages,
         get_config,
         get_runtime,
     )
@@ -112,6 +117,7 @@ _HOMES = {
         "UnfitError",
         "UnstorableError",
     ),
+    "petiole_stores.message": ("Message",),
     "petiole_stores.opening": ("open_checkpoint_store", "open_store"),
     "petiole_stores.records": ("Run", "Task", "Worker"),
     "petiole_stores.store": ("Store",),
@@ -120,6 +126,7 @@ _HOMES = {
     "petiole_workers.failure": ("Failure",),
     "petiole_workers.graph": (
         "END",
+        "REMOVE_ALL_MESSAGES",
         "START",
         "AnyValue",
         "BinaryOperatorAggregate",
@@ -129,9 +136,11 @@ _HOMES = {
         "ExecutionInfo",
         "IsLastStep",
         "LastValue",
+        "MessagesState",
         "NodeError",
         "Overwrite",
         "RemainingSteps",
+        "RemoveMessage",
         "RetryPolicy",
         "Runtime",
         "Send",
@@ -139,6 +148,7 @@ _HOMES = {
         "TimeoutPolicy",
         "Topic",
         "UntrackedValue",
+        "add_messages",
         "get_config",
         "get_runtime",
     ),
@@ -156,6 +166,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "END",
+    "REMOVE_ALL_MESSAGES",
     "START",
     "Adaptive",
     "AnyValue",
@@ -187,11 +198,14 @@ __all__ = [
     "InvalidUpdateError",
     "IsLastStep",
     "LastValue",
+    "Message",
+    "MessagesState",
     "NodeError",
     "NotFoundError",
     "Overwrite",
     "PetioleError",
     "RemainingSteps",
+    "RemoveMessage",
     "RetryPolicy",
     "RetryStrategy",
     "Run",
@@ -219,6 +233,7 @@ __all__ = [
     "UntrackedValue",
     "Worker",
     "__version__",
+    "add_messages",
     "attach",
     "default_retry_on",
     "get_config",

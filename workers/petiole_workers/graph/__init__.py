@@ -17,6 +17,7 @@ from petiole_workers.graph.command import Command
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.errors import HANDLER_PREFIX, NodeError
 from petiole_workers.graph.managed import IsLastStep, RemainingSteps
+from petiole_workers.graph.messages import REMOVE_ALL_MESSAGES, MessagesState, RemoveMessage, add_messages
 from petiole_workers.graph.names import DEFAULT_RECURSION_LIMIT, END, MISSING, START
 from petiole_workers.graph.nodes import acall_node, call_node
 from petiole_workers.graph.overwrite import Overwrite, is_overwrite
@@ -35,6 +36,7 @@ __all__ = [
     "END",
     "HANDLER_PREFIX",
     "MISSING",
+    "REMOVE_ALL_MESSAGES",
     "START",
     "AnyValue",
     "BinaryOperatorAggregate",
@@ -50,10 +52,12 @@ __all__ = [
     "IsLastStep",
     "Join",
     "LastValue",
+    "MessagesState",
     "NodeError",
     "NodeSpec",
     "Overwrite",
     "RemainingSteps",
+    "RemoveMessage",
     "RetryPolicy",
     "Runtime",
     "Schema",
@@ -67,6 +71,7 @@ __all__ = [
     "UntrackedValue",
     "acall",
     "acall_node",
+    "add_messages",
     "advance",
     "begin",
     "call",
