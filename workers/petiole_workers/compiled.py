@@ -19,6 +19,7 @@ from petiole_workers.durability import checked
 from petiole_workers.fitting import offer_of
 from petiole_workers.given import coerced
 from petiole_workers.graph.definition import GraphDefinition
+from petiole_workers.graph.drawing import Drawing
 from petiole_workers.graph.names import START
 from petiole_workers.graph.overwrite import plain
 from petiole_workers.graph.snapshot import TaskSpec, pull_path
@@ -234,6 +235,22 @@ class CompiledGraph:
     async def aget_state(self, config: Mapping[str, Any]) -> StateSnapshot:
         """As :meth:`get_state`."""
         return await asyncio.to_thread(self.get_state, config)
+
+    def get_graph(
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        xray: int | bool = False,
+        subgraphs: Mapping[str, Drawing] | None = None,
+    ) -> Drawing:
+        """The graph to be drawn: ``get_graph().draw_mermaid()``, ``draw_ascii()`` or ``draw_dot()``.
+
+        Parameters
+            config     LangGraph's; nothing is read of it
+            xray       show what is within subgraphs, so many levels deep (``True``: all)
+            subgraphs  drawings to put in the places of nodes, by their names
+        """
+        return self.definition.drawing(subgraphs if subgraphs else None)
 
     def mermaid(self) -> str:
         """The graph as a Mermaid flowchart."""
