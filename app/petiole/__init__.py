@@ -74,6 +74,14 @@ if TYPE_CHECKING:
         get_config,
         get_runtime,
     )
+    from petiole_workers.listeners import LoggingListener, MetricsListener, ProgressListener
+    from petiole_workers.listening import (
+        CheckpointEvent,
+        Listener,
+        NodeEndEvent,
+        NodeErrorEvent,
+        NodeEvent,
+    )
     from petiole_workers.retry import (
         Adaptive,
         Emergency,
@@ -152,6 +160,14 @@ _HOMES = {
         "get_config",
         "get_runtime",
     ),
+    "petiole_workers.listeners": ("LoggingListener", "MetricsListener", "ProgressListener"),
+    "petiole_workers.listening": (
+        "CheckpointEvent",
+        "Listener",
+        "NodeEndEvent",
+        "NodeErrorEvent",
+        "NodeEvent",
+    ),
     "petiole_workers.retry": (
         "Adaptive",
         "Emergency",
@@ -175,6 +191,7 @@ __all__ = [
     "BinaryOperatorAggregate",
     "BrokerError",
     "Checkpoint",
+    "CheckpointEvent",
     "CheckpointStore",
     "Client",
     "Command",
@@ -198,12 +215,19 @@ __all__ = [
     "InvalidUpdateError",
     "IsLastStep",
     "LastValue",
+    "Listener",
+    "LoggingListener",
     "Message",
     "MessagesState",
+    "MetricsListener",
+    "NodeEndEvent",
     "NodeError",
+    "NodeErrorEvent",
+    "NodeEvent",
     "NotFoundError",
     "Overwrite",
     "PetioleError",
+    "ProgressListener",
     "RemainingSteps",
     "RemoveMessage",
     "RetryPolicy",

@@ -234,3 +234,34 @@ def test_langchains_messages_survive_the_store(store: Store) -> None:
     assert [type(message).__name__ for message in messages] == ["HumanMessage", "AIMessage", "ToolMessage"]
     assert messages[1].tool_calls == [{**call, "type": "tool_call"}]
     assert messages[2].artifact == (1, b"2")
+
+
+# ---------------------------------------------------------------- listeners
+
+
+def test_listeners_hear_of_a_fan_out_on_a_worker(store: Store) -> None:
+    events: list[tuple[str, Any]] = []
+
+    class Ear:
+        def __getattr__(self, name: str) -> Any:
+            if not name.startswith("on_"):
+                raise AttributeError(name)
+            return lambda event: events.append((name, event))
+
+    builder = StateGraph(State).add_node("a", lambda arg: {"log": [arg]})
+    builder.add_conditional_edges(START, lambda state: [Send("a", str(n)) for n in range(3)], ["a"])
+    graph = builder.compile(name="heard", listeners=[Ear()])
+    with LocalWorker([graph], store) as worker:
+        handle = worker.client.submit(graph, {})
+        worker.run_until_idle()
+    heard = [name for name, _ in events]
+    assert heard.count("on_node_start") == heard.count("on_node_end") == 3
+    assert [event.run_status for name, event in events if name == "on_checkpoint"] == ["running"] * 2 + [
+        "succeeded"
+    ]
+    assert {event.run_id for _, event in events} == {handle.run_id}
+    assert sorted(dict(event.writes)["log"][0] for name, event in events if name == "on_node_end") == [
+        "0",
+        "1",
+        "2",
+    ]

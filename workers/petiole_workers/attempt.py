@@ -33,12 +33,11 @@ from petiole_workers.failure import (
     parse_failure,
 )
 from petiole_workers.fitting import queue_of
-from petiole_workers.given import Given, coerced
+from petiole_workers.given import Given
 from petiole_workers.graph import (
     HANDLER_PREFIX,
     MISSING,
     START,
-    Caller,
     NodeError,
     NodeSpec,
     Runtime,
@@ -55,6 +54,7 @@ from petiole_workers.graph import call as call_function
 from petiole_workers.hop import RunConfig, Work
 from petiole_workers.repair import FIRST_STEP
 from petiole_workers.services import AttemptServices, ParkedError
+from petiole_workers.telling import Telling
 
 if TYPE_CHECKING:
     from petiole_workers.runner import Runner
@@ -84,6 +84,7 @@ class Attempt:
         self.config = msgspec.json.decode(self.run.config, type=RunConfig)
         self.durability = runner.durability(self.config.durability or graph.durability)
         self.services = AttemptServices(runner, self.task)
+        self.told = Telling(graph, claim)
 
     def outcome(self) -> Outcome:
         return Outcome(
@@ -125,6 +126,9 @@ class Attempt:
             self.services.roll_back()
             assert self._on_timeout is not None
             work.outcome, work.taken_over = self._on_timeout, True
+            node = self.definition.nodes[self.task.node]
+            again = work.outcome.ending == "retry"
+            self.told.error(timed_out(node.name, node.timeout), self._last_attempt, will_retry=again)
             return
         except BaseException as error:  # what users' code raises is its task's outcome
             self.services.roll_back()
@@ -133,6 +137,7 @@ class Attempt:
             self._end(work, "failed", error)
             return
         work.transaction = self.services.open_transaction
+        work.output, work.attempt = output, self._last_attempt
         if (
             self._tried and work.outcome.error is None
         ):  # it succeeded in the end; what it failed of before is kept
@@ -180,9 +185,11 @@ class Attempt:
     def _call(self, input: object, spec: TaskSpec) -> Any:
         def again() -> object:
             self.services.again()
+            self.told.start(self._attempt + caller.tries - 1)
             return self._input(dataclasses.replace(spec, arg=self._arg()))
 
         caller, node = self.runner.caller, self.definition.nodes[self.task.node]
+        self.told.start(self._attempt)
         try:
             return caller.call(
                 node,
@@ -205,6 +212,7 @@ class Attempt:
     def _note(self, error: BaseException) -> None:
         """A try has failed that another one follows."""
         tries = self.runner.caller.tries
+        self.told.error(error, self._attempt + tries - 1, will_retry=True)
         failure = failure_of(
             error,
             node=self.task.node,
@@ -489,6 +497,11 @@ class Attempt:
         return f"{self.run.graph}.{self.task.node}"
 
     @property
+    def _last_attempt(self) -> int:
+        """The number of the last try that was made here."""
+        return self._attempt + max(self._tries - 1, 0)
+
+    @property
     def _attempt(self) -> int:
         """The number of the first try that is made here."""
         return self.task.attempt + self._failures - self.task.failures
@@ -498,28 +511,13 @@ class Attempt:
         with reading():
             kept = Given.read(self.documents, self.run, self.config)
         given = kept if self.runner.given is None else self.runner.given.over(kept)
-        context = coerced(self.definition.context_schema, given.context, self.run.graph)
-        return dataclasses.replace(given, context=context)
-
-    @cached_property
-    def _caller(self) -> Caller:
-        with reading():
-            metadata = (
-                {}
-                if self.run.metadata == "{}"
-                else self.documents.value(self.run.thread_id, self.run.metadata)
-            )
-        return Caller(
-            configurable=self._given.configurable,
-            tags=tuple(self.run.tags),
-            metadata=metadata,
-            recursion_limit=self.config.recursion_limit,
-            callbacks=self._given.callbacks,
-        )
+        return given.as_of(self.graph)
 
     def _runtime(self) -> Runtime[Any]:
         task, base = self.task, self.claim.base
         digest = hashlib.sha256(f"{base.digest if base else ''}\n{task.arg or ''}".encode()).hexdigest()[:16]
+        with reading():
+            caller = self._given.caller(self.documents, self.run, self.config)
         return Runtime(
             thread_id=task.thread_id,
             run_id=task.run_id,
@@ -531,7 +529,7 @@ class Attempt:
             is_cancelled=self.services.cancelled,
             services=self.services,
             context=self._given.context,
-            caller=self._caller,
+            caller=caller,
             step=base.step + 1 if base else -1,
             checkpoint_id=task.checkpoint_id or "",
             checkpoint_ns=task.ns,
@@ -541,13 +539,14 @@ class Attempt:
         """The task or, with ``retry``, this attempt ends by an error."""
         node = self.task.node
         work.outcome.ending = ending  # type: ignore[assignment]
-        attempt = self._attempt + max(self._tries - 1, 0)
+        attempt = self._last_attempt
         failure = failure_of(error, node=node, attempt=attempt, tries=self._failures + self._tries)
         earlier = list(self._tried)[: -1 if ending == "retry" else None]  # a retry's own error was noted too
         work.outcome.error = document_of(replace(failure, handled=handled, earlier=earlier[-MAX_EARLIER:]))
         work.outcome.output, work.outcome.blobs = None, []
         if ending == "retry":
             return
+        self.told.error(error, attempt, will_retry=False)
         if self.runner.on_failure is not None:
             self.runner.on_failure(self.claim, error)
         logger.error(

@@ -24,6 +24,7 @@ from petiole_workers.graph.names import START
 from petiole_workers.graph.overwrite import plain
 from petiole_workers.graph.snapshot import TaskSpec, pull_path
 from petiole_workers.graph.updates import task_output
+from petiole_workers.listening import Listeners
 
 if TYPE_CHECKING:
     from petiole_workers.inline import InlineEngine
@@ -43,8 +44,11 @@ class CompiledGraph:
         checkpointer: CheckpointStore | str | None = None,
         *,
         durability: str | None = None,
+        listeners: Sequence[Any] = (),
     ) -> None:
         self.definition = definition
+        #: Told how runs go, wherever they do (:mod:`petiole_workers.listening`).
+        self.listeners = Listeners(tuple(listeners))
         #: The name that runs are submitted under; ``petiole worker`` names an unnamed graph after its module.
         self.name: str = definition.name or "graph"
         #: The queue of nodes that name none; ``None``: the settings' one.
