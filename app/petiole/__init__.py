@@ -74,6 +74,7 @@ if TYPE_CHECKING:
         get_config,
         get_runtime,
     )
+    from petiole_workers.limits import NodeTimeoutError
     from petiole_workers.listeners import LoggingListener, MetricsListener, ProgressListener
     from petiole_workers.listening import (
         CheckpointEvent,
@@ -160,6 +161,7 @@ _HOMES = {
         "get_config",
         "get_runtime",
     ),
+    "petiole_workers.limits": ("NodeTimeoutError",),
     "petiole_workers.listeners": ("LoggingListener", "MetricsListener", "ProgressListener"),
     "petiole_workers.listening": (
         "CheckpointEvent",
@@ -224,6 +226,7 @@ __all__ = [
     "NodeError",
     "NodeErrorEvent",
     "NodeEvent",
+    "NodeTimeoutError",
     "NotFoundError",
     "Overwrite",
     "PetioleError",

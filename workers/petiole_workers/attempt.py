@@ -18,7 +18,7 @@ from petiole_stores.errors import CorruptionError, GraphError, PetioleError, Sto
 from petiole_stores.ids import derived_id, new_id
 from petiole_stores.records import START_PATH, Checkpointed, Claim, Outcome, Settle, Task
 from petiole_workers.board import TakenOverError
-from petiole_workers.caller import NodeTimeoutError, RetryLaterError, is_interruptible, next_try, timed_out
+from petiole_workers.caller import RetryLaterError, is_interruptible, next_try
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.damage import UnreadableError
 from petiole_workers.documents import Loaded, Rows
@@ -52,6 +52,7 @@ from petiole_workers.graph import (
 )
 from petiole_workers.graph import call as call_function
 from petiole_workers.hop import RunConfig, Work
+from petiole_workers.limits import NodeTimeoutError, first_limit, timed_out
 from petiole_workers.repair import FIRST_STEP
 from petiole_workers.services import AttemptServices, ParkedError
 from petiole_workers.telling import Telling
@@ -128,7 +129,7 @@ class Attempt:
             work.outcome, work.taken_over = self._on_timeout, True
             node = self.definition.nodes[self.task.node]
             again = work.outcome.ending == "retry"
-            self.told.error(timed_out(node.name, node.timeout), self._last_attempt, will_retry=again)
+            self.told.error(timed_out(node), self._last_attempt, will_retry=again)
             return
         except BaseException as error:  # what users' code raises is its task's outcome
             self.services.roll_back()
@@ -153,7 +154,7 @@ class Attempt:
         node = self.definition.nodes[self.task.node]
         try:
             if node.error_handler is not None and self._is_over(node):
-                raise timed_out(node.name, node.timeout)
+                raise timed_out(node)
             return task_output(self.definition, spec, self._call(input, spec))
         except Exception as error:
             if node.error_handler is None or isinstance(error, StoreUnavailableError | RetryLaterError):
@@ -200,6 +201,7 @@ class Attempt:
                 again=again,
                 on_retry=self._note,
                 watch=self._watch,
+                extend=self._extend,
             )
         finally:
             self._tries = caller.tries
@@ -230,17 +232,24 @@ class Attempt:
     def _watch(self, tries: int) -> AbstractContextManager[None]:
         """Post the outcome for the case that the main process has to end this try."""
         seat, node = self.runner.seat, self.definition.nodes[self.task.node]
-        if seat is None or node.timeout is None:
+        limit = first_limit(node)
+        if seat is None or limit is None:
             return nullcontext()
         self.runner.know()
         self._on_timeout = self._timed_out(node, tries)
-        return seat.limit(
-            node.timeout + (MARGIN if is_interruptible(node) else 0.0),
-            self._on_timeout,
-        )
+        return seat.limit(limit + self._margin(node), self._on_timeout)
+
+    def _extend(self, seconds: float) -> None:
+        """The node has shown progress: it may go on for so long at least."""
+        if (seat := self.runner.seat) is not None:
+            seat.extend(seconds + self._margin(self.definition.nodes[self.task.node]))
+
+    @staticmethod
+    def _margin(node: NodeSpec) -> float:
+        return MARGIN if is_interruptible(node) else 0.0
 
     def _timed_out(self, node: NodeSpec, tries: int) -> Outcome:
-        error, failures = timed_out(node.name, node.timeout), self._failures + tries
+        error, failures = timed_out(node), self._failures + tries
         delay = next_try(node, error, failures, self._key)
         if delay is None and node.error_handler is not None:
             delay = 0.0  # the next attempt calls it
@@ -256,7 +265,7 @@ class Attempt:
         """Whether the node was ended by the main process and has no further try: its error handler's turn."""
         if self._known is None or self._known.type != TIMED_OUT:
             return False
-        return next_try(node, timed_out(node.name, node.timeout), self._failures, self._key) is None
+        return next_try(node, timed_out(node), self._failures, self._key) is None
 
     def _settle_alone(self, work: Work, loaded: Loaded, output: TaskOutput) -> None:
         """A lone task brings its settle along; where that fails, an ``advance`` will fail in its stead, output kept."""
