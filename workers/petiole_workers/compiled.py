@@ -19,10 +19,12 @@ from petiole_workers.durability import checked
 from petiole_workers.fitting import offer_of
 from petiole_workers.given import coerced
 from petiole_workers.graph.definition import GraphDefinition
+from petiole_workers.graph.drawing import Drawing
 from petiole_workers.graph.names import START
 from petiole_workers.graph.overwrite import plain
 from petiole_workers.graph.snapshot import TaskSpec, pull_path
 from petiole_workers.graph.updates import task_output
+from petiole_workers.listening import Listeners
 from petiole_workers.long_term import memory_of
 
 if TYPE_CHECKING:
@@ -45,8 +47,11 @@ class CompiledGraph:
         *,
         durability: str | None = None,
         store: Any = None,
+        listeners: Sequence[Any] = (),
     ) -> None:
         self.definition = definition
+        #: Told how runs go, wherever they do (:mod:`petiole_workers.listening`).
+        self.listeners = Listeners(tuple(listeners))
         #: The name that runs are submitted under; ``petiole worker`` names an unnamed graph after its module.
         self.name: str = definition.name or "graph"
         #: The queue of nodes that name none; ``None``: the settings' one.
@@ -300,6 +305,22 @@ class CompiledGraph:
     async def aclear_cache(self, nodes: Sequence[str] | None = None) -> None:
         """As :meth:`clear_cache`."""
         await asyncio.to_thread(self.clear_cache, nodes)
+
+    def get_graph(
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        xray: int | bool = False,
+        subgraphs: Mapping[str, Drawing] | None = None,
+    ) -> Drawing:
+        """The graph to be drawn: ``get_graph().draw_mermaid()``, ``draw_ascii()`` or ``draw_dot()``.
+
+        Parameters
+            config     LangGraph's; nothing is read of it
+            xray       show what is within subgraphs, so many levels deep (``True``: all)
+            subgraphs  drawings to put in the places of nodes, by their names
+        """
+        return self.definition.drawing(subgraphs if subgraphs else None)
 
     def mermaid(self) -> str:
         """The graph as a Mermaid flowchart."""

@@ -57,6 +57,13 @@ class PlannedTask(msgspec.Struct, omit_defaults=True):
 
 
 _planned = msgspec.json.Decoder(list[PlannedTask])
+
+
+def planned_nodes(next: str) -> tuple[str, ...]:
+    """The nodes of the tasks in a checkpoint's ``next`` document, in their order."""
+    return tuple(task.node for task in _planned.decode(next))
+
+
 _encode = msgspec.json.Encoder().encode
 
 

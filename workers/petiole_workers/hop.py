@@ -11,7 +11,7 @@ import msgspec
 from petiole_stores.records import Claim, Outcome, TaskRef
 from petiole_stores.store import StoreTransaction
 from petiole_workers.documents import Rows
-from petiole_workers.graph import DEFAULT_RECURSION_LIMIT
+from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, TaskOutput
 
 
 class Hint(NamedTuple):
@@ -63,4 +63,6 @@ class Work:
     transaction: StoreTransaction | None = None  #: of the node's own, to be committed with the outcome
     close: Callable[[], None] = lambda: None  #: gives up what its attempt still holds of the store
     refused: bool = False  #: it was not committed, and never will be
+    output: TaskOutput | None = None  #: what its node gave
+    attempt: int = 1  #: the number of the try that gave it
     taken_over: bool = False  #: the main process has ended its node and commits the outcome, too

@@ -48,6 +48,7 @@ from petiole_workers.patience import Patience
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings
 from petiole_workers.spool import Spool, entry_of
+from petiole_workers.telling import Telling
 
 logger = logging.getLogger("petiole.runner")
 
@@ -324,6 +325,7 @@ class Runner:
                 self.documents.dropped(work.claim.task.thread_id, work.outcome.blobs)
                 continue
             publish += answer.publish
+            self._tell(work)
             if answer.advance is not None:
                 follow.append(answer.advance)
             if work.follow is not None and answer.run_status not in HELD_BACK:
@@ -341,6 +343,12 @@ class Runner:
             self._published.extend(self._publish(publish))
             reach("publish.after")
         return follow
+
+    def _tell(self, work: Work) -> None:
+        """Tell the graph's listeners of what is committed."""
+        graph = self.registry[work.claim.run.graph]
+        if graph.listeners and not work.taken_over:
+            Telling(graph, work.claim).committed(work)
 
     def _drop(self, made: Sequence[Work]) -> None:
         for work in made:

@@ -19,6 +19,7 @@ from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.errors import HANDLER_PREFIX, NodeError
 from petiole_workers.graph.interrupts import GraphInterrupt, Interrupt, interrupt
 from petiole_workers.graph.managed import IsLastStep, RemainingSteps
+from petiole_workers.graph.messages import REMOVE_ALL_MESSAGES, MessagesState, RemoveMessage, add_messages
 from petiole_workers.graph.names import DEFAULT_RECURSION_LIMIT, END, INTERRUPT, MISSING, START
 from petiole_workers.graph.nodes import acall_node, call_node
 from petiole_workers.graph.overwrite import Overwrite, is_overwrite
@@ -38,6 +39,7 @@ __all__ = [
     "HANDLER_PREFIX",
     "INTERRUPT",
     "MISSING",
+    "REMOVE_ALL_MESSAGES",
     "START",
     "AnyValue",
     "BinaryOperatorAggregate",
@@ -56,10 +58,12 @@ __all__ = [
     "IsLastStep",
     "Join",
     "LastValue",
+    "MessagesState",
     "NodeError",
     "NodeSpec",
     "Overwrite",
     "RemainingSteps",
+    "RemoveMessage",
     "RetryPolicy",
     "Runtime",
     "Schema",
@@ -74,6 +78,7 @@ __all__ = [
     "UntrackedValue",
     "acall",
     "acall_node",
+    "add_messages",
     "advance",
     "begin",
     "call",
