@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from petiole.cli import explaining, looking, pruning, steering
+from petiole.cli import answering, explaining, looking, pruning, steering
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +25,10 @@ app.command(
     "replay",
     epilog="Examples: petiole run replay order-7 --from charge --wait; petiole run replay --status failed --since 2h --yes",
 )(steering.replay)
-app.command("resume")(steering.resume)
+app.command("interrupts")(answering.interrupts)
+app.command("resume", epilog="Example: petiole run resume order-7 --value '{\"approved\": true}' --wait")(
+    answering.resume
+)
 app.command(
     "cancel", epilog="Example: petiole run cancel --graph shop.order --status queued --since 1h --yes"
 )(steering.cancel)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from petiole.client import refusals, submission
+from petiole.client import answering, refusals, submission
 from petiole.client.bulk import Treated, cancel_each, replay_each
 from petiole.client.handle import RunHandle
 from petiole.client.reading import Reading
@@ -16,6 +16,7 @@ from petiole.client.replaying import find_base, replay_failed
 from petiole_stores.errors import InputError
 from petiole_stores.records import Run
 from petiole_workers.fitting import Fleet, queue_of
+from petiole_workers.graph import MISSING
 
 if TYPE_CHECKING:
     from petiole.client.aio import AsyncClient
@@ -145,12 +146,39 @@ class Client(Reading):
             )
         )
 
-    def resume(self, thread_id: str, *, run: str | None = None) -> RunHandle:
-        """Let an interrupted run go on (the thread's newest, or ``run``). Raises NotFoundError and ConflictError."""
-        found = self.run_of(thread_id, run)
-        answer = self.store.resume(found.run_id)
-        refusals.check_resumed(found, answer)
-        self.publish(answer.publish)
+    def resume(
+        self,
+        thread_id: str,
+        value: Any = MISSING,
+        *,
+        id: str | None = None,
+        answers: Mapping[str, Any] | None = None,
+        run: str | None = None,
+    ) -> RunHandle:
+        """Let an interrupted run go on: with the answers to its questions, or without, where its graph was told to stop.
+
+        Parameters
+            value    the answer to the one interrupt that waits, or to the one of ``id`` (a dict of ids and answers is taken
+                     as ``answers``); where none waits, what the stopped node's first interrupt will return
+            id       names the interrupt (see :meth:`interrupts`); answering it twice does no harm: the first answer counts
+            answers  answers by the ids of interrupts; those that are not named go on waiting
+            run      which run (nothing: without a value the thread's newest; else its active one, or that which asked)
+
+        With no answer at all every interrupted node runs again, and its question is asked anew.
+
+        Raises NotFoundError; InputError for an unknown id, and for one value where several interrupts wait; ConflictError
+        where nothing waits.
+        """
+        given = answering.Given(value, id, answers).checked()
+        if run is not None or given.is_empty:
+            found = self.run_of(thread_id, run)
+        else:
+            found = answering.answered_run(self.store, thread_id, given) or self.run_of(thread_id, None)
+        resumptions = None if given.is_empty else answering.answers_for(self.store, found, given)
+        if resumptions != []:  # else all had been answered before
+            answer = self.store.resume(found.run_id, resumptions)
+            refusals.check_resumed(found, answer)
+            self.publish(answer.publish)
         return RunHandle(self, found.thread_id, found.run_id)
 
     def cancel(self, thread_id: str, *, run: str | None = None, reason: str = "") -> bool:
