@@ -26,8 +26,8 @@ Rules that every backend keeps
     namespaces A task may open a namespace (``Outcome.nest``) and wait, ``parked`` without a time, for its end: it *owns* it
                (``Task.child`` names it, the namespace's head knows the task). A superstep of the namespace is counted,
                settled and advanced as any other. When it is over for good, the owner takes the place that the run has at
-               the root: settled to ``succeeded`` it is ready, due at once; with a failed task it fails with that task's
-               error, with an interrupted one it is interrupted, with a cancelled one cancelled, and counts down in turn.
+               the root: settled to ``succeeded`` it is ready, for the caller to publish; with a failed task it fails with that
+               task's error, with an interrupted one it is interrupted, with a cancelled one cancelled, and counts down in turn.
                A namespace whose name has a ``:`` after its last ``|`` dies with its owner; any other outlives it.
     deadline   A run that has not settled when its deadline is over fails at the next sweep, with all its open tasks.
 """
@@ -257,7 +257,7 @@ class Ledger(ABC):
         argument and namespace of its own; outputs of finished siblings stay. An owner that failed because of a task in its
         namespace is not replaced (see :func:`replaceable`): it waits again. The run is ``queued`` again, ``replays`` + 1, and its thread's
         active run. Refused: ``run <status>`` when it has not failed, ``busy`` when another run is active,
-        ``head moved`` when the thread has gone on since, ``stale`` when the replacements do not name exactly the
+        ``head moved`` when the thread has gone on since (in a namespace with a failed task), ``stale`` when the replacements do not name exactly the
         failed tasks of the superstep. ``already`` when the first new task exists. A deadline is lifted; the new tasks
         keep the ``progress`` of the old ones.
         """
@@ -272,8 +272,8 @@ class Ledger(ABC):
 
         ``answers`` names the tasks (``None``: all); the others stay interrupted, and interrupt the run again once their
         superstep is over. With answers a run that is queued or running takes them, too. Any other status but
-        ``interrupted`` is refused as ``run <status>``; a task that is not the run's, or that waits for its namespace, as
-        ``stale``. Answers to tasks that are no longer interrupted under that token count for nothing; ``already`` when
+        ``interrupted`` is refused as ``run <status>``; a task that is not the run's, or that was interrupted with its
+        namespace (see :func:`resumable`), as ``stale``. Answers to tasks that are no longer interrupted under that token count for nothing; ``already`` when
         none is left, or without answers when the run is queued or running.
         """
         reach("resume.before")
@@ -286,13 +286,14 @@ class Ledger(ABC):
 
         Refused, in this order: ``busy`` when a run is active that is not interrupted or paused, or is paused with a task
         that is claimed, or ready under a token; ``no base`` when the first one's parent is not a checkpoint of the
-        namespace; ``head moved`` when the head is not ``head_id``; ``no run`` when it brings tasks and no run is active.
-        ``already`` when the last checkpoint exists. ``Answer.run_id`` is the active run's, or empty.
+        namespace; ``head moved`` when the head is not ``head_id``; ``no run`` when it brings tasks and no run is active, or none of
+        its tasks waits for the namespace. ``already`` when the last checkpoint exists. ``Answer.run_id`` is the active run's, or empty.
 
         With an active run the checkpoints are that run's. Its tasks in the namespace, and in those below it, that have not
-        ended or are interrupted are ``cancelled`` and ``replaced``; the new ones take their place, ``interrupted`` or (in
-        a paused run) ``ready``. Without new ones the namespace is over: the run succeeds, or the owner is ready and the
-        run, if interrupted, running.
+        ended or are interrupted are ``cancelled`` and ``replaced``, failed ones are ``replaced``; the new ones take their
+        place, ``interrupted`` as the run or, in a paused run, ``ready``, whatever they say. Without new ones the
+        namespace is over: the run succeeds, or the owner is ready and the run, if interrupted, running. Of a namespace
+        that no task waits for nothing but the head moves.
         """
         for name, value in (
             ("thread_id", amendment.thread_id),
@@ -301,6 +302,11 @@ class Ledger(ABC):
             check_id(name, value)
         if not amendment.checkpoints:
             raise InputError(f"an amendment of thread {amendment.thread_id!r} needs a checkpoint")
+        spaces = {c.ns for c in amendment.checkpoints} | {t.ns for t in amendment.tasks} | {amendment.ns}
+        if len(spaces) > 1:
+            raise InputError(
+                f"an amendment of thread {amendment.thread_id!r} is of the namespaces {sorted(spaces)}: give one"
+            )
         reach("amend.before")
         answer = self._amend(amendment, self._now())
         reach("amend.after")
@@ -311,6 +317,8 @@ class Ledger(ABC):
 
         Tasks that are claimed just now, or ready under a token, are marked ``woken``: they may be about to wait.
         """
+        check_id("thread_id", thread_id)
+        check_id("name", name)
         reach("wake.before")
         answer = self._wake(thread_id, name, self._now())
         reach("wake.after")
@@ -581,6 +589,14 @@ def replaceable(tasks: Iterable[Task]) -> list[Task]:
     failed = [task for task in tasks if task.status == "failed" and not task.replaced]
     spaces = {task.ns for task in failed}
     return [task for task in failed if not task.child or task.child not in spaces]
+
+
+def resumable(tasks: Iterable[Task]) -> list[Task]:
+    """The tasks of a run that a resume may answer, in the order given: those that are interrupted, but for owners with
+    such a task in their namespace."""
+    interrupted = [task for task in tasks if task.status == "interrupted"]
+    spaces = {task.ns for task in interrupted}
+    return [task for task in interrupted if not task.child or task.child not in spaces]
 
 
 def dies_with_owner(ns: str) -> bool:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Literal
 
-from petiole_stores.ledger import replaceable
+from msgspec.structs import replace
+
+from petiole_stores.ledger import replaceable, resumable
 from petiole_stores.memory_tables import Head, Thread, store_time
 from petiole_stores.memory_upkeep import MemoryUpkeep
 from petiole_stores.records import (
@@ -96,7 +99,11 @@ class MemoryControl(MemoryUpkeep):
         """Count a task that goes on, and let its owner wait for it again."""
         self._threads[task.thread_id].heads[task.ns].open += 1
         owner = self._owner(task.thread_id, task.ns)
-        if owner is not None and owner.status in ENDED:
+        if owner is not None:
+            self._wait_again(owner)
+
+    def _wait_again(self, owner: Task) -> None:
+        if owner.status in ENDED:
             owner.status, owner.ended_at, owner.error, owner.run_at = "parked", None, None, None
             self._reopen(owner)
 
@@ -136,18 +143,20 @@ class MemoryControl(MemoryUpkeep):
                 answer.result = "already"
                 return answer
             thread = self._threads[run.thread_id]
-            failed = replaceable(self._tasks_of(run_id))
-            stale = any(
+            tasks = self._tasks_of(run_id)
+            failed = replaceable(tasks)
+            moved = any(
                 (head := thread.heads.get(t.ns)) is None
                 or head.run_id != run_id
                 or head.checkpoint_id != t.checkpoint_id
-                for t in failed
+                for t in tasks
+                if t.status == "failed" and not t.replaced
             )
             if run.status != "failed":
                 answer.reason = f"run {run.status}"
             elif thread.active_run is not None:
                 answer.reason = "busy"
-            elif stale:
+            elif moved:
                 answer.reason = "head moved"
             elif not failed or {t.task_id for t in failed} != {old for old, _ in replacements}:
                 answer.reason = "stale"
@@ -163,7 +172,9 @@ class MemoryControl(MemoryUpkeep):
                 made = self._insert_task(new, run, old.checkpoint_id, at, old.progress)
                 if old.child:
                     made.child = old.child
-                    thread.heads[old.child].owner = new_id
+                    below = thread.heads.get(old.child)
+                    if below is not None and below.owner == old_id:
+                        below.owner = new_id
                 self._reopen(made)
             run.status, run.ended_at, run.error, run.deadline = "queued", None, None, None
             run.replays += 1
@@ -181,14 +192,12 @@ class MemoryControl(MemoryUpkeep):
                 return Answer(run_id=run_id, result="already")
             if run.status not in RUNNABLE and run.status != "interrupted":
                 return Answer(run_id=run_id, result="refused", reason=f"run {run.status}")
+            tasks = {task.task_id: task for task in self._tasks_of(run_id)}
+            waiting = {task.task_id: task for task in resumable(tasks.values())}
             if answers is None:
-                answers = [
-                    Resumption(task_id=t.task_id, token=t.done_token or "")
-                    for t in self._tasks_of(run_id)
-                    if t.status == "interrupted" and not t.child
-                ]
-            named = [self._tasks.get(answer.task_id) for answer in answers]
-            if any(task is None or task.run_id != run_id or task.child for task in named):
+                answers = [Resumption(task_id=t.task_id, token=t.done_token or "") for t in waiting.values()]
+            named = [tasks.get(answer.task_id) for answer in answers]
+            if any(t is None or (t.status == "interrupted" and t.task_id not in waiting) for t in named):
                 return Answer(run_id=run_id, result="refused", reason="stale")
             resumed = False
             for answer in answers:
@@ -248,36 +257,57 @@ class MemoryControl(MemoryUpkeep):
                 return "no base"
         if thread.heads.get(amendment.ns, Head()).checkpoint_id != amendment.head_id:
             return "head moved"
-        return "no run" if amendment.tasks and run is None else ""
+        if amendment.tasks and (run is None or not self._waited_for(run, amendment.ns)):
+            return "no run"
+        return ""
+
+    def _waited_for(self, run: Run, ns: str) -> bool:
+        """Whether the end of a namespace would be the end of the run, or of a wait of one of its tasks."""
+        head = self._threads[run.thread_id].heads.get(ns)
+        owner = self._tasks.get((head and head.owner) or "")
+        if not ns or owner is None:
+            return not ns
+        if (owner.run_id, owner.child) != (run.run_id, ns):
+            return False
+        if owner.status == "interrupted":
+            return any(t.ns == ns and t.status == "interrupted" for t in self._tasks_of(run.run_id))
+        return owner.status == "parked" and owner.run_at is None and not owner.awaits
 
     def _amend_run(self, amendment: Amendment, run: Run, head: Head, now: float) -> list[TaskRef]:
         """Put the amendment's tasks in the place of the active run's."""
-        self._withdraw(run, amendment.ns, now)
+        ns = amendment.ns
+        if not self._waited_for(run, ns):
+            return []
+        self._withdraw(run, ns, now)
+        status: Literal["ready", "interrupted"] = "interrupted" if run.status == "interrupted" else "ready"
         for new in amendment.tasks:
-            self._insert_task(new, run, head.checkpoint_id, now)
+            self._insert_task(replace(new, status=status, token=None), run, head.checkpoint_id, now)
         head.run_id, head.width = run.run_id, len(amendment.tasks)
-        head.open = sum(new.status == "ready" for new in amendment.tasks)
-        if not amendment.ns:
+        head.open = head.width if status == "ready" else 0
+        if not ns:
             run.checkpoint_id = head.checkpoint_id
-        if amendment.tasks:
-            return self._ready_refs(run.run_id)
-        owner = self._owner(run.thread_id, amendment.ns)
+        if amendment.tasks and status == "interrupted":
+            return []
+        owner = self._owner(run.thread_id, ns)
         if owner is not None:
-            if owner.status in ENDED:
-                owner.status, owner.ended_at, owner.error = "parked", None, None
-                self._reopen(owner)
+            self._wait_again(owner)
             if run.status == "interrupted":
                 run.status = "running"
-        return self._end_namespace(run, amendment.ns, "succeeded", now)
+        if amendment.tasks:
+            return self._ready_refs(run.run_id)
+        return self._end_namespace(run, ns, "succeeded", now)
 
     def _withdraw(self, run: Run, ns: str, now: float) -> None:
-        """Cancel what is not over of a namespace and of those below it."""
+        """Take off what is not over, or failed, of a namespace and of those below it."""
         for task in self._tasks_of(run.run_id):
-            if task.ns == ns and (task.status not in ENDED or task.status == "interrupted"):
-                if task.child:
-                    self._withdraw(run, task.child, now)
-                    self._threads[run.thread_id].heads[task.child].open = 0
-                task.status, task.ended_at, task.replaced = "cancelled", now, True
+            if task.ns != ns or task.status in ("done", "cancelled") or task.replaced:
+                continue
+            if task.child:
+                self._withdraw(run, task.child, now)
+                self._threads[run.thread_id].heads[task.child].open = 0
+            task.replaced = True
+            if task.status != "failed":
+                task.status, task.ended_at = "cancelled", now
                 task.next_publish = task.run_at = None
 
     def _wake(self, thread_id: str, name: str, now: float | None) -> list[TaskRef]:

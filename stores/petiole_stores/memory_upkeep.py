@@ -126,7 +126,7 @@ class MemoryUpkeep(MemoryTables):
                 texts += [checkpoint.state, checkpoint.next, checkpoint.control, checkpoint.metadata]
         for run in self._runs.values():
             if run.thread_id == thread_id:
-                texts += [run.input, run.metadata]
+                texts += [run.input, run.metadata, run.config]
         for task in self._thread_tasks(thread_id):
             texts += [task.arg, task.output, task.progress]
         return blobs_named(texts)

@@ -295,7 +295,10 @@ class Resumption(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Amendment(msgspec.Struct, kw_only=True):
-    """Checkpoints made by hand that a thread's namespace is to go on from, and the tasks that come after the last."""
+    """Checkpoints made by hand that a thread's namespace is to go on from, and the tasks that come after the last.
+
+    All are of the one namespace ``ns``.
+    """
 
     thread_id: str
     ns: str = ""
@@ -305,7 +308,7 @@ class Amendment(msgspec.Struct, kw_only=True):
     ]  #: the first one's parent is any checkpoint of the namespace, or ``None``
     tasks: list[
         NewTask
-    ] = []  #: in place of the active run's; ``status`` is what the run's is to be: see `Ledger.amend`
+    ] = []  #: in place of the active run's; they are interrupted or ready as the run is: see ``Ledger.amend``
     blobs: list[Blob] = []
 
 

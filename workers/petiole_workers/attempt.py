@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections import deque
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -36,9 +37,11 @@ from petiole_workers.failure import (
     failure_of,
     parse_failure,
 )
+from petiole_workers.given import Given, coerced
 from petiole_workers.graph import (
     HANDLER_PREFIX,
     MISSING,
+    Caller,
     GraphDefinition,
     GraphInterrupt,
     NodeError,
@@ -125,7 +128,9 @@ class Attempt:
                 )
             loaded = self.base(tasks=self.claim.width == 1)
             spec = TaskSpec(path=self.task.path, node=self.task.node, arg=self._arg())
-            input = task_input(self.definition, loaded.snapshot, spec)
+            input = task_input(
+                self.definition, loaded.snapshot, spec, stop=self.settling.stop(loaded.snapshot)
+            )
             if self.definition.nodes[spec.node].subgraph is None:
                 output = self._output(work, input, spec)
             elif self.task.child:
@@ -191,7 +196,7 @@ class Attempt:
             work.outcome.ending = "done"
             handler = node.error_handler.bind(NodeError(node.name, error))
             fresh = dataclasses.replace(spec, arg=self._arg())
-            again = task_input(self.definition, self.base(tasks=False).snapshot, fresh)
+            again = self._input(fresh)
             returned = call_function(handler, again, self.runtime(), self.runner.caller.wait)
             given = task_output(self.definition, spec, returned)
             return dataclasses.replace(given, node=HANDLER_PREFIX + node.name)
@@ -213,9 +218,7 @@ class Attempt:
     def _call(self, input: object, spec: TaskSpec) -> Any:
         def again() -> object:
             self.services.again()
-            return task_input(
-                self.definition, self.base(tasks=False).snapshot, dataclasses.replace(spec, arg=self._arg())
-            )
+            return self._input(dataclasses.replace(spec, arg=self._arg()))
 
         caller, node = self.runner.caller, self.definition.nodes[self.task.node]
         try:
@@ -231,6 +234,11 @@ class Attempt:
             )
         finally:
             self._tries = caller.tries
+
+    def _input(self, spec: TaskSpec) -> object:
+        """What the node is given, made anew."""
+        base = self.base(tasks=False).snapshot
+        return task_input(self.definition, base, spec, stop=self.settling.stop(base))
 
     def _note(self, error: BaseException) -> None:
         """A try has failed that another one follows."""
@@ -311,7 +319,31 @@ class Attempt:
         """The number of the first try that is made here."""
         return self.task.attempt + self._failures - self.task.failures
 
-    def runtime(self) -> Runtime:
+    @cached_property
+    def _given(self) -> Given:
+        with reading():
+            kept = Given.read(self.documents, self.run, self.config)
+        given = kept if self.runner.given is None else self.runner.given.over(kept)
+        context = coerced(self.definition.context_schema, given.context, self.run.graph)
+        return dataclasses.replace(given, context=context)
+
+    @cached_property
+    def _caller(self) -> Caller:
+        with reading():
+            metadata = (
+                {}
+                if self.run.metadata == "{}"
+                else self.documents.value(self.run.thread_id, self.run.metadata)
+            )
+        return Caller(
+            configurable=self._given.configurable,
+            tags=tuple(self.run.tags),
+            metadata=metadata,
+            recursion_limit=self.config.recursion_limit,
+            callbacks=self._given.callbacks,
+        )
+
+    def runtime(self) -> Runtime[Any]:
         task, base = self.task, self.claim.base
         digest = hashlib.sha256(f"{base.digest if base else ''}\n{task.arg or ''}".encode()).hexdigest()[:16]
         return Runtime(
@@ -324,6 +356,11 @@ class Attempt:
             logger=logging.getLogger(f"petiole.node.{self.run.graph}.{task.node}"),
             is_cancelled=self.services.cancelled,
             services=self.services,
+            context=self._given.context,
+            caller=self._caller,
+            step=base.step + 1 if base else -1,
+            checkpoint_id=task.checkpoint_id or "",
+            checkpoint_ns=task.ns,
         )
 
     def end(self, work: Work, ending: str, error: BaseException, *, handled: bool = False) -> None:

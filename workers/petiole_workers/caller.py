@@ -65,7 +65,7 @@ class NodeCaller:
         self,
         spec: NodeSpec,
         input: object,
-        runtime: Runtime,
+        runtime: Runtime[Any],
         *,
         failures: int = 0,
         key: str = "",
@@ -117,7 +117,7 @@ class NodeCaller:
         time.sleep(seconds)
 
     def _once(
-        self, spec: NodeSpec, input: object, runtime: Runtime, watched: AbstractContextManager[None]
+        self, spec: NodeSpec, input: object, runtime: Runtime[Any], watched: AbstractContextManager[None]
     ) -> Any:
         timeout = spec.timeout
 
@@ -163,7 +163,7 @@ class NodeCaller:
             self._kept = None
 
 
-def _again(runtime: Runtime, more: int) -> Runtime:
+def _again(runtime: Runtime[Any], more: int) -> Runtime[Any]:
     return dataclasses.replace(runtime, attempt=runtime.attempt + more) if more else runtime
 
 

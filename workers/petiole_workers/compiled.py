@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from petiole_stores.contract import CheckpointStore
@@ -13,10 +13,13 @@ from petiole_stores.memory import MemoryStore
 from petiole_stores.opening import open_checkpoint_store
 from petiole_stores.records import Offer
 from petiole_stores.serde import Serde
+from petiole_workers.batch import Configs, abatch, batch
 from petiole_workers.durability import checked
 from petiole_workers.fitting import offer_of
+from petiole_workers.given import coerced
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.names import START
+from petiole_workers.graph.overwrite import plain
 from petiole_workers.graph.snapshot import TaskSpec, pull_path
 from petiole_workers.graph.updates import task_output
 
@@ -75,6 +78,8 @@ class CompiledGraph:
                 definition.state_schema, definition.input_schema, definition.output_schema, *inputs
             ):  # fmt: skip
                 serde.register_schema(schema.type)
+            if definition.context_schema is not None:
+                serde.register_schema(definition.context_schema)
 
     def accept(self, input: object) -> dict[str, object]:
         """The state keys that an input sets.
@@ -83,7 +88,12 @@ class CompiledGraph:
         """
         if input is None:
             raise InputError(f"graph {self.name!r} needs an input: give a dict of state keys ({{}} will do)")
-        return dict(task_output(self.definition, TaskSpec(pull_path(START), START), input).writes)
+        given = task_output(self.definition, TaskSpec(pull_path(START), START), plain(input))
+        return dict(given.writes)
+
+    def accept_context(self, context: Any) -> Any:
+        """The context as nodes get it. Raises InputError for one that does not fit the graph's ``context_schema``."""
+        return coerced(self.definition.context_schema, context, self.name)
 
     # ---------------------------------------------------------------- running in this process
 
@@ -92,6 +102,7 @@ class CompiledGraph:
         input: Mapping[str, Any] | Any | None,
         config: Mapping[str, Any] | None = None,
         *,
+        context: Any = None,
         durability: str | None = None,
     ) -> dict[str, Any] | Any:
         """Run the graph in this process to its end and return the final state.
@@ -99,24 +110,57 @@ class CompiledGraph:
         Parameters
             input   the state to start with; ``None`` lets the thread go on: a failed run from its failed nodes, an
                     interrupted one past its interrupt, one whose process died from its last checkpoint
-            config  ``{"configurable": {"thread_id": "1"}, "recursion_limit": n, "max_concurrency": n}``; the thread id
-                    is needed with a checkpointer
+            config  LangGraph's: ``configurable`` (its ``thread_id`` is needed with a checkpointer), ``recursion_limit``,
+                    ``max_concurrency``, ``tags``, ``metadata``, ``run_id`` and ``callbacks`` (handed to nodes that take
+                    ``config``); any other key counts as a ``configurable`` one
+            context what nodes get as ``runtime.context``: an instance of the graph's ``context_schema``, or a dict for one.
+                    Nodes get the very object; it is kept with the run, too, where it can be stored
             durability  as in ``StateGraph.compile``; nothing: the graph's, else ``sync``
 
         Raises whatever a node raised (its siblings' outputs are kept), GraphRecursionError, ThreadBusyError when another
         run is active on the thread.
         """
-        return self._invoke(input, config, None, durability)
+        return self._invoke(input, config, None, durability, context)
 
     async def ainvoke(
         self,
         input: Mapping[str, Any] | Any | None,
         config: Mapping[str, Any] | None = None,
         *,
+        context: Any = None,
         durability: str | None = None,
     ) -> dict[str, Any] | Any:
         """As :meth:`invoke`; async nodes run on the caller's event loop, sync ones in threads."""
-        return await asyncio.to_thread(self._invoke, input, config, asyncio.get_running_loop(), durability)
+        loop = asyncio.get_running_loop()
+        return await asyncio.to_thread(self._invoke, input, config, loop, durability, context)
+
+    def batch(
+        self,
+        inputs: Sequence[Any],
+        config: Configs = None,
+        *,
+        return_exceptions: bool = False,
+        **options: Any,
+    ) -> list[Any]:
+        """:meth:`invoke` for each input, ``max_concurrency`` of them side by side; the results in their order.
+
+        Parameters
+            config   one for all, or one an input; with a checkpointer each input needs a thread of its own
+            return_exceptions  give an exception in the place of its result instead of raising it
+            options  further arguments of :meth:`invoke`
+        """
+        return batch(partial(self.invoke, **options), inputs, config, return_exceptions)
+
+    async def abatch(
+        self,
+        inputs: Sequence[Any],
+        config: Configs = None,
+        *,
+        return_exceptions: bool = False,
+        **options: Any,
+    ) -> list[Any]:
+        """As :meth:`batch`, by :meth:`ainvoke`."""
+        return await abatch(partial(self.ainvoke, **options), inputs, config, return_exceptions)
 
     def _invoke(
         self,
@@ -124,6 +168,7 @@ class CompiledGraph:
         config: Mapping[str, Any] | None,
         loop: asyncio.AbstractEventLoop | None,
         durability: str | None,
+        context: Any,
     ) -> Any:
         from petiole_workers.inline import InlineEngine, InvokeOptions
 
@@ -131,6 +176,7 @@ class CompiledGraph:
             config,
             needs_thread=self.checkpointer is not None,
             durability=None if durability is None else checked(durability),
+            context=self.accept_context(context),
         )
         if self.checkpointer is None:
             engine = InlineEngine(self, MemoryStore())

@@ -20,12 +20,21 @@ from petiole_stores.integrity import damage_of, seal_of
 from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, NewTask, Output
 from petiole_stores.serde import Serde, digest_document
 from petiole_stores.store import Store
-from petiole_workers.graph import MISSING, GraphDefinition, Send, Snapshot, TaskOutput, TaskSpec
+from petiole_workers.graph import (
+    MISSING,
+    GraphDefinition,
+    Overwrite,
+    Send,
+    Snapshot,
+    TaskOutput,
+    TaskSpec,
+    is_overwrite,
+)
 from petiole_workers.patience import Patience
 
-#: Keys of an output's document that are no keys of the state: where a Command leads, who gave the output, and that it is
-#: for the parent graph.
-_GOTO, _NODE, _PARENT = "__goto__", "__node__", "__parent__"
+#: Keys of an output's document that are no keys of the state: where a Command leads, who gave the output, that it is for
+#: the parent graph, and a key with what overwrites it.
+_GOTO, _NODE, _PARENT, _OVERWRITE = "__goto__", "__node__", "__parent__", "__overwrite__"
 
 BLOB_CACHE_BYTES = 64 * 1024 * 1024
 
@@ -205,7 +214,7 @@ class Documents:
         def read(output: Output) -> TaskOutput:
             node, to_parent = output.node, False
             goto: tuple[str | Send, ...] = ()
-            writes = []
+            writes: list[tuple[str, object]] = []
             for key, raw in _raw_writes.decode(output.output):
                 value = load(bytes(raw).decode(), blobs, thread_id=thread_id)
                 if key == _GOTO:
@@ -214,6 +223,8 @@ class Documents:
                     node = value
                 elif key == _PARENT:
                     to_parent = True
+                elif key == _OVERWRITE:
+                    writes.append((value[0], Overwrite(value[1])))
                 else:
                     writes.append((key, value))
             return TaskOutput(output.path, node, tuple(writes), goto, to_parent)
@@ -240,7 +251,11 @@ class Documents:
             more_pairs.append((_NODE, output.node))
         if output.to_parent:
             more_pairs.append((_PARENT, True))
-        for key, value in (*output.writes, *more_pairs):
+        writes = [
+            (_OVERWRITE, [key, value.value]) if is_overwrite(value) else (key, value)
+            for key, value in output.writes
+        ]
+        for key, value in (*writes, *more_pairs):
             text, more = self._serde.dump(value, thread_id=thread_id)
             blobs |= more
             pairs.append((key, msgspec.Raw(text.encode())))

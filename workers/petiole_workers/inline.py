@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -36,6 +36,7 @@ from petiole_stores.records import (
     RUNNABLE,
     SETTLED,
     START_PATH,
+    Blob,
     Claim,
     NewRun,
     NewTask,
@@ -49,6 +50,7 @@ from petiole_workers.caller import NodeCaller
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.documents import Documents
 from petiole_workers.failure import parse_failure
+from petiole_workers.given import Given, checked_tags
 from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, INTERRUPT, START, Command, result
 from petiole_workers.hop import Hint, RunConfig
 from petiole_workers.processes import process_birth
@@ -63,6 +65,19 @@ from petiole_workers.states import States
 LEASE = 15.0
 #: In a holder's stats: when its process was started, so that a pid that is used again is not taken for it.
 BIRTH = "process_birth"
+#: The keys of a config that are not ``configurable`` ones.
+CONFIG_KEYS = frozenset(
+    {
+        "tags",
+        "metadata",
+        "callbacks",
+        "run_name",
+        "max_concurrency",
+        "recursion_limit",
+        "configurable",
+        "run_id",
+    }
+)
 #: How many nodes of a superstep run side by side when ``max_concurrency`` is not given.
 CONCURRENCY = min(32, (os.cpu_count() or 1) + 4)
 
@@ -76,14 +91,27 @@ class InvokeOptions:
     recursion_limit: int = DEFAULT_RECURSION_LIMIT
     max_concurrency: int = CONCURRENCY
     durability: str | None = None
+    run_id: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    given: Given = field(default_factory=Given)
 
     @classmethod
     def of(
-        cls, config: Mapping[str, Any] | None, *, needs_thread: bool, durability: str | None = None
+        cls,
+        config: Mapping[str, Any] | None,
+        *,
+        needs_thread: bool,
+        durability: str | None = None,
+        context: Any = None,
     ) -> InvokeOptions:
-        """Raises InputError when the thread id is missing or a number is out of range."""
+        """What a config in LangGraph's shape says; keys that it does not know count as ``configurable`` ones there.
+
+        Raises InputError when the thread id is missing or a value is out of range.
+        """
         config = config or {}
-        configurable = config.get("configurable") or {}
+        unknown = {key: value for key, value in config.items() if key not in CONFIG_KEYS}
+        configurable = {**unknown, **(config.get("configurable") or {})}
         thread_id = configurable.get("thread_id")
         if thread_id is None and needs_thread:
             raise InputError(
@@ -93,12 +121,21 @@ class InvokeOptions:
         if not isinstance(limit, int) or limit < 1:
             raise InputError(f"recursion_limit is {limit!r}: take a whole number from 1")
         side_by_side = config.get("max_concurrency") or CONCURRENCY
+        if not isinstance(side_by_side, int) or side_by_side < 1:
+            raise InputError(f"max_concurrency is {side_by_side!r}: take a whole number from 1")
+        run_id, metadata = config.get("run_id"), config.get("metadata") or {}
+        if not isinstance(metadata, Mapping):
+            raise InputError(f"metadata is {metadata!r}: take a dict")
         return cls(
             thread_id=str(thread_id) if thread_id is not None else new_id(),
             checkpoint_id=configurable.get("checkpoint_id"),
             recursion_limit=limit,
-            max_concurrency=max(1, int(side_by_side)),
+            max_concurrency=side_by_side,
             durability=durability,
+            run_id=None if run_id is None else str(run_id),
+            tags=checked_tags(config.get("tags") or ()),
+            metadata=metadata,
+            given=Given.of(configurable, context, config.get("callbacks")),
         )
 
 
@@ -157,7 +194,7 @@ class InlineEngine:
             values[INTERRUPT] = list(questions.values())
         return values
 
-    def _command(self, command: Command, options: InvokeOptions) -> tuple[str | None, Sequence[TaskRef]]:
+    def _command(self, command: Command[Any], options: InvokeOptions) -> tuple[str | None, Sequence[TaskRef]]:
         """Change the state of the thread, send it to nodes, and answer its interrupts, as the command says."""
         thread_id, run = options.thread_id, self.store.newest_run(options.thread_id)
         interrupted = run is not None and run.status == "interrupted"
@@ -184,23 +221,16 @@ class InlineEngine:
     def _begin(self, input: Any, options: InvokeOptions) -> tuple[str, Sequence[TaskRef]]:
         """Submit a run for this input."""
         document, blobs = self.store.serde.dump(self.graph.accept(input), thread_id=options.thread_id)
-        new = NewRun(
-            run_id=new_id(),
-            thread_id=options.thread_id,
-            graph=self.graph.name,
-            version=self.graph.definition.version,
-            fingerprint=self.graph.definition.fingerprint,
-            input=document,
-            base_id=options.checkpoint_id,
-            config=_run_config(options),
-            start=self._start_task(),
-            blobs=list(blobs.values()),
-        )
+        new = self._new_run(options, document, blobs)
         answer = self.store.submit([new])[0]
         if answer.reason == "busy" and answer.active_run is not None:
             self._take_over(answer.active_run)
             self.store.cancel([answer.active_run], reason="its process died; a new input took its place")
             answer = self.store.submit([new])[0]
+        if answer.result == "already" or answer.reason == "conflict":
+            raise InputError(
+                f"run_id {new.run_id!r} is that of an earlier run: give each run an id of its own"
+            )
         if answer.result == "refused":
             raise _refused(answer.reason, options, answer.active_run)
         return new.run_id, answer.publish
@@ -231,20 +261,34 @@ class InlineEngine:
         return run.run_id, self._ready(run.run_id)
 
     def _fork(self, options: InvokeOptions) -> tuple[str, Sequence[TaskRef]]:
-        new = NewRun(
-            run_id=new_id(),
-            thread_id=options.thread_id,
-            graph=self.graph.name,
-            version=self.graph.definition.version,
-            fingerprint=self.graph.definition.fingerprint,
-            base_id=options.checkpoint_id,
-            config=_run_config(options),
-            start=self._start_task(),
-        )
+        new = self._new_run(options, None, {})
         answer = self.store.submit([new])[0]
         if answer.result == "refused":
             raise _refused(answer.reason, options, answer.active_run)
         return new.run_id, answer.publish
+
+    def _new_run(self, options: InvokeOptions, input: str | None, blobs: dict[str, Blob]) -> NewRun:
+        serde, thread_id = self.store.serde, options.thread_id
+        config = RunConfig(
+            recursion_limit=options.recursion_limit, inline=True, durability=options.durability
+        )
+        # What cannot be stored is for this invocation alone, as all of it is in LangGraph.
+        given = options.given.dump(config, serde, thread_id, strict=False)
+        metadata, more = serde.dump_values(options.metadata, thread_id=thread_id)
+        return NewRun(
+            run_id=options.run_id or new_id(),
+            thread_id=thread_id,
+            graph=self.graph.name,
+            version=self.graph.definition.version,
+            fingerprint=self.graph.definition.fingerprint,
+            input=input,
+            base_id=options.checkpoint_id,
+            config=msgspec.json.encode(config).decode(),
+            tags=list(options.tags),
+            metadata=metadata,
+            start=self._start_task(),
+            blobs=[*(blobs | given | more).values()],
+        )
 
     def _replay(self, run: Run) -> Sequence[TaskRef]:
         failed = replaceable(self.store.list_tasks(run.run_id))
@@ -355,6 +399,7 @@ class InlineEngine:
             documents=self.documents,
             on_failure=crew.note,
             published_elsewhere=False,
+            given=crew.given,
         )
 
 
@@ -365,6 +410,7 @@ class _Crew:
         self, engine: InlineEngine, options: InvokeOptions, loop: asyncio.AbstractEventLoop | None
     ) -> None:
         self._engine, self._loop = engine, loop
+        self.given = options.given
         self._limit = options.max_concurrency
         self._ready: deque[TaskRef] = deque()
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
@@ -495,11 +541,6 @@ class _Presence:
 
 
 _SETTINGS = Settings()
-
-
-def _run_config(options: InvokeOptions) -> str:
-    config = RunConfig(recursion_limit=options.recursion_limit, inline=True, durability=options.durability)
-    return msgspec.json.encode(config).decode()
 
 
 def _refused(reason: str, options: InvokeOptions, active: str | None) -> PetioleError:

@@ -39,6 +39,7 @@ from petiole_workers.damage import DamageControl
 from petiole_workers.documents import Documents
 from petiole_workers.durability import Durability, Measured
 from petiole_workers.failure import describe
+from petiole_workers.given import Given
 from petiole_workers.hop import Hint, RunConfig, Work
 from petiole_workers.misfits import note_misfits
 from petiole_workers.patience import Patience
@@ -77,6 +78,7 @@ class Runner:
         spool     where outcomes go that the store cannot take
         measured  what this process knows of commits and crashes (for ``durability = "adaptive"``)
         seat      where the worker's main process sees what this slot works on
+        given     what the caller of ``graph.invoke`` gave along: it goes before what is kept with the run
     """
 
     def __init__(
@@ -96,12 +98,13 @@ class Runner:
         published_elsewhere: bool = True,
         spool: Spool | None = None,
         seat: Seat | None = None,
+        given: Given | None = None,
     ) -> None:
         self.store, self.registry, self.settings = store, registry, settings
         self.holder, self.slot = holder, slot
         self.patiently = Patience.of(settings, store)
         self.documents = documents or Documents(store, self.patiently)
-        self.seat = seat
+        self.seat, self.given = seat, given
         self.caller = caller or NodeCaller(
             in_process_wait=settings.in_process_wait,
             cancelled=None if seat is None else lambda: seat.cancelled,

@@ -112,7 +112,7 @@ class AttemptServices:
             with undisturbed():
                 document = take_signal(store, thread_id, name, self._taker, index)
             if document is not None:
-                payload = self._serde.load(document, {}, thread_id=thread_id)
+                payload = self._serde.load_whole(document)
                 value = Packed.of(payload, self._serde, thread_id)
                 self.progress = self.progress.with_signal(index, Awaited(name, awaited.until, value))
                 return payload

@@ -17,7 +17,16 @@ from petiole_workers.damage import UnreadableError
 from petiole_workers.documents import Loaded, Rows
 from petiole_workers.failure import ends_the_process
 from petiole_workers.fitting import queue_of
-from petiole_workers.graph import START, GraphDefinition, Snapshot, TaskOutput, advance, begin, task_output
+from petiole_workers.graph import (
+    START,
+    GraphDefinition,
+    Snapshot,
+    TaskOutput,
+    advance,
+    begin,
+    stop_step,
+    task_output,
+)
 from petiole_workers.hop import Work
 from petiole_workers.repair import FIRST_STEP
 
@@ -67,7 +76,7 @@ class Settling:
         """Whether settling looks at the state itself: a router does, and so does the reducer of a written key."""
         channels = self._definition.channels
         return bool(self._definition.branches_from(self._task.node)) or any(
-            key in channels and channels[key].reducer is not None for key in written
+            key in channels and channels[key].reads_itself for key in written
         )
 
     # ---------------------------------------------------------------- an advance
@@ -117,6 +126,7 @@ class Settling:
             given,
             runner=self._runner.caller.wait,
             runtime=self._attempt.runtime(),
+            stop=stop_step(loaded.snapshot if loaded else None, self._attempt.config.recursion_limit),
         )
         first = dataclasses.replace(first, control={**first.control, FIRST_STEP: taken.step})
         return [(taken, loaded.parts if loaded else {}), (first, {})]
@@ -162,7 +172,7 @@ class Settling:
             self._definition,
             base,
             outputs,
-            stop=self._stop(base),
+            stop=self.stop(base),
             runner=self._runner.caller.wait,
             runtime=self._attempt.runtime(),
         )
@@ -279,7 +289,7 @@ class Settling:
         )
         return Claim(task=task, run=self._attempt.run, base=base, width=1)
 
-    def _stop(self, base: Snapshot) -> int:
+    def stop(self, base: Snapshot) -> int:
         """The last step that the graph may take: its first one and the recursion limit, as LangGraph counts."""
         first = base.control.get(FIRST_STEP, -1)
         assert isinstance(first, int)

@@ -91,7 +91,7 @@ class States:
         amended = updating.update(thread_id, supersteps, ns=ns, checkpoint_id=checkpoint_id)
         return state_config(thread_id, ns, amended.checkpoint_id)
 
-    def command(self, thread_id: str, command: Command) -> list[Resumption] | None:
+    def command(self, thread_id: str, command: Command[Any]) -> list[Resumption] | None:
         """Write a command's update into the newest state, and let the nodes that it goes to come next, too.
 
         Gives what lets an interrupted run go on.

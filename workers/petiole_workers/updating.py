@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 from msgspec.structs import replace
 
 from petiole_stores.errors import InputError, InvalidUpdateError, NotFoundError, ThreadBusyError
-from petiole_stores.records import Amendment, Checkpointed, NewCheckpoint, NewTask, Output, Resumption, Run, TaskRef
+from petiole_stores.records import (
+    SETTLED,
+    Amendment,
+    Checkpointed,
+    NewCheckpoint,
+    NewTask,
+    Output,
+    Resumption,
+    Run,
+    RunFilter,
+    RunStatus,
+    TaskRef,
+)
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.documents import Documents, Loaded
 from petiole_workers.fitting import queue_of
@@ -35,6 +47,11 @@ from petiole_workers.resuming import pending, resumptions
 
 #: ``as_node`` for values that are to be taken as a run's input, and for a copy of the checkpoint.
 INPUT, COPY = "__input__", "__copy__"
+
+
+_OPEN: list[str] = [status for status in get_args(RunStatus) if status not in SETTLED]
+#: How many of a thread's open runs are looked through for its active one.
+_OPEN_RUNS = 1000
 
 
 class StateUpdate(NamedTuple):
@@ -117,7 +134,7 @@ class Updating:
         made = [(snapshot, _unchanged(loaded, set()))]
         return self._amend(thread_id, "", head, base.checkpoint_id, made, self._active(thread_id))
 
-    def command(self, thread_id: str, command: Command) -> list[Resumption] | None:
+    def command(self, thread_id: str, command: Command[Any]) -> list[Resumption] | None:
         """Write a command's update into the thread's newest state, and add the nodes that it goes to to what comes next.
 
         Gives what lets an interrupted run go on, with the command's answers and those that were given before; ``None`` where
@@ -166,9 +183,18 @@ class Updating:
         return found
 
     def _active(self, thread_id: str) -> Run | None:
-        """The run that is to go on from the update: the thread's interrupted or paused one."""
-        run = self._store.newest_run(thread_id)
-        return run if run is not None and run.status in ("interrupted", "paused") else None
+        """The run that is to go on from the update: the thread's active one, which is interrupted or paused.
+
+        Raises ThreadBusyError where it is at work. That is found out here and not left to the ledger alone: a run that comes
+        to an interrupt in between would be taken for over, as there were no tasks for it.
+        """
+        found = self._store.list_runs(RunFilter(thread_id=thread_id, status=_OPEN, limit=_OPEN_RUNS)).runs
+        if not found:
+            return None
+        for run in found:
+            if run.status in ("interrupted", "paused"):
+                return run
+        raise _refused("busy", thread_id)
 
     def _finished(self, thread_id: str, base: Checkpointed) -> list[TaskOutput]:
         """The outputs of the tasks after ``base`` that have ended well."""

@@ -43,7 +43,7 @@ class Question(NamedTuple):
         return f"{label} asks {asked} and waits for the answer"
 
 
-class Given(NamedTuple):
+class Reply(NamedTuple):
     """What a caller of ``resume`` has given: one value, one for an interrupt, several by id, or nothing."""
 
     value: Any = MISSING
@@ -61,7 +61,7 @@ class Given(NamedTuple):
             return [*self.answers]
         return [] if self.id is None else [self.id]
 
-    def checked(self) -> Given:
+    def checked(self) -> Reply:
         """The same, a value that is a dict of ids and answers taken as such. Raises InputError for a contradiction."""
         if self.answers is not None and (self.value is not MISSING or self.id is not None):
             raise InputError("answers is given with a value or an id: give all answers by id, or one value")
@@ -69,7 +69,7 @@ class Given(NamedTuple):
             raise InputError(f"the interrupt {self.id!r} is named without an answer: give a value")
         if self.answers is not None and not self.answers:
             raise InputError("answers is empty: give a dict of id and answer, or leave it out")
-        return Given(answers=self.value) if self.id is None and is_by_id(self.value) else self
+        return Reply(answers=self.value) if self.id is None and is_by_id(self.value) else self
 
 
 def questions_of(tasks: Sequence[Task], serde: Serde, target: str) -> list[Question]:
@@ -92,19 +92,19 @@ def interrupts_in(tasks: Sequence[Task], serde: Serde) -> list[Interrupt]:
     return [question for question in asked if question is not None]
 
 
-def answered_run(store: Store, thread_id: str, given: Given) -> Run | None:
+def answered_run(store: Store, thread_id: str, reply: Reply) -> Run | None:
     """The run of a thread that an answer is for: the one that knows the ids it names, else the active one."""
     active = active_run(store, thread_id)
-    if not given.ids:
+    if not reply.ids:
         return active
     others = runs_of(store, RunFilter(thread_id=thread_id, limit=PAGE))
     for run in chain([active] if active else [], others):
-        if set(given.ids) <= _known_ids(store.list_tasks(run.run_id)):
+        if set(reply.ids) <= _known_ids(store.list_tasks(run.run_id)):
             return run
     return active
 
 
-def answers_for(store: Store, run: Run, given: Given) -> list[Resumption]:
+def answers_for(store: Store, run: Run, reply: Reply) -> list[Resumption]:
     """The tasks that go on with what was given; none where all of it had been answered before.
 
     Raises InputError for an id that the run does not know, and for one value where several interrupts wait;
@@ -113,11 +113,11 @@ def answers_for(store: Store, run: Run, given: Given) -> list[Resumption]:
     tasks = store.list_tasks(run.run_id)
     where = f"run {run.run_id} of thread {run.thread_id!r}"
     look = f"`petiole run interrupts {shlex.quote(run.thread_id)}` lists those that wait"
-    if given.ids:
-        unknown = [id for id in given.ids if id not in _known_ids(tasks)]
+    if reply.ids:
+        unknown = [id for id in reply.ids if id not in _known_ids(tasks)]
         if unknown:
             raise InputError(f"{where} has no interrupt of the id {unknown[0]!r}: {look}")
-        answers = given.answers if given.answers is not None else {given.id: given.value}
+        answers = reply.answers if reply.answers is not None else {reply.id: reply.value}
         return resumptions(tasks, dict(answers), store.serde)
     waiting = pending(tasks)
     asked = [one for one in waiting if one.id is not None]
@@ -131,7 +131,7 @@ def answers_for(store: Store, run: Run, given: Given) -> list[Resumption]:
             f"{len(asked)} interrupts of {where} wait ({named}), so that one answer is not clear: answer each by its id "
             f"(id= or answers=, --id), {look}"
         )
-    return resumptions(tasks, given.value, store.serde)
+    return resumptions(tasks, reply.value, store.serde)
 
 
 def shown(value: Any) -> str:

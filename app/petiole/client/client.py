@@ -16,7 +16,9 @@ from petiole.client.replaying import find_base, replay_failed
 from petiole_stores.errors import InputError
 from petiole_stores.records import Run
 from petiole_workers.fitting import Fleet, queue_of
+from petiole_workers.given import Given
 from petiole_workers.graph import MISSING
+from petiole_workers.graph.overwrite import plain
 
 if TYPE_CHECKING:
     from petiole.client.aio import AsyncClient
@@ -53,6 +55,8 @@ class Client(Reading):
         *,
         thread_id: str | None = None,
         idempotency_key: str | None = None,
+        context: Any = None,
+        configurable: Mapping[str, Any] | None = None,
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
         at: datetime | timedelta | float | None = None,
@@ -71,7 +75,10 @@ class Client(Reading):
             thread_id        nothing: a new thread
             idempotency_key  the same key (for the same graph) gives the same run, however often it is submitted; run and
                              thread ids derive from it
-            tags, metadata   kept with the run, for finding and reading it
+            context          what nodes get as ``runtime.context``, kept with the run: an instance of the graph's
+                             ``context_schema``, or a dict for one, checked here if the graph itself is given, else where it runs
+            configurable     values for nodes that take ``config``: they find them in ``config["configurable"]``
+            tags, metadata   kept with the run, for finding and reading it; nodes find them in ``config``
             at               not before this time (aware datetime, or seconds since the epoch), or not before so long from
                              now by the store's clock (timedelta)
             deadline         fail the run if it has not ended by then: an aware datetime, or so long after the time at
@@ -91,8 +98,11 @@ class Client(Reading):
                 "input is None: a run needs one; replay() goes on from a checkpoint, resume() past an interrupt"
             )
         made = self._submission(graph, version)
-        if not isinstance(graph, str):
-            input = graph.accept(input)
+        if isinstance(graph, str):
+            input = plain(input)
+        else:
+            input, context = graph.accept(input), graph.accept_context(context)
+        made.given = Given.of(configurable or {}, context)
         made.input, made.thread_id, made.idempotency_key = input, thread_id, idempotency_key
         made.tags, made.metadata, made.if_busy = tags, metadata, if_busy
         made.at, made.deadline = at, deadline
@@ -169,12 +179,12 @@ class Client(Reading):
         Raises NotFoundError; InputError for an unknown id, and for one value where several interrupts wait; ConflictError
         where nothing waits.
         """
-        given = answering.Given(value, id, answers).checked()
-        if run is not None or given.is_empty:
+        reply = answering.Reply(value, id, answers).checked()
+        if run is not None or reply.is_empty:
             found = self.run_of(thread_id, run)
         else:
-            found = answering.answered_run(self.store, thread_id, given) or self.run_of(thread_id, None)
-        resumptions = None if given.is_empty else answering.answers_for(self.store, found, given)
+            found = answering.answered_run(self.store, thread_id, reply) or self.run_of(thread_id, None)
+        resumptions = None if reply.is_empty else answering.answers_for(self.store, found, reply)
         if resumptions != []:  # else all had been answered before
             answer = self.store.resume(found.run_id, resumptions)
             refusals.check_resumed(found, answer)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from petiole_stores.errors import GraphError
 from petiole_workers.graph.mermaid import mermaid
@@ -26,6 +26,7 @@ class GraphDefinition:
     state_schema, input_schema, output_schema: what routers of ``__start__`` read, what an input may write,
         what a run returns.
     interrupt_before, interrupt_after: names of nodes (``"*"`` is written out).
+    context_schema: the class of ``runtime.context``; ``None``: whatever a run is given.
     versions: whether a thread goes on with whatever version is served, or with its own alone.
     """
 
@@ -42,6 +43,7 @@ class GraphDefinition:
     interrupt_before: tuple[str, ...] = ()
     interrupt_after: tuple[str, ...] = ()
     versions: Literal["upgrade", "pin"] = "upgrade"
+    context_schema: type[Any] | None = None
     #: SHA-256 in hex over the graph's shape and state keys: the same in every process that builds this graph.
     fingerprint: str = field(init=False)
     _targets: dict[str, tuple[str, ...]] = field(init=False, repr=False)
@@ -121,7 +123,7 @@ class GraphDefinition:
                 ]
                 for branch in self.branches
             ),
-            "channels": sorted([channel.name, channel.reducer_name] for channel in self.channels.values()),
+            "channels": sorted([channel.name, channel.label] for channel in self.channels.values()),
             "input": sorted(self.input_schema.channels),
             "output": sorted(self.output_schema.channels),
         }

@@ -42,6 +42,9 @@ class NodeSpec:
     metadata: the author's own, not read by the engine.
     error_handler: called in its place once it has failed for good.
     subgraph: the graph that runs in its place, each of its nodes a task of its own; ``function`` is not called then.
+    idle_timeout: seconds for one attempt without a sign of progress; ``None`` for no limit.
+    refresh_on: what counts as one (`TimeoutPolicy`).
+    destinations: where its Commands may lead, with labels, for drawings.
     """
 
     name: str
@@ -55,6 +58,9 @@ class NodeSpec:
     metadata: Mapping[str, object] = field(default_factory=dict)
     error_handler: ErrorHandler | None = None
     subgraph: Subgraph | None = None
+    idle_timeout: float | None = None
+    refresh_on: Literal["auto", "heartbeat"] = "auto"
+    destinations: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def is_async(self) -> bool:
@@ -64,7 +70,7 @@ class NodeSpec:
     @property
     def takes_runtime(self) -> bool:
         """Whether its function takes the `Runtime` beside the state."""
-        return self.function.extra == "runtime"
+        return "runtime" in self.function.takes
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,9 +70,9 @@ function steps.runs()
       break
     end
     answer.seen = seq
-    local run = redis.call('HMGET', P .. 'run:' .. run_id, 'base_id', 'input', 'metadata')
+    local run = redis.call('HMGET', P .. 'run:' .. run_id, 'base_id', 'input', 'metadata', 'config')
     if run[1] then answer.bases[#answer.bases + 1] = run[1] end
-    if request.names then size = size + add_names(named, { run[2], run[3] }) end
+    if request.names then size = size + add_names(named, { run[2], run[3], run[4] }) end
     local ids = redis.call('LRANGE', P .. 'tasks:' .. run_id, offset, offset + left - 1)
     for number, id in ipairs(ids) do
       local it = redis.call('HMGET', P .. 'task:' .. id, 'status', 'checkpoint_id', 'ns')

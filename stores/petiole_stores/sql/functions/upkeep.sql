@@ -162,7 +162,7 @@ BEGIN
                 SELECT concat_ws(' ', c.state, c.next, c.control, c.metadata) AS text
                 FROM checkpoints c WHERE c.thread_id = p_thread_id
                 UNION ALL
-                SELECT concat_ws(' ', r.input, r.metadata) FROM runs r WHERE r.thread_id = p_thread_id
+                SELECT concat_ws(' ', r.input, r.metadata, r.config) FROM runs r WHERE r.thread_id = p_thread_id
                 UNION ALL
                 SELECT concat_ws(' ', t.arg, t.output, t.progress) FROM runs r JOIN tasks t ON t.run_id = r.run_id
                 WHERE r.thread_id = p_thread_id

@@ -40,8 +40,8 @@ _HAS_BLOBS = "SELECT EXISTS (SELECT 1 FROM blobs WHERE thread_id = ?)"
 _NAMING = """
 SELECT c.state, c.next, c.control, c.metadata FROM checkpoints c
 WHERE c.thread_id = :thread AND instr(c.state || c.next || c.control || c.metadata, '$blob')
-UNION ALL SELECT r.input, r.metadata, NULL, NULL FROM runs r
-WHERE r.thread_id = :thread AND instr(coalesce(r.input, '') || r.metadata, '$blob')
+UNION ALL SELECT r.input, r.metadata, r.config, NULL FROM runs r
+WHERE r.thread_id = :thread AND instr(coalesce(r.input, '') || r.metadata || r.config, '$blob')
 UNION ALL SELECT t.arg, t.output, t.progress, NULL FROM runs r JOIN tasks t ON t.run_id = r.run_id
 WHERE r.thread_id = :thread
     AND instr(coalesce(t.arg, '') || coalesce(t.output, '') || coalesce(t.progress, ''), '$blob')"""
