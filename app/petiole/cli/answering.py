@@ -24,8 +24,8 @@ def interrupts(
     """List what a run waits for somebody to answer, each with the command that does so."""
     from petiole.cli import documents
     from petiole.cli import output as out
-    from petiole.client.answering import shown
     from petiole.client.naming import label_of
+    from petiole.client.plain import shown
 
     with connected(ctx, store, broker, graphs=graphs) as client:
         found = client.questions(client.asking_run(thread, run))

@@ -12,6 +12,7 @@ from petiole.client.answering import Question
 from petiole.client.dead_letters import DeadLetter
 from petiole.client.explaining import Explanation
 from petiole.client.history import HistoryEntry
+from petiole.client.plain import plain as plain
 from petiole_stores.records import Attempt, QueueBacklog, Run, Task, Worker
 
 Document = dict[str, Any]
@@ -187,16 +188,6 @@ def explanation_document(found: Explanation) -> Document:
 def iso(at: float | None) -> str | None:
     """Seconds since the epoch as an ISO 8601 time in UTC."""
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON can say it: sets as lists, classes as their fields, what has no such form as text."""
-    return msgspec.to_builtins(value, str_keys=True, enc_hook=_other)
-
-
-def _other(value: Any) -> Any:
-    dump = getattr(value, "model_dump", None)
-    return dump(mode="json") if callable(dump) else repr(value)
 
 
 def _json(text: str | None) -> Any:

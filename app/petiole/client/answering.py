@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-import msgspec
-
 from petiole.client.active import active_run
 from petiole.client.history import PAGE, runs_of
 from petiole.client.naming import label_of
+from petiole.client.plain import shown
 from petiole_stores.errors import ConflictError, InputError, PetioleError
 from petiole_stores.records import Resumption, Run, RunFilter, Task
 from petiole_stores.serde import Serde
@@ -19,9 +18,6 @@ from petiole_stores.store import Store
 from petiole_workers.graph import MISSING, Interrupt
 from petiole_workers.progress import Progress
 from petiole_workers.resuming import Pending, is_by_id, pending, resumptions
-
-#: Characters of a question that are shown on one line.
-SHOWN = 200
 
 
 class Question(NamedTuple):
@@ -132,15 +128,6 @@ def answers_for(store: Store, run: Run, reply: Reply) -> list[Resumption]:
             f"(id= or answers=, --id), {look}"
         )
     return resumptions(tasks, reply.value, store.serde)
-
-
-def shown(value: Any) -> str:
-    """A value as one line of JSON, cut where it is long; what JSON has no form for as Python shows it."""
-    try:
-        text = msgspec.json.encode(msgspec.to_builtins(value, str_keys=True, enc_hook=repr)).decode()
-    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
-        text = repr(value)
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
 def _known_ids(tasks: Sequence[Task]) -> set[str]:

@@ -7,26 +7,22 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from petiole.client import answering, refusals, submission
+from petiole.client import refusals, submission
 from petiole.client.bulk import Treated, cancel_each, replay_each
+from petiole.client.continuing import Continuing
 from petiole.client.handle import RunHandle
-from petiole.client.reading import Reading
 from petiole.client.removal import remove_thread
-from petiole.client.replaying import find_base, replay_failed
 from petiole_stores.errors import InputError
 from petiole_stores.records import Run
-from petiole_workers.fitting import Fleet, queue_of
 from petiole_workers.given import Given
-from petiole_workers.graph import MISSING
 from petiole_workers.graph.overwrite import plain
 
 if TYPE_CHECKING:
     from petiole.client.aio import AsyncClient
-    from petiole_stores.store import Store
     from petiole_workers.compiled import CompiledGraph
 
 
-class Client(Reading):
+class Client(Continuing):
     """Submits runs, looks at them and steers them. May be used by several threads; a context manager.
 
     Parameters
@@ -118,79 +114,6 @@ class Client(Reading):
 
     # ---------------------------------------------------------------- steering
 
-    def replay(
-        self,
-        thread_id: str,
-        *,
-        run: str | None = None,
-        checkpoint: str | None = None,
-        from_node: str | None = None,
-    ) -> RunHandle:
-        """Run a part again. What is replayed keeps the graph, tags and configuration of its run.
-
-        Without ``checkpoint`` and ``from_node`` a failed run (the thread's newest, or ``run``) goes on itself: its failed
-        nodes run again, their finished siblings do not. With ``checkpoint`` a new run starts from there; with
-        ``from_node`` from the newest checkpoint that this node comes after.
-
-        Raises NotFoundError, ThreadBusyError, and ConflictError where there is nothing to replay.
-        """
-        source = self.run_of(thread_id, run)
-        if checkpoint is None and from_node is None:
-            answer = replay_failed(self.store, source)
-            self.publish(answer.publish)
-            return RunHandle(self, source.thread_id, source.run_id)
-        base = find_base(self.store, source.thread_id, checkpoint=checkpoint, from_node=from_node)
-        if run is None and base.run_id is not None:
-            source = self.store.get_run(base.run_id) or source
-        return self._submit(
-            submission.Submission(
-                graph=source.graph,
-                queue=queue_of(self._fleet.offer(source.graph, source.version), self.settings.queue),
-                thread_id=source.thread_id,
-                base_id=base.checkpoint_id,
-                tags=source.tags,
-                metadata={"replay_of": source.run_id},
-                version=source.version,
-                fingerprint=source.fingerprint,
-                config=source.config,
-            )
-        )
-
-    def resume(
-        self,
-        thread_id: str,
-        value: Any = MISSING,
-        *,
-        id: str | None = None,
-        answers: Mapping[str, Any] | None = None,
-        run: str | None = None,
-    ) -> RunHandle:
-        """Let an interrupted run go on: with the answers to its questions, or without, where its graph was told to stop.
-
-        Parameters
-            value    the answer to the one interrupt that waits, or to the one of ``id`` (a dict of ids and answers is taken
-                     as ``answers``); where none waits, what the stopped node's first interrupt will return
-            id       names the interrupt (see :meth:`interrupts`); answering it twice does no harm: the first answer counts
-            answers  answers by the ids of interrupts; those that are not named go on waiting
-            run      which run (nothing: without a value the thread's newest; else its active one, or that which asked)
-
-        With no answer at all every interrupted node runs again, and its question is asked anew.
-
-        Raises NotFoundError; InputError for an unknown id, and for one value where several interrupts wait; ConflictError
-        where nothing waits.
-        """
-        reply = answering.Reply(value, id, answers).checked()
-        if run is not None or reply.is_empty:
-            found = self.run_of(thread_id, run)
-        else:
-            found = answering.answered_run(self.store, thread_id, reply) or self.run_of(thread_id, None)
-        resumptions = None if reply.is_empty else answering.answers_for(self.store, found, reply)
-        if resumptions != []:  # else all had been answered before
-            answer = self.store.resume(found.run_id, resumptions)
-            refusals.check_resumed(found, answer)
-            self.publish(answer.publish)
-        return RunHandle(self, found.thread_id, found.run_id)
-
     def cancel(self, thread_id: str, *, run: str | None = None, reason: str = "") -> bool:
         """Cancel a run (the thread's newest, or ``run``); outputs of nodes still running are dropped.
 
@@ -250,37 +173,3 @@ class Client(Reading):
         Returns how many were on them.
         """
         return self.store.drop([*task_ids])
-
-    # ---------------------------------------------------------------- parts
-
-    @property
-    def _fleet(self) -> Fleet:
-        """The living workers, as the store in force knows them."""
-        known: tuple[Store, Fleet] | None = self.__dict__.get("_known_fleet")
-        if known is None or known[0] is not self.store:
-            known = self.__dict__["_known_fleet"] = self.store, Fleet(self.store)
-        return known[1]
-
-    def _submission(self, graph: str | CompiledGraph, version: str | None) -> submission.Submission:
-        """What is to be submitted of a graph: of one that is named alone, the newest worker tells version and queue."""
-        if isinstance(graph, str):
-            name, offer, queue = graph, self._fleet.offer(graph, version), self.settings.queue
-        else:
-            self._learn(self.store, graph)
-            name, offer, queue = graph.name, graph.offer, graph.queue or self.settings.queue
-        if offer is None or version not in (None, offer.version):
-            return submission.Submission(graph=name, queue=queue, version=version)
-        return submission.Submission(
-            graph=name,
-            queue=queue_of(offer, queue),
-            version=offer.version,
-            fingerprint=offer.fingerprint,
-        )
-
-    def _submit(self, made: submission.Submission) -> RunHandle:
-        run = made.new_run(self.store.serde)
-        self.store.hint(run.thread_id, [run.run_id, run.start.task_id])
-        [answer] = self.store.submit([run])
-        submission.check_answer(self.store, run, answer)
-        self.publish(answer.publish)
-        return RunHandle(self, answer.thread_id, answer.run_id)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
 
 from petiole import END, START, CompiledGraph, ConflictError, InputError, RunInterruptedError, StateGraph
-from petiole.testing import LocalWorker
 from petiole_workers.graph import interrupt
-
-Asking = Callable[..., LocalWorker]
+from tests.unit.client.conftest import Serve
 
 
 class Talk(TypedDict, total=False):
@@ -44,22 +40,7 @@ def nested(inner: CompiledGraph) -> CompiledGraph:
     return top.compile(name="top")
 
 
-@pytest.fixture(params=["memory"])
-def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Asking]:
-    """Makes a worker that serves these graphs."""
-    made: list[LocalWorker] = []
-
-    def make(*graphs: CompiledGraph) -> LocalWorker:
-        store = f"sqlite:///{tmp_path}/asking.db" if request.param == "sqlite" else None
-        made.append(LocalWorker(graphs, store))
-        return made[-1]
-
-    yield make
-    for worker in made:
-        worker.close()
-
-
-def test_one_question_takes_a_bare_answer(serve: Asking) -> None:
+def test_one_question_takes_a_bare_answer(serve: Serve) -> None:
     worker = serve(asking("who"))
     run = worker.client.submit("asking", {}, thread_id="t")
     worker.run_until_idle()
@@ -74,7 +55,7 @@ def test_one_question_takes_a_bare_answer(serve: Asking) -> None:
 
 
 @pytest.mark.parametrize("answer", [None, False, {}, {"approved": True}])
-def test_any_value_is_an_answer(serve: Asking, answer: Any) -> None:
+def test_any_value_is_an_answer(serve: Serve, answer: Any) -> None:
     worker = serve(asking("who"))
     run = worker.client.submit("asking", {}, thread_id="t")
     worker.run_until_idle()
@@ -83,7 +64,7 @@ def test_any_value_is_an_answer(serve: Asking, answer: Any) -> None:
     assert f"who: {answer}" in run.result(0)["said"]
 
 
-def test_the_result_of_an_interrupted_run_brings_the_questions(serve: Asking) -> None:
+def test_the_result_of_an_interrupted_run_brings_the_questions(serve: Serve) -> None:
     worker = serve(asking("who", "what"))
     run = worker.client.submit("asking", {}, thread_id="my thread")
     worker.run_until_idle()
@@ -95,7 +76,7 @@ def test_the_result_of_an_interrupted_run_brings_the_questions(serve: Asking) ->
     assert 'who asks "who?"' in str(caught.value)
 
 
-def test_several_questions_are_answered_by_id_alone(serve: Asking) -> None:
+def test_several_questions_are_answered_by_id_alone(serve: Serve) -> None:
     worker = serve(asking("who", "what"))
     run = worker.client.submit("asking", {}, thread_id="t")
     worker.run_until_idle()
@@ -115,7 +96,7 @@ def test_several_questions_are_answered_by_id_alone(serve: Asking) -> None:
 
 
 @pytest.mark.parametrize("as_value", [False, True])
-def test_all_answers_at_once(serve: Asking, as_value: bool) -> None:
+def test_all_answers_at_once(serve: Serve, as_value: bool) -> None:
     worker = serve(asking("who", "what"))
     run = worker.client.submit("asking", {}, thread_id="t")
     worker.run_until_idle()
@@ -128,7 +109,7 @@ def test_all_answers_at_once(serve: Asking, as_value: bool) -> None:
     assert run.result(0)["said"] == ["busy", "what: WHAT?", "who: WHO?", "end"]
 
 
-def test_the_first_answer_to_an_id_counts_whatever_comes_of_the_run(serve: Asking) -> None:
+def test_the_first_answer_to_an_id_counts_whatever_comes_of_the_run(serve: Serve) -> None:
     worker = serve(asking("who"))
     run = worker.client.submit("asking", {}, thread_id="t")
     worker.run_until_idle()
@@ -144,7 +125,7 @@ def test_the_first_answer_to_an_id_counts_whatever_comes_of_the_run(serve: Askin
     assert later.status() == "interrupted"
 
 
-def test_an_answer_finds_the_active_run_past_those_that_wait_behind_it(serve: Asking) -> None:
+def test_an_answer_finds_the_active_run_past_those_that_wait_behind_it(serve: Serve) -> None:
     worker = serve(asking("who"))
     first = worker.client.submit("asking", {}, thread_id="t")
     worker.run_until_idle()
@@ -154,7 +135,7 @@ def test_an_answer_finds_the_active_run_past_those_that_wait_behind_it(serve: As
     assert first.result(0)["said"] == ["busy", "who: Ann", "end"]
 
 
-def test_what_cannot_be_an_answer_is_refused(serve: Asking) -> None:
+def test_what_cannot_be_an_answer_is_refused(serve: Serve) -> None:
     worker = serve(asking("who"))
     run = worker.client.submit("asking", {}, thread_id="t")
     with pytest.raises(ConflictError, match="nothing in it waits for an answer"):
@@ -171,7 +152,7 @@ def test_what_cannot_be_an_answer_is_refused(serve: Asking) -> None:
     assert run.status() == "interrupted"
 
 
-def test_without_an_answer_the_question_is_asked_again(serve: Asking) -> None:
+def test_without_an_answer_the_question_is_asked_again(serve: Serve) -> None:
     worker = serve(asking("who"))
     worker.client.submit("asking", {}, thread_id="t")
     worker.run_until_idle()
@@ -181,7 +162,7 @@ def test_without_an_answer_the_question_is_asked_again(serve: Asking) -> None:
     assert [it.value for it in worker.client.interrupts("t")] == [it.value for it in before]
 
 
-def test_a_question_is_explained_with_the_command_that_answers_it(serve: Asking) -> None:
+def test_a_question_is_explained_with_the_command_that_answers_it(serve: Serve) -> None:
     worker = serve(asking("who"))
     worker.client.submit("asking", {}, thread_id="t")
     worker.run_until_idle()
@@ -192,7 +173,7 @@ def test_a_question_is_explained_with_the_command_that_answers_it(serve: Asking)
     assert wait.command == f"petiole run resume t --id {question.id} --value JSON"
 
 
-def test_a_question_in_a_subgraph_is_asked_once_and_by_the_node_itself(serve: Asking) -> None:
+def test_a_question_in_a_subgraph_is_asked_once_and_by_the_node_itself(serve: Serve) -> None:
     worker = serve(nested(asking("who")))
     run = worker.client.submit("top", {}, thread_id="t")
     worker.run_until_idle()
