@@ -150,8 +150,9 @@ class Ledger(ABC):
         refused as ``not alone``, one whose first checkpoint does not extend the head as ``head moved``. A refused
         outcome changes nothing.
 
-        ``parked`` with ``nest`` opens the namespace of its checkpoints, or goes on in it (``head moved`` unless its first
-        checkpoint extends that head): the task owns it and waits for its end. ``parked`` with ``awaits`` waits for
+        ``parked`` with ``nest`` opens the namespace of its checkpoints, or goes on in it: the task owns it and waits for its
+        end. Refused as ``head moved`` unless its first checkpoint extends that head, as ``busy`` while the run has tasks
+        there that go on, wait for an answer or have failed. ``parked`` with ``awaits`` waits for
         :meth:`wake`, or for the end of ``delay``; a task that was woken during its claim is ready again at once.
 
         A node that is ``done`` brings a settle or an advance id and token; an advance that is ``done`` brings a settle.

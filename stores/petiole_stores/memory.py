@@ -253,6 +253,13 @@ class MemoryStore(MemoryControl, MemoryItems):
             below = self._threads[task.thread_id].heads.get(first.ns, Head())
             if below.checkpoint_id != first.parent_id:
                 return "head moved"
+            last = [
+                t
+                for t in self._tasks_of(run.run_id)
+                if (t.ns, t.checkpoint_id) == (first.ns, first.parent_id)
+            ]
+            if any(t.status not in ("done", "cancelled") and not t.replaced for t in last):
+                return "busy"
         return ""
 
     def _put_off(self, task: Task, outcome: Outcome, now: float) -> None:

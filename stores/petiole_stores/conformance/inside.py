@@ -70,14 +70,14 @@ def inside_a_cancelled_leaf(scene: Scene) -> None:
 @LEDGER
 def inside_a_worker_lost(scene: Scene) -> None:
     """A leaf whose process has died too often fails as WorkerLost, and its owners and the run with it."""
-    scene.store.max_crashes = 1
     scene.begin("a")
     scene.submit("r2", if_busy="enqueue")
     scene.claimed("a", "k")
     scene.nest("a", "k", "a:1", "i0", "x", "y")
     scene.take("y")
-    scene.claimed("x", "kx")
-    refs = scene.store.release(scene.id("w"), crashed=True)
+    for number in range(scene.store.max_crashes):
+        scene.claimed("x", f"kx{number}")
+        refs = scene.store.release(scene.id("w"), crashed=True)
     same(scene.names(refs), ["r2.start"], "what is ready")
     for task in ("x", "a"):
         error = document(scene.task(task).error)

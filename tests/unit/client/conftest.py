@@ -26,7 +26,7 @@ def client(store: MemoryStore) -> Iterator[Client]:
         yield made
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", "sqlite"])
 def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serve]:
     """Makes a worker that serves these graphs."""
     made: list[LocalWorker] = []

@@ -30,12 +30,13 @@ def asking(*names: str, **options: Any) -> CompiledGraph:
     return builder.compile(name="asking", **options)
 
 
-def nested(inner: CompiledGraph) -> CompiledGraph:
+def nested(inner: Any) -> CompiledGraph:
     """``inner`` as the node ``talk`` of a graph that is the node ``outer`` of another."""
     middle, top = StateGraph(Talk), StateGraph(Talk)
     middle.add_node("talk", inner)
     middle.add_edge(START, "talk")
-    top.add_node("outer", middle.compile(name="middle"))
+    below: Any = middle.compile(name="middle")
+    top.add_node("outer", below)
     top.add_edge(START, "outer")
     return top.compile(name="top")
 
