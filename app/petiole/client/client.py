@@ -12,6 +12,7 @@ from petiole.client.bulk import Treated, cancel_each, replay_each
 from petiole.client.continuing import Continuing
 from petiole.client.handle import RunHandle
 from petiole.client.removal import remove_thread
+from petiole.client.takeover import IfBusy
 from petiole_stores.errors import InputError
 from petiole_stores.records import Run
 from petiole_workers.given import Given
@@ -57,7 +58,7 @@ class Client(Continuing):
         metadata: Mapping[str, Any] | None = None,
         at: datetime | timedelta | float | None = None,
         deadline: datetime | timedelta | float | None = None,
-        if_busy: Literal["reject", "enqueue"] = "reject",
+        if_busy: IfBusy = "reject",
         version: str | None = None,
         recursion_limit: int | None = None,
         durability: str | None = None,
@@ -79,7 +80,9 @@ class Client(Continuing):
                              now by the store's clock (timedelta)
             deadline         fail the run if it has not ended by then: an aware datetime, or so long after the time at
                              which it may start (timedelta or seconds)
-            if_busy          on a thread with an active run: ``reject``, or ``enqueue`` behind it
+            if_busy          on a thread with an active run: ``reject``; ``enqueue`` behind it; ``interrupt`` cancels it, and
+                             what is queued behind it, and starts from what it has come to; ``rollback`` does so and starts
+                             from the state before it began
             version          the graph's version that the run is of (nothing: the compiled graph's)
             recursion_limit  supersteps the run may take (nothing: the engine's default)
             durability       ``sync``, ``async``, ``exit``, ``adaptive``, ``interval`` or ``interval:SECONDS``: how much of

@@ -126,7 +126,8 @@ def check_succeeded(run: Run, interrupts: Interrupts | None = None) -> None:
             failure,
         )
     if run.status == "cancelled":
-        raise RunCancelledError(f"{where} was cancelled")
+        failure = parse_failure(run.error)
+        raise RunCancelledError(f"{where} was cancelled" + (f": {failure.message}" if failure else ""))
     if run.status == "interrupted":
         questions, asked = interrupts(run) if interrupts else ([], [])
         said = "; ".join(f"{one.sentence}: `{one.command}`" for one in questions if one.id is not None)

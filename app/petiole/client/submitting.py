@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from petiole.client import submission
 from petiole.client.handle import RunHandle
 from petiole.client.snapshots import Snapshots
+from petiole.client.takeover import submit_over
 from petiole_stores.records import Run
 from petiole_workers.fitting import Fleet, queue_of
 
@@ -46,7 +47,10 @@ class Submitting(Snapshots):
     def _submit(self, made: submission.Submission) -> RunHandle:
         run = made.new_run(self.store.serde)
         self.store.hint(run.thread_id, [run.run_id, run.start.task_id])
-        [answer] = self.store.submit([run])
+        if made.if_busy in ("interrupt", "rollback"):
+            answer = submit_over(self.store, run, made.if_busy)
+        else:
+            [answer] = self.store.submit([run])
         submission.check_answer(self.store, run, answer)
         self.publish(answer.publish)
         return self._handle(answer.thread_id, answer.run_id)
