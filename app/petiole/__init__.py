@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         START,
         AnyValue,
         BinaryOperatorAggregate,
+        CachePolicy,
         Command,
         DeltaChannel,
         EphemeralValue,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
         get_config,
         get_runtime,
     )
+    from petiole_workers.long_term import LongTermMemory
     from petiole_workers.retry import (
         Adaptive,
         Emergency,
@@ -123,6 +125,7 @@ _HOMES = {
         "START",
         "AnyValue",
         "BinaryOperatorAggregate",
+        "CachePolicy",
         "Command",
         "DeltaChannel",
         "EphemeralValue",
@@ -142,6 +145,7 @@ _HOMES = {
         "get_config",
         "get_runtime",
     ),
+    "petiole_workers.long_term": ("LongTermMemory",),
     "petiole_workers.retry": (
         "Adaptive",
         "Emergency",
@@ -163,6 +167,7 @@ __all__ = [
     "AsyncRunHandle",
     "BinaryOperatorAggregate",
     "BrokerError",
+    "CachePolicy",
     "Checkpoint",
     "CheckpointStore",
     "Client",
@@ -187,6 +192,7 @@ __all__ = [
     "InvalidUpdateError",
     "IsLastStep",
     "LastValue",
+    "LongTermMemory",
     "NodeError",
     "NotFoundError",
     "Overwrite",

@@ -56,6 +56,9 @@ ELSEWHERE = {
     "quarantine",
     "trim",
     "delete",
+    "put_items",
+    "remove_items",
+    "purge_items",
 }
 
 pytestmark = pytest.mark.timeout(180)

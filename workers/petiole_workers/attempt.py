@@ -54,7 +54,7 @@ from petiole_workers.graph import (
 )
 from petiole_workers.graph import call as call_function
 from petiole_workers.hop import RunConfig, Work
-from petiole_workers.nesting import Nesting
+from petiole_workers.nesting import Nesting, namespace
 from petiole_workers.services import AttemptServices, ParkedError
 from petiole_workers.settling import Settling, reading
 
@@ -187,7 +187,7 @@ class Attempt:
         try:
             if node.error_handler is not None and self._is_over(node):
                 raise timed_out(node.name, node.timeout)
-            return task_output(self.definition, spec, self._call(input, spec))
+            return self._cached(node, input, spec)
         except Exception as error:
             if node.error_handler is None or isinstance(error, StoreUnavailableError | RetryLaterError):
                 raise
@@ -200,6 +200,22 @@ class Attempt:
             returned = call_function(handler, again, self.runtime(), self.runner.caller.wait)
             given = task_output(self.definition, spec, returned)
             return dataclasses.replace(given, node=HANDLER_PREFIX + node.name)
+
+    def _cached(self, node: NodeSpec, input: object, spec: TaskSpec) -> TaskOutput:
+        """What the node gave for this input before, if it may be used again; else what it gives now."""
+        if node.cache_policy is None:
+            return task_output(self.definition, spec, self._call(input, spec))
+        cache, definition = self.runner.cache, self.definition
+        name = namespace(self.task.ns, node.name, "", persistent=True)
+        place = cache.place(
+            node.cache_policy, input, graph=self.run.graph, node=name, version=self.graph.definition.version
+        )
+        if (kept := cache.find(place, spec)) is not None:
+            return dataclasses.replace(kept, cached=True)
+        output = task_output(definition, spec, self._call(input, spec))
+        if self.services.open_transaction is None:
+            cache.keep(place, output)
+        return output
 
     def unreadable(self, work: Work, error: CorruptionError | UnfitError) -> None:
         """The stored data is damaged, or this worker is not fit for it: neither is a failure of the node's."""
@@ -361,6 +377,7 @@ class Attempt:
             step=base.step + 1 if base else -1,
             checkpoint_id=task.checkpoint_id or "",
             checkpoint_ns=task.ns,
+            store=self.runner.memory if self.graph.store is None else self.graph.store,
         )
 
     def end(self, work: Work, ending: str, error: BaseException, *, handled: bool = False) -> None:

@@ -14,6 +14,7 @@ from petiole_stores.opening import open_checkpoint_store
 from petiole_stores.records import Offer
 from petiole_stores.serde import Serde
 from petiole_workers.batch import Configs, abatch, batch
+from petiole_workers.caching import clear_cache
 from petiole_workers.durability import checked
 from petiole_workers.fitting import offer_of
 from petiole_workers.given import coerced
@@ -22,6 +23,7 @@ from petiole_workers.graph.names import START
 from petiole_workers.graph.overwrite import plain
 from petiole_workers.graph.snapshot import TaskSpec, pull_path
 from petiole_workers.graph.updates import task_output
+from petiole_workers.long_term import memory_of
 
 if TYPE_CHECKING:
     from petiole_workers.inline import InlineEngine
@@ -42,6 +44,7 @@ class CompiledGraph:
         checkpointer: CheckpointStore | str | bool | None = None,
         *,
         durability: str | None = None,
+        store: Any = None,
     ) -> None:
         self.definition = definition
         #: The name that runs are submitted under; ``petiole worker`` names an unnamed graph after its module.
@@ -53,6 +56,7 @@ class CompiledGraph:
         #: ``compile``'s ``checkpointer``, where it says how the graph is kept as a node of another one.
         self.checkpointing: bool | None = checkpointer if isinstance(checkpointer, bool) else None
         self._checkpointer = None if isinstance(checkpointer, bool) else checkpointer
+        self._store = store
         self._engine: InlineEngine | None = None
 
     def __repr__(self) -> str:
@@ -64,6 +68,11 @@ class CompiledGraph:
         if isinstance(self._checkpointer, str):
             self._checkpointer = open_checkpoint_store(self._checkpointer)
         return self._checkpointer
+
+    @cached_property
+    def store(self) -> Any:
+        """The long-term memory that its nodes are given in place of the one of the store that they run on; or ``None``."""
+        return memory_of(self._store, self.register_types)
 
     @cached_property
     def offer(self) -> Offer:
@@ -275,6 +284,23 @@ class CompiledGraph:
         """As :meth:`bulk_update_state`."""
         return await asyncio.to_thread(self.bulk_update_state, config, supersteps)
 
+    def clear_cache(self, nodes: Sequence[str] | None = None) -> None:
+        """Forget the cached results of these nodes (``None``: of all), in the store that ``invoke`` keeps threads in.
+
+        Raises InputError for a node that the graph does not have. ``Client.clear_cache`` does it where workers run.
+        """
+        for node in nodes or ():
+            if node not in self.definition.nodes:
+                known = ", ".join(self.definition.nodes)
+                raise InputError(f"graph {self.name!r} has no node {node!r}; it has: {known}")
+        if self.checkpointer is not None:
+            engine = self._engine = self._engine or _inline(self, self.checkpointer)
+            clear_cache(engine.store, self.name, nodes)
+
+    async def aclear_cache(self, nodes: Sequence[str] | None = None) -> None:
+        """As :meth:`clear_cache`."""
+        await asyncio.to_thread(self.clear_cache, nodes)
+
     def mermaid(self) -> str:
         """The graph as a Mermaid flowchart."""
         return self.definition.mermaid()
@@ -291,3 +317,9 @@ class CompiledGraph:
         self._engine = self._engine or InlineEngine.on(self, checkpointer)
         self._engine.load_archive(options.thread_id)
         return self._engine.states
+
+
+def _inline(graph: CompiledGraph, checkpointer: CheckpointStore) -> InlineEngine:
+    from petiole_workers.inline import InlineEngine
+
+    return InlineEngine.on(graph, checkpointer)

@@ -33,8 +33,14 @@ from petiole_workers.graph import (
 from petiole_workers.patience import Patience
 
 #: Keys of an output's document that are no keys of the state: where a Command leads, who gave the output, that it is for
-#: the parent graph, and a key with what overwrites it.
-_GOTO, _NODE, _PARENT, _OVERWRITE = "__goto__", "__node__", "__parent__", "__overwrite__"
+#: the parent graph, that it was kept from before, and a key with what overwrites it.
+_GOTO, _NODE, _PARENT, _CACHED, _OVERWRITE = (
+    "__goto__",
+    "__node__",
+    "__parent__",
+    "__cached__",
+    "__overwrite__",
+)
 
 BLOB_CACHE_BYTES = 64 * 1024 * 1024
 
@@ -206,13 +212,16 @@ class Documents:
         blobs = self.blobs(record.thread_id, [record.state])
         return self._serde.load_values(record.state, blobs, thread_id=record.thread_id)
 
-    def outputs(self, thread_id: str, outputs: Sequence[Output]) -> list[TaskOutput]:
-        """The kept outputs of a superstep's tasks."""
-        blobs = self.blobs(thread_id, [output.output for output in outputs])
+    def outputs(
+        self, thread_id: str, outputs: Sequence[Output], blobs: Mapping[str, Blob] | None = None
+    ) -> list[TaskOutput]:
+        """The kept outputs of a superstep's tasks; ``blobs`` are theirs, where the store does not have them."""
+        if blobs is None:
+            blobs = self.blobs(thread_id, [output.output for output in outputs])
         load = self._serde.load
 
         def read(output: Output) -> TaskOutput:
-            node, to_parent = output.node, False
+            node, to_parent, cached = output.node, False, False
             goto: tuple[str | Send, ...] = ()
             writes: list[tuple[str, object]] = []
             for key, raw in _raw_writes.decode(output.output):
@@ -223,11 +232,13 @@ class Documents:
                     node = value
                 elif key == _PARENT:
                     to_parent = True
+                elif key == _CACHED:
+                    cached = True
                 elif key == _OVERWRITE:
                     writes.append((value[0], Overwrite(value[1])))
                 else:
                     writes.append((key, value))
-            return TaskOutput(output.path, node, tuple(writes), goto, to_parent)
+            return TaskOutput(output.path, node, tuple(writes), goto, to_parent, cached)
 
         return [read(output) for output in outputs]
 
@@ -251,6 +262,8 @@ class Documents:
             more_pairs.append((_NODE, output.node))
         if output.to_parent:
             more_pairs.append((_PARENT, True))
+        if output.cached:
+            more_pairs.append((_CACHED, True))
         writes = [
             (_OVERWRITE, [key, value.value]) if is_overwrite(value) else (key, value)
             for key, value in output.writes

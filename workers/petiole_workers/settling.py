@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
@@ -178,7 +178,8 @@ class Settling:
         )
         written = {key for output in outputs for key, _ in output.writes}
         kept = {key: part for key, part in loaded.parts.items() if key not in written}
-        self._bring(work, [(snapshot, kept)], loaded.record)
+        cached = [output.path for output in outputs if output.cached]
+        self._bring(work, [(snapshot, kept)], loaded.record, {"cached": cached} if cached else None)
 
     def _left(self, work: Work, base: Snapshot, output: TaskOutput) -> Snapshot:
         """The last snapshot of a namespace that a ``Command`` to the parent graph has ended: it keeps that output."""
@@ -193,9 +194,15 @@ class Settling:
             writers=(output.node,),
         )
 
-    def _bring(self, work: Work, snapshots: Snapshots, parent: Checkpointed | None) -> None:
-        """Put the settle of these snapshots, one after the other, into the outcome."""
-        checkpoints, rows, status = self._rows(work, snapshots, parent, self._task.ns)
+    def _bring(
+        self,
+        work: Work,
+        snapshots: Snapshots,
+        parent: Checkpointed | None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        """Put the settle of these snapshots, one after the other, into the outcome; ``metadata`` is the last one's."""
+        checkpoints, rows, status = self._rows(work, snapshots, parent, self._task.ns, metadata)
         if status == "running" and self._attempt.services.open_transaction is None:
             work.carried = self._attempt.durability.carries and self._runner.is_lone(rows.tasks)
             if work.carried or self._runner.may_go_on(self._attempt.claim, rows.tasks):
@@ -211,7 +218,12 @@ class Settling:
         work.rows = rows
 
     def _rows(
-        self, work: Work, snapshots: Snapshots, parent: Checkpointed | None, ns: str
+        self,
+        work: Work,
+        snapshots: Snapshots,
+        parent: Checkpointed | None,
+        ns: str,
+        metadata: Mapping[str, object] | None = None,
     ) -> tuple[list[NewCheckpoint], Rows, SettleStatus]:
         """What the snapshots are in the ledger, and what becomes of their run or namespace."""
         parent_id = parent.checkpoint_id if parent else None
@@ -230,6 +242,7 @@ class Settling:
                 queue=self._attempt.graph.queue or self._runner.settings.queue,
                 interrupted=interrupted and snapshot is last,
                 ns=ns,
+                metadata=metadata if snapshot is last else None,
             )
             parent_id = rows.checkpoint.checkpoint_id
             checkpoints.append(rows.checkpoint)

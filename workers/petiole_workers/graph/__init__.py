@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from petiole_workers.graph.builder import StateGraph
+from petiole_workers.graph.cache import CachePolicy
 from petiole_workers.graph.callables import GraphFunction, acall, call, run_awaitable
 from petiole_workers.graph.channels import (
     AnyValue,
@@ -41,6 +42,7 @@ __all__ = [
     "AnyValue",
     "BinaryOperatorAggregate",
     "Branch",
+    "CachePolicy",
     "Caller",
     "Channel",
     "Command",

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from petiole_stores.errors import GraphValidationError
+from petiole_workers.graph.cache import CachePolicy
 from petiole_workers.graph.callables import graph_function
 from petiole_workers.graph.defaults import NodeDefaults
 from petiole_workers.graph.definition import GraphDefinition
@@ -152,6 +153,7 @@ class StateGraph:
         input_schema: Any = None,
         error_handler: Function | None = None,
         destinations: Destinations | None = None,
+        cache_policy: CachePolicy | None = None,
         **former: Any,
     ) -> Self: ...
 
@@ -170,6 +172,7 @@ class StateGraph:
         input_schema: Any = None,
         error_handler: Function | None = None,
         destinations: Destinations | None = None,
+        cache_policy: CachePolicy | None = None,
         **former: Any,
     ) -> Self: ...
 
@@ -187,6 +190,7 @@ class StateGraph:
         input_schema: Any = None,
         error_handler: Function | None = None,
         destinations: Destinations | None = None,
+        cache_policy: CachePolicy | None = None,
         **former: Any,
     ) -> Self:
         """Adds a node: ``add_node(function)`` under the function's name, or ``add_node(name, function)``.
@@ -209,6 +213,7 @@ class StateGraph:
             are not followed, a ``Command(goto=...)`` says where to go on (LangGraph's rule).
         destinations: where its Commands may lead, for drawings: names, or names and labels. By default what its return
             annotation says, as in ``Command[Literal["a", "b"]]``.
+        cache_policy: use results again that the node gave for the same input before (`CachePolicy`).
 
         Raises GraphValidationError for a name that is taken, reserved or cannot be told from the function, and
         for an argument that is out of range.
@@ -233,11 +238,15 @@ class StateGraph:
         limits = timeout_policy(timeout, role, faults) or TimeoutPolicy()
         retries = policies(options["retry_policy"], role, faults)
         hints, first = function_hints(function)
+        faults += _cache_faults(name, cache_policy)
         leads_to = read_destinations(destinations, hints.get("return"), role, faults)
         subgraph = as_subgraph(function)
-        if subgraph is not None and (retries or timeout is not None or error_handler is not None):
+        if subgraph is not None and (
+            retries or timeout is not None or error_handler is not None or cache_policy is not None
+        ):
             faults.append(
-                f"{role} is a graph: give retry_policy, timeout and error_handler to the nodes in it, each is a task of its own"
+                f"{role} is a graph: give retry_policy, timeout, error_handler and cache_policy to the nodes in it, each is a "
+                "task of its own"
             )
         if faults or function is None:
             raise GraphValidationError(faults)
@@ -261,6 +270,7 @@ class StateGraph:
             refresh_on=limits.refresh_on,
             destinations=leads_to,
             subgraph=subgraph,
+            cache_policy=cache_policy,
         )
         return self
 
@@ -439,6 +449,7 @@ class StateGraph:
         version: str | None = None,
         interrupt_before: Sequence[str] | Literal["*"] | None = (),
         interrupt_after: Sequence[str] | Literal["*"] | None = (),
+        store: Any = None,
         durability: str | None = None,
         versions: Literal["upgrade", "pin"] = "upgrade",
     ) -> CompiledGraph:
@@ -447,6 +458,8 @@ class StateGraph:
         checkpointer: where threads are kept; ``None`` for none.
         name, version: what workers register the graph under.
         interrupt_before, interrupt_after: nodes to stop at, or ``"*"`` for all.
+        store: what nodes get as ``runtime.store``: a store or its URL, whose items they then remember in, or anything
+            with LangGraph's methods, as it is. Without one, the store that the run is on.
         versions: ``upgrade`` lets a thread go on with another version of the graph that still has its nodes; ``pin``
             lets only workers of its own version run it, on queues of their own.
         durability: how much of its runs a worker may carry before it commits, where a run says nothing itself:
@@ -464,4 +477,13 @@ class StateGraph:
             interrupt_after=interrupt_after,
             versions=versions,
         )
-        return CompiledGraph(definition, checkpointer, durability=durability)
+        return CompiledGraph(definition, checkpointer, durability=durability, store=store)
+
+
+def _cache_faults(name: str, policy: object) -> list[str]:
+    if policy is None:
+        return []
+    if not isinstance(policy, CachePolicy):
+        return [f"node {name!r} has the cache policy {policy!r}: give CachePolicy(), or None"]
+    fault = policy.fault()
+    return [f"node {name!r} has a cache policy whose {fault}"] if fault else []

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from petiole_workers.graph.cache import CachePolicy
 from petiole_workers.graph.callables import GraphFunction
 from petiole_workers.graph.errors import ErrorHandler
 from petiole_workers.graph.schema import Schema
@@ -45,6 +46,7 @@ class NodeSpec:
     idle_timeout: seconds for one attempt without a sign of progress; ``None`` for no limit.
     refresh_on: what counts as one (`TimeoutPolicy`).
     destinations: where its Commands may lead, with labels, for drawings.
+    cache_policy: which of its results are used again; ``None`` for none.
     """
 
     name: str
@@ -61,6 +63,7 @@ class NodeSpec:
     idle_timeout: float | None = None
     refresh_on: Literal["auto", "heartbeat"] = "auto"
     destinations: Mapping[str, str | None] = field(default_factory=dict)
+    cache_policy: CachePolicy | None = None
 
     @property
     def is_async(self) -> bool:

@@ -109,6 +109,8 @@ class Runtime(Generic[ContextT]):
     step: the superstep that the task is of, counted as checkpoints count.
     checkpoint_id, checkpoint_ns: where the task starts from, and the namespace that it is in.
     first_attempt_time: seconds since the epoch when the first attempt began.
+    store: long-term memory across threads, a `petiole_workers.long_term.LongTermMemory` or what ``compile(store=...)`` was
+        given; ``None`` outside an engine.
     """
 
     context: ContextT = None  # type: ignore[assignment]
@@ -123,6 +125,7 @@ class Runtime(Generic[ContextT]):
     )
     is_cancelled: Callable[[], bool] = _never
     services: NodeServices = field(default_factory=NoServices, repr=False)
+    store: Any = field(default=None, repr=False)
     caller: Caller = field(default_factory=Caller, repr=False)
     step: int = 0
     checkpoint_id: str = ""

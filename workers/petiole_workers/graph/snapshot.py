@@ -37,6 +37,7 @@ class TaskOutput:
     """What a task wrote: pairs of state key and value, in the order written, and where a `Command` leads.
 
     to_parent: both are for the graph whose node this graph is, where they are checked: this graph ends.
+    cached: the node did not run, its result was kept from before.
     node: the node, or ``__error_handler__<node>`` where its handler gave the output (whose edges are not the node's).
     """
 
@@ -45,6 +46,7 @@ class TaskOutput:
     writes: tuple[tuple[str, object], ...]
     goto: tuple[str | Send, ...] = ()
     to_parent: bool = False
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
