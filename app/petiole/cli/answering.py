@@ -1,4 +1,4 @@
-"""The verbs of ``petiole run`` for a run that waits for somebody: interrupts, resume."""
+"""The verbs of ``petiole run`` for a run that waits for somebody or something: interrupts, resume, signal."""
 
 from __future__ import annotations
 
@@ -60,6 +60,14 @@ def resume(
         typer.Option("--id", metavar="ID", help="The interrupt that is answered, if several wait."),
     ] = None,
     run: RunId = None,
+    checkpoint: Annotated[
+        str | None, typer.Option("--checkpoint", metavar="ID", help="Go on from here instead.")
+    ] = None,
+    nodes: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="NODE", help="A node that is to come next; may be repeated."),
+    ] = None,
+    graphs: Graphs = None,
     wait: Wait = False,
     timeout: Timeout = None,
     output: Output = Format.text,
@@ -70,5 +78,35 @@ def resume(
     from petiole_workers.graph import MISSING
 
     answer = MISSING if value is None else parsing.json_value("--value", value)
+    with connected(ctx, store, broker, graphs=graphs) as client:
+        handle = client.resume(thread, answer, id=id, run=run, checkpoint=checkpoint, resume_from=nodes or ())
+        settle(client, handle, wait, timeout, output)
+
+
+def signal(
+    ctx: typer.Context,
+    thread: Thread,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the node waits for by this name.")],
+    payload: Annotated[
+        str, typer.Option("--payload", metavar="JSON|@FILE|-", help="What the node gets.")
+    ] = "null",
+    id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Sent again under it, it is the same signal.")
+    ] = None,
+    output: Output = Format.text,
+    store: Store = None,
+    broker: Broker = None,
+) -> None:
+    """Send a signal to a thread, for a node that waits for it now or later (runtime.wait_signal)."""
+    from petiole.cli import output as out
+
+    value = parsing.json_value("--payload", payload)
     with connected(ctx, store, broker) as client:
-        settle(client, client.resume(thread, answer, id=id, run=run), wait, timeout, output)
+        run = client.store.get_run(thread)
+        thread_id = run.thread_id if run else thread
+        sent = client.signal(thread_id, name, value, id=id)
+    fields = {"thread_id": thread_id, "name": name, "id": sent}
+    if output is Format.text:
+        out.write_fields(fields.items())
+    else:
+        out.write_json(fields, output)

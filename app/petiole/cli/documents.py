@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from petiole.client.answering import Question
+from petiole.client.comparing import Difference
 from petiole.client.dead_letters import DeadLetter
 from petiole.client.explaining import Explanation
 from petiole.client.history import HistoryEntry
@@ -158,6 +159,11 @@ def question_document(question: Question) -> Document:
         "since": iso(task.ended_at or task.created_at),
         "command": question.command,
     }
+
+
+def difference_document(one: Difference) -> Document:
+    """One part that is not the same in two states."""
+    return {"path": one.path, "kind": one.kind, "before": one.before, "after": one.after}
 
 
 def explanation_document(found: Explanation) -> Document:

@@ -199,8 +199,8 @@ def state(
     with connected(ctx, store, broker, graphs=graphs) as client:
         if run is not None and checkpoint is None:
             checkpoint = handle_of(client, thread, run).run.checkpoint_id
-        values = client.state(_thread(client, thread), checkpoint=checkpoint)
-        questions = asked(client, _thread(client, thread)) if checkpoint is None else []
+        values = client.state(client.thread_of(thread), checkpoint=checkpoint)
+        questions = asked(client, client.thread_of(thread)) if checkpoint is None else []
     plain = documents.plain(values)
     if output is Format.text:
         out.write_fields(
@@ -233,8 +233,8 @@ def history(
     from petiole.client.naming import graphs_of
 
     with connected(ctx, store, broker, graphs=graphs) as client:
-        entries = client.history(_thread(client, thread), run=run, limit=limit, subgraphs=subgraphs)
-        questions = by_task(asked(client, _thread(client, thread)))
+        entries = client.history(client.thread_of(thread), run=run, limit=limit, subgraphs=subgraphs)
+        questions = by_task(asked(client, client.thread_of(thread)))
     if output is not Format.text:
         out.write_json([documents.entry_document(entry, questions) for entry in entries], output)
         return
@@ -265,11 +265,6 @@ def asked(client: Client, thread: str) -> list[Question]:
 def by_task(questions: Iterable[Question]) -> dict[str, Question]:
     """Questions by the ids of the tasks that ask."""
     return {question.task.task_id: question for question in questions}
-
-
-def _thread(client: Client, thread: str) -> str:
-    """The thread's id, also where a run's was given or the thread has checkpoints alone."""
-    return thread if client.store.head(thread) is not None else client.handle(thread).thread_id
 
 
 def _note(run: Run) -> str:

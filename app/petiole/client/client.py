@@ -12,6 +12,7 @@ from petiole.client.bulk import Treated, cancel_each, replay_each
 from petiole.client.continuing import Continuing
 from petiole.client.handle import RunHandle
 from petiole.client.removal import remove_thread
+from petiole.client.signals import send_signal
 from petiole.client.takeover import IfBusy
 from petiole_stores.errors import InputError
 from petiole_stores.records import Run
@@ -151,6 +152,17 @@ class Client(Continuing):
         refusals.check_unpaused(self.store, found, answer)
         self.publish(answer.publish)
         return answer.result == "committed"
+
+    def signal(self, thread_id: str, name: str, payload: Any = None, *, id: str | None = None) -> str:
+        """Send a signal to a thread, for a node that waits for it (``runtime.wait_signal``) now or later; gives its id.
+
+        It is kept until it is waited for, also before the thread's first run. Under one ``id`` (nothing: a new one) it is
+        sent once, however often this is called. Raises IdempotencyError for an id with another payload, InputError,
+        SerializationError.
+        """
+        given, woken = send_signal(self.store, thread_id, name, payload, id)
+        self.publish(woken)
+        return given
 
     def delete(self, thread_id: str, *, force: bool = False) -> bool:
         """Remove a thread with its runs, tasks, checkpoints and blobs, for good. ``False``: there was none.

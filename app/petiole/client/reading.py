@@ -157,6 +157,12 @@ class Reading(Connection):
         tasks = self.store.list_tasks(self.asking_run(thread_id, run).run_id)
         return self.typed(lambda: interrupts_in(tasks, self.store.serde))
 
+    def thread_of(self, run_or_thread: str) -> str:
+        """The thread of this id, also one that has checkpoints alone, else that of the run of this id. Raises NotFoundError."""
+        if self.store.head(run_or_thread) is not None:
+            return run_or_thread
+        return self.get_run(run_or_thread).thread_id
+
     def asking_run(self, thread_id: str, run: str | None = None) -> Run:
         """The run that a question of a thread would be of: ``run``, else its active one, else its newest."""
         found = self.run_of(thread_id, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from petiole.client.comparing import Difference, differences
 from petiole.client.reading import Reading
 from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.errors import InputError, NotFoundError
@@ -110,6 +111,24 @@ class Snapshots(Reading):
         given = [[StateUpdate(*update) for update in updates] for updates in supersteps]
         amended = self._update(thread_id, given, checkpoint=checkpoint, ns=ns, graph=graph)
         return state_config(thread_id, ns, amended.checkpoint_id)
+
+    def diff(self, before: str, after: str) -> list[Difference]:
+        """What is different between two states, each named by its checkpoint, or by a thread (its newest) or a run (its last).
+
+        Raises NotFoundError.
+        """
+        first, second = self.named_checkpoint(before), self.named_checkpoint(after)
+        return differences(first.state, second.state)
+
+    def named_checkpoint(self, name: str) -> Checkpoint:
+        """The checkpoint of this id, else the newest of the thread of this id, else the last of the run. Raises NotFoundError."""
+        record = self.store.get_checkpoint(name) or self.store.head(name)
+        if record is not None:
+            return self.load_checkpoint(record.checkpoint_id)
+        run = self.get_run(name)
+        if run.checkpoint_id is None:
+            raise NotFoundError(f"run {run.run_id} of thread {run.thread_id!r} has no checkpoint yet")
+        return self.load_checkpoint(run.checkpoint_id)
 
     # ---------------------------------------------------------------- checkpoints
 
