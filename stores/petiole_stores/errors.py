@@ -28,6 +28,8 @@ PetioleError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class PetioleError(Exception):
     """The root of every error that Petiole raises."""
@@ -96,7 +98,11 @@ class RunCancelledError(RunError):
 
 
 class RunInterruptedError(RunError):
-    """A run stopped before or after a node, as its graph asks, and waits to be resumed."""
+    """A run waits for somebody: for the answers to ``interrupts`` (none where its graph was told to stop there)."""
+
+    def __init__(self, message: str, interrupts: Sequence[object] = ()) -> None:
+        self.interrupts = list(interrupts)
+        super().__init__(message)
 
 
 class RunTimeoutError(RunError, TimeoutError):

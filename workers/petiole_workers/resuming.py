@@ -78,11 +78,7 @@ def resumptions(tasks: Sequence[Task], resume: Any, serde: Serde) -> list[Resump
     """
     waiting = pending(tasks)
     asked = {one.id: one for one in waiting if one.id is not None}
-    if (
-        isinstance(resume, Mapping)
-        and resume
-        and all(isinstance(key, str) and _ID.fullmatch(key) for key in resume)
-    ):
+    if is_by_id(resume):
         known = {answer.id for task in tasks for answer in Progress.read(task.progress).answers}
         unknown = [key for key in resume if key not in asked and key not in known]
         if unknown:
@@ -101,6 +97,15 @@ def resumptions(tasks: Sequence[Task], resume: Any, serde: Serde) -> list[Resump
             f"no interrupt waits for an answer, and {len(waiting)} tasks were stopped: let them go on without one"
         )
     return [one.answered(resume, serde) for one in waiting]
+
+
+def is_by_id(resume: Any) -> bool:
+    """Whether what resumes a run is a dict of interrupts' ids and answers."""
+    return (
+        isinstance(resume, Mapping)
+        and bool(resume)
+        and all(isinstance(key, str) and _ID.fullmatch(key) for key in resume)
+    )
 
 
 def _named(asked: Mapping[str, Pending]) -> str:

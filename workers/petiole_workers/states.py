@@ -88,9 +88,8 @@ class States:
 
         thread_id, ns, checkpoint_id = place_of(config)
         updating = Updating(self._graph, self._documents, queue=self._queue)
-        updating.update(thread_id, supersteps, ns=ns, checkpoint_id=checkpoint_id)
-        head = self._store.head(thread_id, ns)
-        return state_config(thread_id, ns, head.checkpoint_id if head else None)
+        amended = updating.update(thread_id, supersteps, ns=ns, checkpoint_id=checkpoint_id)
+        return state_config(thread_id, ns, amended.checkpoint_id)
 
     def command(self, thread_id: str, command: Command[Any]) -> list[Resumption] | None:
         """Write a command's update into the newest state, and let the nodes that it goes to come next, too.

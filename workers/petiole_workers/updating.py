@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 from msgspec.structs import replace
 
 from petiole_stores.errors import InputError, InvalidUpdateError, NotFoundError, ThreadBusyError
-from petiole_stores.records import Amendment, Checkpointed, NewCheckpoint, NewTask, Output, Resumption, Run
+from petiole_stores.records import (
+    SETTLED,
+    Amendment,
+    Checkpointed,
+    NewCheckpoint,
+    NewTask,
+    Output,
+    Resumption,
+    Run,
+    RunFilter,
+    RunStatus,
+    TaskRef,
+)
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.documents import Documents, Loaded
 from petiole_workers.fitting import queue_of
@@ -37,12 +49,25 @@ from petiole_workers.resuming import pending, resumptions
 INPUT, COPY = "__input__", "__copy__"
 
 
+_OPEN: list[str] = [status for status in get_args(RunStatus) if status not in SETTLED]
+#: How many of a thread's open runs are looked through for its active one.
+_OPEN_RUNS = 1000
+
+
 class StateUpdate(NamedTuple):
     """One update: what the node ``as_node`` is to have written (``None``: the one that wrote last)."""
 
     values: Any = None
     as_node: str | None = None
     task_id: str | None = None
+
+
+class Amended(NamedTuple):
+    """What an update has made: the newest checkpoint, the tasks of the run that goes on from it, and what to publish."""
+
+    checkpoint_id: str
+    tasks: list[NewTask]
+    publish: list[TaskRef]
 
 
 class Updating:
@@ -62,7 +87,7 @@ class Updating:
         *,
         ns: str = "",
         checkpoint_id: str | None = None,
-    ) -> None:
+    ) -> Amended:
         """Put one checkpoint a superstep, each after the one before, at the head of the thread; all of them or none.
 
         They follow the named checkpoint (a fork, if it is not the head), else the head. What came next there is dropped;
@@ -86,7 +111,28 @@ class Updating:
         parent_id = base.checkpoint_id if base else None
         if base is not None and supersteps[0][0].as_node == COPY:
             parent_id = base.parent_id
-        self._amend(thread_id, ns, head, parent_id, made, self._active(thread_id))
+        return self._amend(thread_id, ns, head, parent_id, made, self._active(thread_id))
+
+    def restart(self, thread_id: str, nodes: Sequence[str], *, checkpoint_id: str | None = None) -> Amended:
+        """Put a checkpoint at the head of the thread with the state of the named one, or of the head, and let these nodes
+        come next, in place of what came next there.
+
+        Raises InputError for what is no node and for a thread without a state; else as :meth:`update`.
+        """
+        graph, head = self._graph.definition, self._store.head(thread_id)
+        base = self._base(thread_id, "", checkpoint_id, head)
+        if base is None:
+            raise InputError(f"thread {thread_id!r} has no state yet: submit a run with an input")
+        if not nodes or (unknown := [node for node in nodes if node not in graph.nodes]):
+            named = f"{unknown[0]!r} is no node" if nodes else "no nodes were given"
+            raise InputError(f"{named}: the nodes are {', '.join(map(repr, graph.nodes))}")
+        loaded = self._documents.checkpoint(base)
+        planned = tuple(TaskSpec(pull_path(node), node) for node in sorted(set(nodes)))
+        snapshot = dataclasses.replace(
+            loaded.snapshot, step=loaded.snapshot.step + 1, source="update", next=planned, writers=(INPUT,)
+        )
+        made = [(snapshot, _unchanged(loaded, set()))]
+        return self._amend(thread_id, "", head, base.checkpoint_id, made, self._active(thread_id))
 
     def command(self, thread_id: str, command: Command[Any]) -> list[Resumption] | None:
         """Write a command's update into the thread's newest state, and add the nodes that it goes to to what comes next.
@@ -108,7 +154,7 @@ class Updating:
         given = task_output(graph, TaskSpec("update", INPUT), dataclasses.replace(command, resume=None))
         snapshot = _commanded(graph, loaded.snapshot, given)
         kept = _unchanged(loaded, {key for key, _ in given.writes})
-        tasks = self._amend(thread_id, "", head, head.checkpoint_id, [(snapshot, kept)], run)
+        tasks = self._amend(thread_id, "", head, head.checkpoint_id, [(snapshot, kept)], run).tasks
         if run is None or run.status != "interrupted":
             return None
         return [Resumption(task_id=it.task_id, progress=progress.get(it.path)) for it in tasks]
@@ -137,9 +183,18 @@ class Updating:
         return found
 
     def _active(self, thread_id: str) -> Run | None:
-        """The run that is to go on from the update: the thread's interrupted or paused one."""
-        run = self._store.newest_run(thread_id)
-        return run if run is not None and run.status in ("interrupted", "paused") else None
+        """The run that is to go on from the update: the thread's active one, which is interrupted or paused.
+
+        Raises ThreadBusyError where it is at work. That is found out here and not left to the ledger alone: a run that comes
+        to an interrupt in between would be taken for over, as there were no tasks for it.
+        """
+        found = self._store.list_runs(RunFilter(thread_id=thread_id, status=_OPEN, limit=_OPEN_RUNS)).runs
+        if not found:
+            return None
+        for run in found:
+            if run.status in ("interrupted", "paused"):
+                return run
+        raise _refused("busy", thread_id)
 
     def _finished(self, thread_id: str, base: Checkpointed) -> list[TaskOutput]:
         """The outputs of the tasks after ``base`` that have ended well."""
@@ -159,8 +214,8 @@ class Updating:
         parent_id: str | None,
         made: Sequence[tuple[Snapshot, dict[str, bytes]]],
         run: Run | None,
-    ) -> list[NewTask]:
-        """Put these snapshots, with the stored text of their unchanged values, at the head; gives the run's new tasks."""
+    ) -> Amended:
+        """Put these snapshots, with the stored text of their unchanged values, at the head."""
         checkpoints: list[NewCheckpoint] = []
         amendment = Amendment(
             thread_id=thread_id, ns=ns, head_id=head.checkpoint_id if head else None, checkpoints=checkpoints
@@ -185,7 +240,7 @@ class Updating:
         answer = self._store.amend(amendment)
         if answer.result == "refused":
             raise _refused(answer.reason, thread_id)
-        return amendment.tasks
+        return Amended(checkpoints[-1].checkpoint_id, amendment.tasks, answer.publish)
 
     def _place(self, new: Sequence[NewTask], run: Run) -> None:
         """Let the new tasks wait where the run's other ones do."""

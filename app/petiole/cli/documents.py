@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from petiole.client.answering import Question
+from petiole.client.comparing import Difference
 from petiole.client.dead_letters import DeadLetter
 from petiole.client.explaining import Explanation
 from petiole.client.history import HistoryEntry
+from petiole.client.plain import plain as plain
 from petiole_stores.records import Attempt, QueueBacklog, Run, Task, Worker
 
 Document = dict[str, Any]
@@ -39,13 +43,16 @@ def run_document(run: Run) -> Document:
     }
 
 
-def task_document(task: Task) -> Document:
-    """A task with its earlier attempts."""
+def task_document(task: Task, question: Question | None = None) -> Document:
+    """A task with its earlier attempts and what it asks."""
     return {
         "task_id": task.task_id,
         "run_id": task.run_id,
         "thread_id": task.thread_id,
         "checkpoint_id": task.checkpoint_id,
+        "ns": task.ns,
+        "child": task.child or None,
+        "awaits": task.awaits or None,
         "path": task.path,
         "kind": task.kind,
         "node": task.node,
@@ -65,16 +72,21 @@ def task_document(task: Task) -> Document:
         "claimed_at": iso(task.claimed_at),
         "ended_at": iso(task.ended_at),
         "attempts": [_attempt(attempt) for attempt in task.attempts],
+        "interrupt": question_document(question) if question else None,
     }
 
 
-def entry_document(entry: HistoryEntry) -> Document:
-    """A checkpoint with the tasks that came after it; its fields are null before a thread's first one."""
+def entry_document(entry: HistoryEntry, questions: Mapping[str, Question]) -> Document:
+    """A checkpoint with the tasks that came after it; its fields are null before a thread's first one.
+
+    ``questions`` are what tasks ask, by their ids.
+    """
     point = entry.checkpoint
     return {
         "checkpoint_id": point.id if point else None,
         "parent_id": point.parent_id if point else None,
         "run_id": point.run_id if point else None,
+        "ns": point.ns if point else "",
         "step": point.step if point else None,
         "source": point.source if point else None,
         "node_names": list(point.node_names) if point else [],
@@ -82,7 +94,7 @@ def entry_document(entry: HistoryEntry) -> Document:
         "state": plain(point.state) if point else None,
         "metadata": plain(point.metadata) if point else {},
         "created_at": iso(point.timestamp.timestamp()) if point else None,
-        "tasks": [task_document(task) for task in entry.tasks],
+        "tasks": [task_document(task, questions.get(task.task_id)) for task in entry.tasks],
     }
 
 
@@ -133,6 +145,27 @@ def letter_document(letter: DeadLetter) -> Document:
     }
 
 
+def question_document(question: Question) -> Document:
+    """An interrupted task and what it asks; ``id`` is null where it asks nothing."""
+    task = question.task
+    return {
+        "id": question.id,
+        "node": task.node,
+        "ns": task.ns,
+        "task_id": task.task_id,
+        "run_id": task.run_id,
+        "value": plain(question.value),
+        "trouble": question.trouble or None,
+        "since": iso(task.ended_at or task.created_at),
+        "command": question.command,
+    }
+
+
+def difference_document(one: Difference) -> Document:
+    """One part that is not the same in two states."""
+    return {"path": one.path, "kind": one.kind, "before": one.before, "after": one.after}
+
+
 def explanation_document(found: Explanation) -> Document:
     """What a run waits for."""
     step = found.superstep
@@ -161,16 +194,6 @@ def explanation_document(found: Explanation) -> Document:
 def iso(at: float | None) -> str | None:
     """Seconds since the epoch as an ISO 8601 time in UTC."""
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON can say it: sets as lists, classes as their fields, what has no such form as text."""
-    return msgspec.to_builtins(value, str_keys=True, enc_hook=_other)
-
-
-def _other(value: Any) -> Any:
-    dump = getattr(value, "model_dump", None)
-    return dump(mode="json") if callable(dump) else repr(value)
 
 
 def _json(text: str | None) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +31,7 @@ from petiole.cli.session import connected, handle_of, tell
 
 if TYPE_CHECKING:
     from petiole.client import Client
+    from petiole.client.answering import Question
     from petiole_stores.records import Run
 
 
@@ -105,7 +107,11 @@ def get(
     with connected(ctx, store, broker) as client:
         found = handle_of(client, thread, run).run
         tasks = client.store.list_tasks(found.run_id)
-    document = documents.run_document(found) | {"tasks": counts(tasks)}
+        questions = client.questions(found)
+    document = documents.run_document(found) | {
+        "tasks": counts(tasks),
+        "interrupts": [documents.question_document(one) for one in questions],
+    }
     if output is not Format.text:
         out.write_json(document, output)
         return
@@ -116,6 +122,7 @@ def get(
     attempt = f" (attempt {error['attempt']})" if error.get("attempt", 0) > 1 else ""
     document["error"] = f"{error.get('type')}{where}{attempt}: {error.get('message')}" if error else None
     document["reason"] = reason_of(found)
+    document["interrupts"] = "\n".join(f"{one.sentence}: {one.command}" for one in questions)
     if found.deadline is not None and found.ended_at is None:
         document["deadline"] = f"{document['deadline']} ({out.ago(found.deadline)})"
     out.write_fields(document.items())
@@ -138,10 +145,9 @@ def watch(
 ) -> None:
     """Follow a run until it has ended; the exit code is 0 only if it succeeded."""
     from petiole.cli.progress import follow
-    from petiole.client.handle import check_succeeded
 
     with connected(ctx, store, broker) as client:
-        check_succeeded(follow(client, handle_of(client, thread, run), timeout=timeout, format=output))
+        client.check_succeeded(follow(client, handle_of(client, thread, run), timeout=timeout, format=output))
 
 
 def tasks(
@@ -158,14 +164,16 @@ def tasks(
     from petiole.cli import output as out
 
     with connected(ctx, store, broker) as client:
-        found = client.store.list_tasks(handle_of(client, thread, run).run_id)
+        of = handle_of(client, thread, run).run
+        found = client.store.list_tasks(of.run_id)
+        questions = by_task(client.questions(of))
         names = {worker.worker_id: worker.name for worker in client.workers()}
     if output is not Format.text:
-        out.write_json([documents.task_document(task) for task in found], output)
+        out.write_json([documents.task_document(task, questions.get(task.task_id)) for task in found], output)
         return
     out.write_table(
         ("NODE", "STATUS", "ATTEMPT", "WORKER", "TOOK", "TASK", "ERROR"),
-        (row for task in found for row in trying.task_rows(task, names)),
+        (row for task in found for row in trying.task_rows(task, names, questions)),
         empty="the run has no task yet",
     )
     if tracebacks:
@@ -191,7 +199,8 @@ def state(
     with connected(ctx, store, broker, graphs=graphs) as client:
         if run is not None and checkpoint is None:
             checkpoint = handle_of(client, thread, run).run.checkpoint_id
-        values = client.state(_thread(client, thread), checkpoint=checkpoint)
+        values = client.state(client.thread_of(thread), checkpoint=checkpoint)
+        questions = asked(client, client.thread_of(thread)) if checkpoint is None else []
     plain = documents.plain(values)
     if output is Format.text:
         out.write_fields(
@@ -199,6 +208,7 @@ def state(
         )
     else:
         out.write_json(plain, output)
+    tell([f"{one.sentence}: {one.command}" for one in questions])
 
 
 def history(
@@ -208,6 +218,9 @@ def history(
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many, the newest.")
     ] = None,
+    subgraphs: Annotated[
+        bool, typer.Option("--subgraphs", help="Those of nodes that are graphs, too.")
+    ] = False,
     graphs: Graphs = None,
     tracebacks: Tracebacks = False,
     output: Output = Format.text,
@@ -217,21 +230,24 @@ def history(
     """List a thread's checkpoints, newest first, and the tasks that ran after each."""
     from petiole.cli import documents, trying
     from petiole.cli import output as out
+    from petiole.client.naming import graphs_of
 
     with connected(ctx, store, broker, graphs=graphs) as client:
-        entries = client.history(_thread(client, thread), run=run, limit=limit)
+        entries = client.history(client.thread_of(thread), run=run, limit=limit, subgraphs=subgraphs)
+        questions = by_task(asked(client, client.thread_of(thread)))
     if output is not Format.text:
-        out.write_json([documents.entry_document(entry) for entry in entries], output)
+        out.write_json([documents.entry_document(entry, questions) for entry in entries], output)
         return
     out.write_table(
-        ("CHECKPOINT", "STEP", "AFTER", "MADE", "NEXT"),
+        ("CHECKPOINT", *(["OF"] if subgraphs else []), "STEP", "AFTER", "MADE", "NEXT"),
         (
             (
                 e.checkpoint.id if e.checkpoint else "-",
+                *([graphs_of(e.checkpoint.ns) if e.checkpoint else ""] if subgraphs else []),
                 e.checkpoint.step if e.checkpoint else "",
                 (e.checkpoint.node_names or (e.checkpoint.source,)) if e.checkpoint else "",
                 out.ago(e.checkpoint.timestamp.timestamp()) if e.checkpoint else "",
-                trying.story(e.tasks),
+                trying.story(e.tasks, questions),
             )
             for e in entries
         ),
@@ -241,9 +257,14 @@ def history(
         trying.write_tracebacks([task for entry in reversed(entries) for task in entry.tasks])
 
 
-def _thread(client: Client, thread: str) -> str:
-    """The thread's id, also where a run's was given or the thread has checkpoints alone."""
-    return thread if client.store.head(thread) is not None else client.handle(thread).thread_id
+def asked(client: Client, thread: str) -> list[Question]:
+    """What the thread's active run asks; nothing of a thread that has checkpoints alone."""
+    return client.questions(client.asking_run(thread)) if client.store.newest_run(thread) else []
+
+
+def by_task(questions: Iterable[Question]) -> dict[str, Question]:
+    """Questions by the ids of the tasks that ask."""
+    return {question.task.task_id: question for question in questions}
 
 
 def _note(run: Run) -> str:

@@ -22,6 +22,8 @@ class Format(StrEnum):
 class Busy(StrEnum):
     reject = "reject"
     enqueue = "enqueue"
+    interrupt = "interrupt"
+    rollback = "rollback"
 
 
 class Consistency(StrEnum):

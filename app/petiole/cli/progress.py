@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Group
 from rich.live import Live
@@ -30,8 +30,15 @@ SHOWN = 10
 class View:
     """What is known of a run at one moment."""
 
-    def __init__(self, run: Run, tasks: list[Task], names: dict[str, str], trouble: str = "") -> None:
-        self.run, self.tasks, self.names, self.trouble = run, tasks, names, trouble
+    def __init__(
+        self,
+        run: Run,
+        tasks: list[Task],
+        names: dict[str, str],
+        asked: Sequence[str] = (),
+        trouble: str = "",
+    ) -> None:
+        self.run, self.tasks, self.names, self.asked, self.trouble = run, tasks, names, asked, trouble
 
     @property
     def line(self) -> str:
@@ -39,7 +46,8 @@ class View:
         numbers = ", ".join(f"{number} {status}" for status, number in counts(self.tasks).items())
         now = ", ".join(f"{node} on {where}" for node, where, _ in self.running[:SHOWN])
         why = f" ({reason_of(self.run)})" if self.run.reason else ""
-        return f"{self.run.status}{why}: {numbers or 'no tasks yet'}" + (f"; running {now}" if now else "")
+        said = f"{self.run.status}{why}: {numbers or 'no tasks yet'}" + (f"; running {now}" if now else "")
+        return "; ".join([said, *self.asked])
 
     @property
     def running(self) -> list[tuple[str, str, float]]:
@@ -74,12 +82,21 @@ class View:
             now.add_row(Text(node, style="cyan"), where, out.span(seconds))
         if len(self.running) > SHOWN:
             now.add_row(f"and {len(self.running) - SHOWN} more", "", "")
-        return Group(head, table, now, Text(self.trouble, style="yellow"))
+        return Group(
+            head, table, now, *(Text(line) for line in self.asked), Text(self.trouble, style="yellow")
+        )
 
 
 def counts(tasks: Iterable[Task]) -> dict[str, int]:
-    """How many of a run's tasks are where; failed ones that a replay has replaced are left out."""
-    found = Counter[str](task.status for task in tasks if not task.replaced)
+    """How many of a run's tasks are where.
+
+    Left out are those that others have taken the place of, and nodes that are graphs and ended as a task of theirs did.
+    """
+    found = Counter[str](
+        task.status
+        for task in tasks
+        if not task.replaced and not (task.child and task.status in ("failed", "interrupted", "cancelled"))
+    )
     order = ("done", "claimed", "ready", "parked", "interrupted", "failed", "cancelled")
     return {status: found[status] for status in order if found[status]}
 
@@ -119,10 +136,13 @@ def _follow_lines(
 
 def _look(client: Client, handle: RunHandle) -> View:
     run = handle.run
+    tasks = client.store.list_tasks(run.run_id)
+    asks = any(task.status == "interrupted" for task in tasks)
     return View(
         run,
-        client.store.list_tasks(run.run_id),
+        tasks,
         {worker.worker_id: worker.name for worker in client.workers()},
+        [f"{one.sentence}: {one.command}" for one in client.questions(run)] if asks else [],
     )
 
 
@@ -130,9 +150,8 @@ def _next(client: Client, handle: RunHandle, before: View) -> View:
     try:
         return _look(client, handle)
     except StoreUnavailableError as error:
-        return View(
-            before.run, before.tasks, before.names, f"the store does not answer ({error}); trying again"
-        )
+        trouble = f"the store does not answer ({error}); trying again"
+        return View(before.run, before.tasks, before.names, before.asked, trouble)
 
 
 def _pause(view: View, until: float | None, timeout: float | None) -> None:

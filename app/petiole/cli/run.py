@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from petiole.cli import explaining, looking, pruning, steering
+from petiole.cli import answering, explaining, forking, looking, pruning, steering
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,11 +21,25 @@ app.command("watch")(looking.watch)
 app.command("tasks")(looking.tasks)
 app.command("state")(looking.state)
 app.command("history")(looking.history)
+app.command("diff", epilog="Example: petiole run diff 0197… order-7")(forking.diff)
 app.command(
     "replay",
     epilog="Examples: petiole run replay order-7 --from charge --wait; petiole run replay --status failed --since 2h --yes",
 )(steering.replay)
-app.command("resume")(steering.resume)
+app.command("interrupts")(answering.interrupts)
+app.command("resume", epilog="Example: petiole run resume order-7 --value '{\"approved\": true}' --wait")(
+    answering.resume
+)
+app.command(
+    "signal", epilog="Example: petiole run signal order-7 paid --payload '{\"amount\": 7}' --id bank-91"
+)(answering.signal)
+app.command(
+    "update", epilog="Example: petiole run update order-7 --values '{\"amount\": 5}' --as-node price"
+)(forking.update)
+app.command(
+    "fork",
+    epilog="Example: petiole run fork order-7 --checkpoint 0197… --values '{\"amount\": 5}' --as-node price --wait",
+)(forking.fork)
 app.command(
     "cancel", epilog="Example: petiole run cancel --graph shop.order --status queued --since 1h --yes"
 )(steering.cancel)

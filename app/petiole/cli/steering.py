@@ -1,4 +1,4 @@
-"""The verbs of ``petiole run`` that change something: start, replay, resume, cancel, pause, unpause."""
+"""The verbs of ``petiole run`` that change something: start, replay, cancel, pause, unpause."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ from petiole.cli.options import (
     Wait,
     Yes,
 )
-from petiole.cli.session import connected, handle_of, tell
+from petiole.cli.results import settle, warn_unserved
+from petiole.cli.session import connected, handle_of
 from petiole_stores.errors import InputError
 
 if TYPE_CHECKING:
-    from petiole.client import Client, RunHandle, Treated
+    from petiole.client import Treated
     from petiole_stores.records import Run
 
 
@@ -125,8 +126,8 @@ def start(
             durability=durability,
             consistency=consistency.value if consistency else None,
         )
-        _warn_unserved(client, handle)
-        _settle(client, handle, wait, timeout, output)
+        warn_unserved(client, handle)
+        settle(client, handle, wait, timeout, output)
 
 
 def replay(
@@ -171,23 +172,8 @@ def replay(
     assert thread is not None
     with connected(ctx, store, broker) as client:
         handle = client.replay(thread, run=run, checkpoint=checkpoint, from_node=from_node)
-        _warn_unserved(client, handle)
-        _settle(client, handle, wait, timeout, output)
-
-
-def resume(
-    ctx: typer.Context,
-    thread: Thread,
-    run: RunId = None,
-    wait: Wait = False,
-    timeout: Timeout = None,
-    output: Output = Format.text,
-    store: Store = None,
-    broker: Broker = None,
-) -> None:
-    """Let an interrupted run go on (see interrupt_before and interrupt_after of compile)."""
-    with connected(ctx, store, broker) as client:
-        _settle(client, client.resume(thread, run=run), wait, timeout, output)
+        warn_unserved(client, handle)
+        settle(client, handle, wait, timeout, output)
 
 
 def cancel(
@@ -228,7 +214,7 @@ def cancel(
     assert thread is not None
     with connected(ctx, store, broker) as client:
         client.cancel(thread, run=run, reason=reason)
-        _settle(client, handle_of(client, thread, run), False, None, output)
+        settle(client, handle_of(client, thread, run), False, None, output)
 
 
 def pause(
@@ -243,7 +229,7 @@ def pause(
     """Hold a run back: nodes that run finish, nothing further starts until it is unpaused."""
     with connected(ctx, store, broker) as client:
         client.pause(thread, run=run, reason=reason)
-        _settle(client, handle_of(client, thread, run), False, None, output)
+        settle(client, handle_of(client, thread, run), False, None, output)
 
 
 def unpause(
@@ -257,46 +243,7 @@ def unpause(
     """Let a paused run go on."""
     with connected(ctx, store, broker) as client:
         client.unpause(thread, run=run)
-        _settle(client, handle_of(client, thread, run), False, None, output)
-
-
-def _settle(client: Client, handle: RunHandle, wait: bool, timeout: float | None, format: Format) -> None:
-    """Print what a command did to a run; with ``wait`` its final state, once it has one."""
-    from petiole.cli import documents
-    from petiole.cli import output as out
-    from petiole.client.reasons import reason_of
-
-    if not wait:
-        run = handle.run
-        if format is Format.text:
-            out.write_fields(
-                (
-                    ("thread", run.thread_id),
-                    ("run", run.run_id),
-                    ("status", run.status),
-                    ("reason", reason_of(run)),
-                )
-            )
-        else:
-            out.write_json(documents.run_document(run), format)
-        return
-    if format is Format.text:
-        tell([f"run {handle.run_id} of thread {handle.thread_id}"])
-    result = documents.plain(handle.result(timeout))
-    if format is Format.text:
-        out.write_json(result, Format.json)
-    else:
-        out.write_json(documents.run_document(handle.run) | {"result": result}, format)
-
-
-def _warn_unserved(client: Client, handle: RunHandle) -> None:
-    graph = handle.run.graph
-    if not any(worker.status == "alive" and graph in worker.graphs for worker in client.workers()):
-        tell(
-            [
-                f"no worker that is alive serves graph {graph!r}: the run waits for one (petiole worker --graphs module:attribute)"
-            ]
-        )
+        settle(client, handle_of(client, thread, run), False, None, output)
 
 
 def _graph(text: str) -> Any:

@@ -5,37 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from petiole.cli.output import took
+from petiole.client.answering import Question
+from petiole.client.explaining.tasks import is_owner
+from petiole.client.naming import label_of
 from petiole.client.tries import failure_of_end, number_of, tries_of
 from petiole_stores.records import Task
 from petiole_workers.failure import Failure
 
 
-def task_rows(task: Task, workers: Mapping[str, str]) -> Iterator[Sequence[object]]:
-    """A task's row, and one under it for each earlier try; ``workers`` has the names of those that are known."""
+def task_rows(
+    task: Task, workers: Mapping[str, str], questions: Mapping[str, Question]
+) -> Iterator[Sequence[object]]:
+    """A task's row, and one under it for each earlier try.
+
+    ``workers`` has the names of those that are known, ``questions`` what tasks ask, by their ids.
+    """
 
     def name(holder: str | None) -> str | None:
         return workers.get(holder or "", holder or "")
 
     yield (
-        task.node,
+        label_of(task),
         task.status,
         number_of(task),
         name(task.holder),
         took(task.claimed_at, task.ended_at),
         task.task_id,
-        _end(task),
+        _end(task, questions),
     )
     for it in tries_of(task):
         yield "", it.outcome, it.number, name(it.holder), took(it.began, it.ended), "", line(it.failure)
 
 
-def story(tasks: Iterable[Task]) -> str:
-    """How tasks went: those without trouble beside each other, each other one on lines of its own."""
+def story(tasks: Iterable[Task], questions: Mapping[str, Question]) -> str:
+    """How tasks went and what they ask (``questions``, by their ids): those without trouble beside each other, each other one on lines of its own."""
     smooth, troubled = [], []
     for task in tasks:
         number = number_of(task)
         text = f"{task.node} {task.status}" + (f" (attempt {number})" if number > 1 else "")
-        tries, end = tries_of(task), _end(task)
+        tries, end = tries_of(task), _end(task, questions)
         if not tries and not end:
             smooth.append(text)
             continue
@@ -62,6 +70,16 @@ def line(failure: Failure | None) -> str:
     return f"{failure.type}: {failure.message}".splitlines()[0] if failure else ""
 
 
-def _end(task: Task) -> str:
+def _end(task: Task, questions: Mapping[str, Question]) -> str:
+    """What there is to say of a task beside its status."""
     failure = failure_of_end(task)
-    return f"handled: {line(failure)}" if failure and failure.handled else line(failure)
+    if failure and failure.handled:
+        return f"handled: {line(failure)}"
+    if failure:
+        return line(failure)
+    question = questions.get(task.task_id)
+    if question is not None and question.id is not None:
+        return f"{question.sentence} (id {question.id}): {question.command}"
+    if task.awaits and task.status == "parked":
+        return f"waits for the signal {task.awaits!r}"
+    return "waits for its subgraph" if is_owner(task) else ""

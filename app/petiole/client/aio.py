@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from petiole.client.client import Client
 from petiole.client.handle import RESTING, RunHandle, pauses, timed_out
 from petiole_stores.records import Run, RunStatus
+from petiole_workers.graph import Interrupt
 from petiole_workers.long_term import LongTermMemory
 
 P = ParamSpec("P")
@@ -87,6 +88,10 @@ class AsyncRunHandle:
         """As :meth:`RunHandle.result`."""
         return await asyncio.to_thread(self.handle.outcome, await self.wait(timeout))
 
+    async def interrupts(self) -> list[Interrupt]:
+        """As :meth:`RunHandle.interrupts`."""
+        return await asyncio.to_thread(self.handle.interrupts)
+
     async def cancel(self, reason: str = "") -> bool:
         """As :meth:`RunHandle.cancel`."""
         return await asyncio.to_thread(self.handle.cancel, reason)
@@ -110,10 +115,22 @@ class AsyncClient:
     handle = _handed(Client.handle)
     replay = _handed(Client.replay)
     resume = _handed(Client.resume)
+    fork = _handed(Client.fork)
     get_run = _threaded(Client.get_run)
     tasks = _threaded(Client.tasks)
     state = _threaded(Client.state)
     history = _threaded(Client.history)
+    interrupts = _threaded(Client.interrupts)
+    get_state = _threaded(Client.get_state)
+    update_state = _threaded(Client.update_state)
+    bulk_update_state = _threaded(Client.bulk_update_state)
+    diff = _threaded(Client.diff)
+    signal = _threaded(Client.signal)
+    save_checkpoint = _threaded(Client.save_checkpoint)
+    list_checkpoints = _threaded(Client.list_checkpoints)
+    load_checkpoint = _threaded(Client.load_checkpoint)
+    delete_checkpoint = _threaded(Client.delete_checkpoint)
+    clear_checkpoints = _threaded(Client.clear_checkpoints)
     workers = _threaded(Client.workers)
     backlogs = _threaded(Client.backlogs)
     explain = _threaded(Client.explain)
@@ -126,6 +143,7 @@ class AsyncClient:
 
     drop_dead_letters = _threaded(Client.drop_dead_letters)
     list_runs = _iterated(Client.list_runs)
+    state_history = _iterated(Client.state_history)
     dead_letters = _iterated(Client.dead_letters)
     replay_all = _iterated(Client.replay_all)
     cancel_all = _iterated(Client.cancel_all)

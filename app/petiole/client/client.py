@@ -9,25 +9,24 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from petiole.client import refusals, submission
 from petiole.client.bulk import Treated, cancel_each, replay_each
+from petiole.client.continuing import Continuing
 from petiole.client.handle import RunHandle
-from petiole.client.reading import Reading
 from petiole.client.removal import remove_thread
-from petiole.client.replaying import find_base, replay_failed
+from petiole.client.signals import send_signal
+from petiole.client.takeover import IfBusy
 from petiole_stores.errors import InputError
 from petiole_stores.records import Run
 from petiole_workers.caching import clear_cache
-from petiole_workers.fitting import Fleet, queue_of
 from petiole_workers.given import Given
 from petiole_workers.graph.overwrite import plain
 from petiole_workers.long_term import LongTermMemory
 
 if TYPE_CHECKING:
     from petiole.client.aio import AsyncClient
-    from petiole_stores.store import Store
     from petiole_workers.compiled import CompiledGraph
 
 
-class Client(Reading):
+class Client(Continuing):
     """Submits runs, looks at them and steers them. May be used by several threads; a context manager.
 
     Parameters
@@ -62,7 +61,7 @@ class Client(Reading):
         metadata: Mapping[str, Any] | None = None,
         at: datetime | timedelta | float | None = None,
         deadline: datetime | timedelta | float | None = None,
-        if_busy: Literal["reject", "enqueue"] = "reject",
+        if_busy: IfBusy = "reject",
         version: str | None = None,
         recursion_limit: int | None = None,
         durability: str | None = None,
@@ -84,7 +83,9 @@ class Client(Reading):
                              now by the store's clock (timedelta)
             deadline         fail the run if it has not ended by then: an aware datetime, or so long after the time at
                              which it may start (timedelta or seconds)
-            if_busy          on a thread with an active run: ``reject``, or ``enqueue`` behind it
+            if_busy          on a thread with an active run: ``reject``; ``enqueue`` behind it; ``interrupt`` cancels it, and
+                             what is queued behind it, and starts from what it has come to; ``rollback`` does so and starts
+                             from the state before it began
             version          the graph's version that the run is of (nothing: the compiled graph's)
             recursion_limit  supersteps the run may take (nothing: the engine's default)
             durability       ``sync``, ``async``, ``exit``, ``adaptive``, ``interval`` or ``interval:SECONDS``: how much of
@@ -119,52 +120,6 @@ class Client(Reading):
 
     # ---------------------------------------------------------------- steering
 
-    def replay(
-        self,
-        thread_id: str,
-        *,
-        run: str | None = None,
-        checkpoint: str | None = None,
-        from_node: str | None = None,
-    ) -> RunHandle:
-        """Run a part again. What is replayed keeps the graph, tags and configuration of its run.
-
-        Without ``checkpoint`` and ``from_node`` a failed run (the thread's newest, or ``run``) goes on itself: its failed
-        nodes run again, their finished siblings do not. With ``checkpoint`` a new run starts from there; with
-        ``from_node`` from the newest checkpoint that this node comes after.
-
-        Raises NotFoundError, ThreadBusyError, and ConflictError where there is nothing to replay.
-        """
-        source = self.run_of(thread_id, run)
-        if checkpoint is None and from_node is None:
-            answer = replay_failed(self.store, source)
-            self.publish(answer.publish)
-            return RunHandle(self, source.thread_id, source.run_id)
-        base = find_base(self.store, source.thread_id, checkpoint=checkpoint, from_node=from_node)
-        if run is None and base.run_id is not None:
-            source = self.store.get_run(base.run_id) or source
-        return self._submit(
-            submission.Submission(
-                graph=source.graph,
-                queue=queue_of(self._fleet.offer(source.graph, source.version), self.settings.queue),
-                thread_id=source.thread_id,
-                base_id=base.checkpoint_id,
-                tags=source.tags,
-                metadata={"replay_of": source.run_id},
-                version=source.version,
-                fingerprint=source.fingerprint,
-                config=source.config,
-            )
-        )
-
-    def resume(self, thread_id: str, *, run: str | None = None) -> RunHandle:
-        """Let an interrupted run go on (the thread's newest, or ``run``). Raises NotFoundError and ConflictError."""
-        found = self.run_of(thread_id, run)
-        answer = self.store.resume(found.run_id)
-        refusals.check_resumed(found, answer)
-        self.publish(answer.publish)
-        return RunHandle(self, found.thread_id, found.run_id)
-
     def cancel(self, thread_id: str, *, run: str | None = None, reason: str = "") -> bool:
         """Cancel a run (the thread's newest, or ``run``); outputs of nodes still running are dropped.
 
@@ -197,6 +152,17 @@ class Client(Reading):
         refusals.check_unpaused(self.store, found, answer)
         self.publish(answer.publish)
         return answer.result == "committed"
+
+    def signal(self, thread_id: str, name: str, payload: Any = None, *, id: str | None = None) -> str:
+        """Send a signal to a thread, for a node that waits for it (``runtime.wait_signal``) now or later; gives its id.
+
+        It is kept until it is waited for, also before the thread's first run. Under one ``id`` (nothing: a new one) it is
+        sent once, however often this is called. Raises IdempotencyError for an id with another payload, InputError,
+        SerializationError.
+        """
+        given, woken = send_signal(self.store, thread_id, name, payload, id)
+        self.publish(woken)
+        return given
 
     def delete(self, thread_id: str, *, force: bool = False) -> bool:
         """Remove a thread with its runs, tasks, checkpoints and blobs, for good. ``False``: there was none.
@@ -235,37 +201,3 @@ class Client(Reading):
         Returns how many were on them.
         """
         return self.store.drop([*task_ids])
-
-    # ---------------------------------------------------------------- parts
-
-    @property
-    def _fleet(self) -> Fleet:
-        """The living workers, as the store in force knows them."""
-        known: tuple[Store, Fleet] | None = self.__dict__.get("_known_fleet")
-        if known is None or known[0] is not self.store:
-            known = self.__dict__["_known_fleet"] = self.store, Fleet(self.store)
-        return known[1]
-
-    def _submission(self, graph: str | CompiledGraph, version: str | None) -> submission.Submission:
-        """What is to be submitted of a graph: of one that is named alone, the newest worker tells version and queue."""
-        if isinstance(graph, str):
-            name, offer, queue = graph, self._fleet.offer(graph, version), self.settings.queue
-        else:
-            self._learn(self.store, graph)
-            name, offer, queue = graph.name, graph.offer, graph.queue or self.settings.queue
-        if offer is None or version not in (None, offer.version):
-            return submission.Submission(graph=name, queue=queue, version=version)
-        return submission.Submission(
-            graph=name,
-            queue=queue_of(offer, queue),
-            version=offer.version,
-            fingerprint=offer.fingerprint,
-        )
-
-    def _submit(self, made: submission.Submission) -> RunHandle:
-        run = made.new_run(self.store.serde)
-        self.store.hint(run.thread_id, [run.run_id, run.start.task_id])
-        [answer] = self.store.submit([run])
-        submission.check_answer(self.store, run, answer)
-        self.publish(answer.publish)
-        return RunHandle(self, answer.thread_id, answer.run_id)

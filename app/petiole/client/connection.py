@@ -12,7 +12,7 @@ import msgspec
 
 from petiole.client.dispatch import Dispatch
 from petiole.defaults import Ground, ground
-from petiole_stores.errors import UnfitError
+from petiole_stores.errors import ConfigurationError, UnfitError
 from petiole_stores.opening import open_store
 from petiole_stores.records import TaskRef
 from petiole_stores.store import Store
@@ -51,6 +51,7 @@ class Connection:
         self.settings = chosen
         self._given = store if isinstance(store, Store) else None
         self._graphs = list(graphs)
+        self._known_graphs: dict[str, CompiledGraph] = {}
 
     @cached_property
     def place(self) -> Ground:
@@ -110,6 +111,31 @@ class Connection:
                 raise
             return read()
 
+    def graph_of(self, name: str | None, given: CompiledGraph | str | None = None) -> CompiledGraph:
+        """The graph itself: the given one, else that of this name among those known here and in the settings.
+
+        ``name`` is ``None`` for a thread without runs: the one graph that is known will do. Raises ConfigurationError where
+        it is not to be had.
+        """
+        if given is not None:
+            found = self._learn(self.store, given)
+            if name not in (None, found.name):
+                raise ConfigurationError(f"the graph given is {found.name!r}, and the thread's is {name!r}")
+            return found
+        self.store  # noqa: B018 - opening it learns the graphs that the client was made with
+        known = self._known_graphs
+        if name not in known and (name is not None or len(known) != 1):
+            self._import_graphs()
+        if name is None and len(known) == 1:
+            return next(iter(known.values()))
+        if name not in known:
+            which = f"graph {name!r}" if name else "the thread's graph"
+            raise ConfigurationError(
+                f"{which} is needed here for its reducers and routers, and is not known: give it (graph=, Client(graphs=[...]); "
+                "--graphs module:attribute or PETIOLE_GRAPHS on the command line)"
+            )
+        return known[name]
+
     def _import_graphs(self) -> bool:
         if self.__dict__.get("_imported") or not self.settings.graphs:
             return False
@@ -118,10 +144,12 @@ class Connection:
             self._learn(self.store, reference)
         return True
 
-    @staticmethod
-    def _learn(store: Store, graph: CompiledGraph | str) -> None:
+    def _learn(self, store: Store, graph: CompiledGraph | str) -> CompiledGraph:
+        """Let the store bring back the state classes of a graph, and remember the graph by its name."""
         if isinstance(graph, str):
             from petiole_workers.registry import load_graph
 
             graph = load_graph(graph)
         graph.register_types(store.serde)
+        self._known_graphs[graph.name] = graph
+        return graph

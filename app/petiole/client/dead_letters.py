@@ -1,4 +1,7 @@
-"""Dead letters: tasks that failed for good and that nobody has replayed or dropped."""
+"""Dead letters: tasks that failed for good and that nobody has replayed or dropped.
+
+A node that is a graph fails with a task of that graph: only the task itself is one.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from petiole_stores.ledger import replaceable
 from petiole_stores.records import Run, Task
 from petiole_stores.store import Store
 from petiole_workers.failure import Failure, parse_failure
@@ -44,8 +48,8 @@ def dead_letters_of(
     """The dead letters of failed runs; ``since`` and ``until`` bound the time at which the task failed."""
     for run in runs:
         store.hint(run.thread_id, [run.run_id])
-        for task in store.list_tasks(run.run_id):
-            if task.status != "failed" or task.replaced or task.dropped:
+        for task in replaceable(store.list_tasks(run.run_id)):
+            if task.dropped:
                 continue
             failure = parse_failure(task.error) or Failure(type="Unknown", message="no error is on record")
             letter = DeadLetter(task=task, run=run, failure=failure)

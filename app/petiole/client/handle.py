@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from petiole.client.reasons import reason_of
@@ -17,7 +18,12 @@ from petiole_stores.records import SETTLED, Run, RunStatus
 from petiole_workers.failure import parse_failure
 
 if TYPE_CHECKING:
+    from petiole.client.answering import Question
     from petiole.client.client import Client
+    from petiole_workers.graph import Interrupt
+
+    #: What an interrupted run asks: as it is told to people, and the questions themselves.
+    Interrupts = Callable[[Run], tuple[Sequence[Question], Sequence[Interrupt]]]
 
 #: The first and the longest pause between two looks at a run, in seconds.
 FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5
@@ -62,13 +68,18 @@ class RunHandle:
         """Wait for the run's end and return the final state's values.
 
         Raises RunFailedError (its ``failure`` has the failing node, attempt and traceback), RunCancelledError,
-        RunInterruptedError when the run waits to be resumed, RunTimeoutError after ``timeout`` seconds.
+        RunInterruptedError when the run waits for somebody (its ``interrupts`` are the questions), RunTimeoutError after
+        ``timeout`` seconds.
         """
         return self.outcome(self.wait(timeout))
 
     def outcome(self, run: Run) -> dict[str, Any]:
         """The final state's values of this run's record, once it has ended; raises what :meth:`result` does."""
         return self._client.outcome(run)
+
+    def interrupts(self) -> list[Interrupt]:
+        """The questions that the run waits with, as :meth:`Client.interrupts`."""
+        return self._client.interrupts(self.thread_id, run=self.run_id)
 
     def cancel(self, reason: str = "") -> bool:
         """Cancel the run; ``False`` when it was cancelled before. Raises ConflictError when it has ended otherwise."""
@@ -104,8 +115,8 @@ def timed_out(run: Run, timeout: float | None) -> RunTimeoutError:
     )
 
 
-def check_succeeded(run: Run) -> None:
-    """Raise the error that a run's end stands for, unless it succeeded."""
+def check_succeeded(run: Run, interrupts: Interrupts | None = None) -> None:
+    """Raise the error that a run's end stands for, unless it succeeded; ``interrupts`` tells what an interrupted one asks."""
     where = f"run {run.run_id} of thread {run.thread_id!r}"
     if run.status == "failed":
         failure = parse_failure(run.error)
@@ -115,8 +126,12 @@ def check_succeeded(run: Run) -> None:
             failure,
         )
     if run.status == "cancelled":
-        raise RunCancelledError(f"{where} was cancelled")
+        failure = parse_failure(run.error)
+        raise RunCancelledError(f"{where} was cancelled" + (f": {failure.message}" if failure else ""))
     if run.status == "interrupted":
+        questions, asked = interrupts(run) if interrupts else ([], [])
+        said = "; ".join(f"{one.sentence}: `{one.command}`" for one in questions if one.id is not None)
         raise RunInterruptedError(
-            f"{where} is interrupted: `petiole run resume {run.thread_id}` lets it go on"
+            f"{where} is interrupted: {said or f'`petiole run resume {shlex.quote(run.thread_id)}` lets it go on'}",
+            asked,
         )

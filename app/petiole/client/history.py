@@ -31,13 +31,19 @@ def runs_of(store: Store, filter: RunFilter) -> Iterator[Run]:
 
 
 def history_of(
-    store: Store, thread_id: str, *, run_id: str | None = None, limit: int | None = None
+    store: Store,
+    thread_id: str,
+    *,
+    run_id: str | None = None,
+    limit: int | None = None,
+    subgraphs: bool = False,
 ) -> list[HistoryEntry]:
     """A thread's checkpoints, newest first, with the tasks of each; what ran before the first one comes last.
 
-    ``run_id`` leaves other runs' checkpoints and tasks out; ``limit`` is the number of entries.
+    ``run_id`` leaves other runs' checkpoints and tasks out; ``limit`` is the number of entries; ``subgraphs`` adds those of
+    nodes that are graphs, at any depth.
     """
-    checkpoints = store.list(thread_id, run_id=run_id, limit=limit)
+    checkpoints = store.list(thread_id, run_id=run_id, ns=None if subgraphs else "", limit=limit)
     tasks: dict[str | None, list[Task]] = {}
     runs = runs_of(store, RunFilter(thread_id=thread_id, limit=PAGE))
     for run in sorted((run for run in runs if run_id in (None, run.run_id)), key=lambda run: run.seq):

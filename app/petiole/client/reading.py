@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
+from petiole.client.active import active_run
+from petiole.client.answering import Question, interrupts_in, questions_of, target_of
 from petiole.client.connection import Connection
 from petiole.client.dead_letters import DeadLetter, dead_letters_of
 from petiole.client.explaining import Explanation, explain
@@ -15,6 +17,7 @@ from petiole.client.times import epoch
 from petiole_stores.errors import ConflictError, NotFoundError
 from petiole_stores.records import QueueBacklog, Run, RunFilter, Task, Worker
 from petiole_workers.failure import parse_failure
+from petiole_workers.graph import Interrupt
 
 
 class Reading(Connection):
@@ -80,13 +83,16 @@ class Reading(Connection):
         return self._values(record.checkpoint_id)
 
     def history(
-        self, thread_id: str, *, run: str | None = None, limit: int | None = None
+        self, thread_id: str, *, run: str | None = None, limit: int | None = None, subgraphs: bool = False
     ) -> list[HistoryEntry]:
         """A thread's checkpoints, newest first, with the tasks of the superstep after each and their attempts.
 
-        ``run`` leaves other runs out. Raises NotFoundError for a thread that does not exist.
+        ``run`` leaves other runs out; ``subgraphs`` adds the checkpoints of nodes that are graphs. Raises NotFoundError for a
+        thread that does not exist.
         """
-        entries = self.typed(lambda: history_of(self.store, thread_id, run_id=run, limit=limit))
+        entries = self.typed(
+            lambda: history_of(self.store, thread_id, run_id=run, limit=limit, subgraphs=subgraphs)
+        )
         if not entries:
             self.get_run(run or thread_id)
         return entries
@@ -143,9 +149,47 @@ class Reading(Connection):
         depth = self.dispatch.depth if self.store.shared else None
         return explain(self.store, found, now=self.now(), depth=depth)
 
+    def interrupts(self, thread_id: str, *, run: str | None = None) -> list[Interrupt]:
+        """The questions (``value`` and ``id``) that a thread's run waits with, those in its subgraphs, too.
+
+        Of the thread's active run, or of ``run``; it is empty where nothing is asked. Raises NotFoundError.
+        """
+        tasks = self.store.list_tasks(self.asking_run(thread_id, run).run_id)
+        return self.typed(lambda: interrupts_in(tasks, self.store.serde))
+
+    def thread_of(self, run_or_thread: str) -> str:
+        """The thread of this id, also one that has checkpoints alone, else that of the run of this id. Raises NotFoundError."""
+        if self.store.head(run_or_thread) is not None:
+            return run_or_thread
+        return self.get_run(run_or_thread).thread_id
+
+    def asking_run(self, thread_id: str, run: str | None = None) -> Run:
+        """The run that a question of a thread would be of: ``run``, else its active one, else its newest."""
+        found = self.run_of(thread_id, run)
+        return found if run else active_run(self.store, found.thread_id) or found
+
+    def questions(self, run: Run) -> list[Question]:
+        """The interrupted tasks of a run as they are told to people, each with the command that lets it go on."""
+        newest = self.store.newest_run(run.thread_id)
+        target = target_of(run, newest)
+        tasks = self.store.list_tasks(run.run_id)
+        found = questions_of(tasks, self.store.serde, target)
+        if any(one.trouble for one in found) and self._import_graphs():
+            found = questions_of(tasks, self.store.serde, target)
+        return found
+
+    def check_succeeded(self, run: Run) -> None:
+        """Raise what :meth:`RunHandle.result` does for a run that has not succeeded."""
+        check_succeeded(run, self._asked)
+
+    def _asked(self, run: Run) -> tuple[list[Question], list[Interrupt]]:
+        questions = self.questions(run)
+        readable = [] if any(one.trouble for one in questions) else questions
+        return questions, [Interrupt(one.value, one.id) for one in readable if one.id is not None]
+
     def outcome(self, run: Run) -> dict[str, Any]:
         """The final state's values of a run that has succeeded; else raises what :meth:`RunHandle.result` does."""
-        check_succeeded(run)
+        self.check_succeeded(run)
         if run.checkpoint_id is None:
             raise ConflictError(f"run {run.run_id} is {run.status} and has no checkpoint: wait for it first")
         return self._values(run.checkpoint_id)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
+from petiole.client.takeover import CHOICES, IfBusy
 from petiole.client.times import Deadline, Start
 from petiole_stores.errors import (
     ConfigurationError,
@@ -40,7 +41,7 @@ class Submission(msgspec.Struct, kw_only=True):
     metadata: Mapping[str, Any] | None = None
     at: datetime | timedelta | float | None = None
     deadline: datetime | timedelta | float | None = None
-    if_busy: Literal["reject", "enqueue"] = "reject"
+    if_busy: IfBusy = "reject"
     version: str | None = None
     fingerprint: str | None = None
     base_id: str | None = None
@@ -49,8 +50,8 @@ class Submission(msgspec.Struct, kw_only=True):
 
     def new_run(self, serde: Serde) -> NewRun:
         """The run with its ids and documents. Raises InputError and SerializationError."""
-        if self.if_busy not in ("reject", "enqueue"):
-            raise InputError(f"if_busy is {self.if_busy!r}: take 'reject' or 'enqueue'")
+        if self.if_busy not in CHOICES:
+            raise InputError(f"if_busy is {self.if_busy!r}: take {', '.join(map(repr, CHOICES))}")
         run_id, thread_id = self._ids()
         document: str | None = None
         blobs: dict[str, Blob] = {}
@@ -77,7 +78,7 @@ class Submission(msgspec.Struct, kw_only=True):
             input=document,
             version=self.version,
             fingerprint=self.fingerprint,
-            if_busy=self.if_busy,
+            if_busy="enqueue" if self.if_busy == "enqueue" else "reject",
             idempotency_key=self.idempotency_key,
             request_digest=request_digest(
                 self.graph, thread_id, _requested(document or f"checkpoint {self.base_id}", config)
@@ -159,7 +160,7 @@ def check_answer(store: Store, run: NewRun, answer: SubmitAnswer) -> None:
     if answer.reason == "busy":
         raise ThreadBusyError(
             f"thread {run.thread_id!r} has an active run, {answer.active_run}: wait for it, cancel it, or submit with "
-            "if_busy='enqueue' (--if-busy enqueue) to run after it"
+            "if_busy='enqueue' (--if-busy enqueue) to run after it, 'interrupt' or 'rollback' to take its place"
         )
     if answer.reason == "conflict":
         raise IdempotencyError(_conflict(store, run))

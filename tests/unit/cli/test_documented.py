@@ -40,7 +40,7 @@ TREE = dict(commands(typer.main.get_command(app), "petiole"))
 def section(path: str) -> str:
     """The part of the page under the heading that begins with this command."""
     found = re.search(
-        rf"^(#+) {re.escape(path)}(?: [A-Z]+)?\n(.*?)(?=^#+ |\Z)", TEXT, re.MULTILINE | re.DOTALL
+        rf"^(#+) {re.escape(path)}(?: [A-Z]+)*\n(.*?)(?=^#+ |\Z)", TEXT, re.MULTILINE | re.DOTALL
     )
     assert found, f"docs/cli.md has no heading for `{path}`"
     return found[2]

@@ -22,12 +22,13 @@ RUN_KEYS = [
     "checkpoint_id", "base_id", "replays", "run_at", "deadline", "created_at", "started_at", "ended_at",
 ]  # fmt: skip
 TASK_KEYS = [
-    "task_id", "run_id", "thread_id", "checkpoint_id", "path", "kind", "node", "status", "queue", "priority", "attempt",
-    "failures", "crashes", "recovered", "replaced", "holder", "slot", "error", "run_at", "created_at", "claimed_at",
-    "ended_at", "attempts",
+    "task_id", "run_id", "thread_id", "checkpoint_id", "ns", "child", "awaits", "path", "kind", "node", "status", "queue",
+    "priority", "attempt", "failures", "crashes", "recovered", "replaced", "holder", "slot", "error", "run_at", "created_at",
+    "claimed_at", "ended_at", "attempts", "interrupt",
 ]  # fmt: skip
 ENTRY_KEYS = [
-    "checkpoint_id", "parent_id", "run_id", "step", "source", "node_names", "next", "state", "metadata", "created_at", "tasks",
+    "checkpoint_id", "parent_id", "run_id", "ns", "step", "source", "node_names", "next", "state", "metadata", "created_at",
+    "tasks",
 ]  # fmt: skip
 EXPLANATION_KEYS = ["thread_id", "run_id", "graph", "status", "summary", "superstep", "waits", "now"]
 WAIT_KEYS = ["kind", "subject", "detail", "since", "until", "command"]
@@ -251,7 +252,7 @@ def test_list_filters_and_limits(cli: Cli, store: MemoryStore) -> None:
 def test_get_shows_the_run_and_its_tasks(cli: Cli, store: MemoryStore) -> None:
     fail(cli, store)
     said = cli("run", "get", "t", "-o", "json")
-    assert list(said.json) == [*RUN_KEYS, "tasks"]
+    assert list(said.json) == [*RUN_KEYS, "tasks", "interrupts"]
     assert said.json["error"]["message"] == "double is broken"
     assert said.json["tasks"] == {"done": 3, "failed": 1}
     text = cli("run", "get", "t")

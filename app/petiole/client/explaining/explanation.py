@@ -23,6 +23,8 @@ WaitKind = Literal[
     "lost",
     "retry",
     "timer",
+    "signal",
+    "subgraph",
     "message",
     "backlog",
     "broker",

@@ -6,10 +6,13 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from petiole.client.active import active_run
+from petiole.client.answering import questions_of, target_of
 from petiole.client.explaining.explanation import Explanation, Superstep, Wait
 from petiole.client.explaining.roster import Roster
-from petiole.client.explaining.tasks import Depth, name_of, open_waits
+from petiole.client.explaining.tasks import Depth, open_waits, subgraph_waits
+from petiole.client.naming import label_of, name_of
 from petiole.client.reasons import kind_of, reason_of
+from petiole_stores.ledger import replaceable
 from petiole_stores.records import ENDED, HELD_BACK, SETTLED, Run, Task
 from petiole_stores.store import Store
 from petiole_workers.failure import parse_failure
@@ -22,9 +25,7 @@ def explain(store: Store, run: Run, *, now: float, depth: Depth | None = None) -
     """What the run waits for. ``depth`` asks the broker how many messages a queue has; without, it is not asked."""
     tasks = [task for task in store.list_tasks(run.run_id) if not task.replaced]
     roster = Roster(store.list_workers(), now)
-    newest = store.newest_run(run.thread_id)
-    thread = shlex.quote(run.thread_id)
-    target = thread if newest is None or newest.run_id == run.run_id else f"{thread} --run {run.run_id}"
+    target = target_of(run, store.newest_run(run.thread_id))
     waits = [*_waits(store, run, tasks, roster, target, depth)]
     return Explanation(
         thread_id=run.thread_id,
@@ -49,7 +50,7 @@ def _waits(
     if ahead is not None and ahead.run_id != run.run_id:
         yield _behind(run, ahead)
     elif run.status == "interrupted":
-        yield from _interrupts(run, tasks, target)
+        yield from _interrupts(store, tasks, target)
     else:
         if run.status in HELD_BACK:
             yield _held_back(run, target)
@@ -61,8 +62,10 @@ def _waits(
                 detail="no worker is alive: nothing is run, woken or taken over",
                 command="petiole worker --graphs module:attribute",
             )
+        yield from _interrupts(store, tasks, target)
         held = [task for task in tasks if run.status not in HELD_BACK or task.status != "ready"]
         yield from open_waits(run, held, roster, depth if roster.alive else None)
+    yield from subgraph_waits(tasks)
     if run.deadline is not None:
         yield Wait(
             kind="deadline",
@@ -96,29 +99,27 @@ def _behind(run: Run, ahead: Run) -> Wait:
     )
 
 
-def _interrupts(run: Run, tasks: Sequence[Task], target: str) -> Iterator[Wait]:
-    for task in tasks:
-        if task.status == "interrupted":
-            yield Wait(
-                kind="interrupt",
-                subject=name_of(task),
-                detail=f"the run is interrupted before {name_of(task)} and waits to be resumed",
-                since=task.ended_at or task.created_at,
-                command=f"petiole run resume {target}",
-            )
+def _interrupts(store: Store, tasks: Sequence[Task], target: str) -> Iterator[Wait]:
+    for question in questions_of(tasks, store.serde, target):
+        named = f" (id {question.id})" if question.id else ""
+        yield Wait(
+            kind="interrupt",
+            subject=name_of(question.task),
+            detail=f"{question.sentence}{named}",
+            since=question.task.ended_at or question.task.created_at,
+            command=question.command,
+        )
 
 
 def _dead_letters(run: Run, tasks: Sequence[Task], target: str) -> Iterator[Wait]:
-    for task in tasks:
-        if task.status != "failed":
-            continue
+    for task in replaceable(tasks):
         failure = parse_failure(task.error)
         what = f"{failure.type}: {failure.message}" if failure else "no reason is on record"
         dropped = " (taken off the dead letters)" if task.dropped else ""
         yield Wait(
             kind="dead_letter",
             subject=name_of(task),
-            detail=f"{name_of(task)} failed after attempt {max(task.attempt, failure.attempt if failure else 0)}{dropped}: {what}",
+            detail=f"{label_of(task)} failed after attempt {max(task.attempt, failure.attempt if failure else 0)}{dropped}: {what}",
             since=task.ended_at,
             command=f"petiole run replay {target}",
         )
@@ -127,8 +128,8 @@ def _dead_letters(run: Run, tasks: Sequence[Task], target: str) -> Iterator[Wait
 def _superstep(tasks: Sequence[Task]) -> Superstep | None:
     if not tasks:
         return None
-    newest = tasks[-1]
-    found = [task for task in tasks if (task.ns, task.checkpoint_id) == (newest.ns, newest.checkpoint_id)]
+    found = [task for task in tasks if not task.ns]
+    found = [task for task in found if task.checkpoint_id == found[-1].checkpoint_id]
     waiting = [task for task in found if task.status not in ENDED or task.status == "interrupted"]
     return Superstep(total=len(found), open=len(waiting))
 

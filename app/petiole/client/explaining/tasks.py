@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 
 from petiole.client.explaining.explanation import Wait
 from petiole.client.explaining.roster import Roster, unfitness
+from petiole.client.naming import label_of, name_of
 from petiole_stores.errors import BrokerError
 from petiole_stores.records import START_PATH, Priority, Run, Task, Worker
 from petiole_workers.failure import parse_failure
@@ -18,7 +20,7 @@ Depth = Callable[[str, Priority], int]
 
 
 def open_waits(run: Run, tasks: Iterable[Task], roster: Roster, depth: Depth | None) -> list[Wait]:
-    """A wait for each open task, and one for whatever keeps those that are ready from being taken.
+    """A wait for each open task that does not wait for its subgraph, and one for whatever keeps those that are ready from being taken.
 
     ``depth`` gives the number of messages in a queue of the broker, or raises BrokerError.
     """
@@ -27,18 +29,21 @@ def open_waits(run: Run, tasks: Iterable[Task], roster: Roster, depth: Depth | N
     for task in tasks:
         if task.status == "claimed":
             waits.append(_claimed(run, task, roster))
-        elif task.status == "parked":
+        elif task.status == "parked" and not is_owner(task):
             waits.append(_parked(run, task))
         elif task.status == "ready":
             ready.append(task)
     return [*_unserved(run, ready, roster), *waits, *_published(ready, roster, depth)]
 
 
-def name_of(task: Task) -> str:
-    """A task as people call it: its node, or what an ``advance`` does."""
-    if task.kind == "node":
-        return task.node
-    return "start" if task.path == START_PATH else "join"
+def subgraph_waits(tasks: Sequence[Task]) -> list[Wait]:
+    """What the nodes wait for that are graphs."""
+    return [_below(task, tasks) for task in tasks if is_owner(task)]
+
+
+def is_owner(task: Task) -> bool:
+    """Whether a task waits for its subgraph and for nothing else."""
+    return bool(task.child) and task.run_at is None and task.status in ("parked", "interrupted")
 
 
 def worker_name(worker: Worker | None, task: Task) -> str:
@@ -55,7 +60,7 @@ def _claimed(run: Run, task: Task, roster: Roster) -> Wait:
         return Wait(
             kind="claimed",
             subject=name_of(task),
-            detail=f"{name_of(task)} is run by {which}{stopping}{attempt}; its lease is renewed every few seconds",
+            detail=f"{label_of(task)} is run by {which}{stopping}{attempt}; its lease is renewed every few seconds",
             since=task.claimed_at,
             until=worker.expires_at,
         )
@@ -63,7 +68,7 @@ def _claimed(run: Run, task: Task, roster: Roster) -> Wait:
     return Wait(
         kind="lost",
         subject=name_of(task),
-        detail=f"{name_of(task)} was run by {which}{attempt}, which has not been heard of for its whole lease: the next "
+        detail=f"{label_of(task)} was run by {which}{attempt}, which has not been heard of for its whole lease: the next "
         "sweep of a living worker gives it to another",
         since=worker.beat_at if worker else task.claimed_at,
         until=ended,
@@ -76,23 +81,60 @@ def _parked(run: Run, task: Task) -> Wait:
             kind="start", subject="start", detail="the run is not to start before its time", until=task.run_at
         )
     last = task.attempts[-1] if task.attempts else None
+    if task.awaits:
+        return Wait(
+            kind="signal",
+            subject=task.awaits,
+            detail=f"{label_of(task)} waits for the signal {task.awaits!r}; it holds no worker meanwhile",
+            since=last.ended_at if last else None,
+            until=task.run_at,
+            command=f"petiole run signal {shlex.quote(run.thread_id)} {shlex.quote(task.awaits)} --payload JSON",
+        )
     if last is not None and last.outcome == "retry":
         failure = parse_failure(last.error or task.error)
         why = f" after {failure.type}: {failure.message}".rstrip() if failure else ""
         return Wait(
             kind="retry",
             subject=name_of(task),
-            detail=f"{name_of(task)} will be tried again{why} ({_times(task.failures, 'failure')} so far)",
+            detail=f"{label_of(task)} will be tried again{why} ({_times(task.failures, 'failure')} so far)",
             since=last.ended_at,
             until=task.run_at,
         )
     return Wait(
         kind="timer",
         subject=name_of(task),
-        detail=f"{name_of(task)} sleeps; it holds no worker meanwhile",
+        detail=f"{label_of(task)} sleeps; it holds no worker meanwhile",
         since=last.ended_at if last else None,
         until=task.run_at,
     )
+
+
+def _below(owner: Task, tasks: Sequence[Task]) -> Wait:
+    """What is open in the graph that a node is, at any depth down to the nodes that are none."""
+    inside = _leaves(owner, tasks)
+    if not inside:
+        state = "which has just ended"
+    elif len(inside) == 1:
+        state = f"in which {label_of(inside[0])} is {inside[0].status}"
+    else:
+        state = (
+            f"in which {len(inside)} tasks are open, the first is {label_of(inside[0])}, {inside[0].status}"
+        )
+    return Wait(
+        kind="subgraph",
+        subject=name_of(owner),
+        detail=f"{label_of(owner)} waits for its subgraph, {state}; it holds no worker meanwhile",
+        since=owner.attempts[-1].ended_at if owner.attempts else owner.created_at,
+    )
+
+
+def _leaves(owner: Task, tasks: Sequence[Task]) -> list[Task]:
+    inside = [
+        task
+        for task in tasks
+        if task.ns == owner.child and task.status not in ("done", "failed", "cancelled")
+    ]
+    return [leaf for task in inside for leaf in (_leaves(task, tasks) if task.child else [task])]
 
 
 def _unserved(run: Run, ready: Sequence[Task], roster: Roster) -> list[Wait]:
@@ -169,7 +211,7 @@ def _message(task: Task) -> Wait:
     return Wait(
         kind="message",
         subject=name_of(task),
-        detail=f"{name_of(task)} is ready and its message is published; no worker has taken it yet, and a sweep publishes it "
+        detail=f"{label_of(task)} is ready and its message is published; no worker has taken it yet, and a sweep publishes it "
         f"again if none does{again}",
         since=task.published_at,
         until=task.next_publish,
