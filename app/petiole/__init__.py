@@ -54,6 +54,8 @@ if TYPE_CHECKING:
         Runtime,
         Send,
         StateGraph,
+        get_runtime,
+        get_stream_writer,
     )
     from petiole_workers.retry import (
         Adaptive,
@@ -113,6 +115,8 @@ _HOMES = {
         "Runtime",
         "Send",
         "StateGraph",
+        "get_runtime",
+        "get_stream_writer",
     ),
     "petiole_workers.retry": (
         "Adaptive",
@@ -181,6 +185,8 @@ __all__ = [
     "__version__",
     "attach",
     "default_retry_on",
+    "get_runtime",
+    "get_stream_writer",
     "load_settings",
     "open_checkpoint_store",
     "open_store",

@@ -20,7 +20,7 @@ from petiole_workers.board import TakenOverError
 from petiole_workers.caller import NodeTimeoutError, RetryLaterError, is_interruptible, next_try, timed_out
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.damage import UnreadableError
-from petiole_workers.documents import Loaded, Rows
+from petiole_workers.documents import Loaded, Rows, checkpointed
 from petiole_workers.failure import (
     MAX_EARLIER,
     MAX_EARLIER_TRACEBACK,
@@ -48,6 +48,7 @@ from petiole_workers.graph import (
     task_output,
 )
 from petiole_workers.graph import call as call_function
+from petiole_workers.graph.current import current
 from petiole_workers.hop import RunConfig, Work
 from petiole_workers.repair import FIRST_STEP
 from petiole_workers.services import AttemptServices, ParkedError
@@ -155,7 +156,9 @@ class Attempt:
             handler = node.error_handler.bind(NodeError(node.name, error))
             fresh = dataclasses.replace(spec, arg=self._arg())
             again = task_input(self.definition, self._base(tasks=False).snapshot, fresh)
-            returned = call_function(handler, again, self._runtime(), self.runner.caller.wait)
+            runtime = self._runtime()
+            with current(runtime):
+                returned = call_function(handler, again, runtime, self.runner.caller.wait)
             given = task_output(self.definition, spec, returned)
             return dataclasses.replace(given, node=HANDLER_PREFIX + node.name)
 
@@ -396,14 +399,7 @@ class Attempt:
     def _followed(self, rows: Rows) -> Claim:
         """The claim of the settle's only task, which this slot will hold when the settle is committed."""
         new, made = rows.tasks[0], rows.checkpoint
-        fields = {name: getattr(made, name) for name in made.__struct_fields__}
-        base = Checkpointed(
-            **fields,
-            thread_id=self.task.thread_id,
-            run_id=self.run.run_id,
-            created_at=self.task.created_at,
-            seq=0,
-        )
+        base = checkpointed(made, self.task, run_id=self.run.run_id)
         task = Task(
             task_id=new.task_id,
             run_id=self.run.run_id,
@@ -457,13 +453,15 @@ class Attempt:
 
         Not at a fork: whoever goes on from an interrupted checkpoint means to pass it.
         """
-        graph = self.definition
+        stops = self.runner.stops
+        before = self.definition.interrupt_before if stops.before is None else stops.before
+        after = self.definition.interrupt_after if stops.after is None else stops.after
         return (
             bool(snapshot.next)
             and snapshot.source != "fork"
             and (
-                any(name in graph.interrupt_after for name in snapshot.writers)
-                or any(task.node in graph.interrupt_before for task in snapshot.next)
+                any(name in after for name in snapshot.writers)
+                or any(task.node in before for task in snapshot.next)
             )
         )
 
@@ -494,7 +492,12 @@ class Attempt:
             logger=logging.getLogger(f"petiole.node.{self.run.graph}.{task.node}"),
             is_cancelled=self.services.cancelled,
             services=self.services,
+            stream_writer=self._write,
         )
+
+    def _write(self, value: Any) -> None:
+        """What ``runtime.stream_writer`` of this attempt does."""
+        self.runner.say("custom", value, self)
 
     def _end(self, work: Work, ending: str, error: BaseException, *, handled: bool = False) -> None:
         """The task or, with ``retry``, this attempt ends by an error."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import dataclasses
 import random
 import signal
@@ -17,6 +18,7 @@ import tenacity
 
 from petiole_stores.errors import PetioleError
 from petiole_workers.graph import NodeSpec, Runtime, call_node
+from petiole_workers.graph.current import current
 from petiole_workers.greenlets import in_native_thread, is_patched
 from petiole_workers.retry.retrying import retrying
 from petiole_workers.retry.strategy import strategy_for
@@ -125,9 +127,9 @@ class NodeCaller:
             return self._await(_limited(awaitable, timeout, spec.name, self._cancelled))
 
         if spec.is_async:
-            with watched:
+            with watched, current(runtime):
                 return call_node(spec, input, runtime, runner=limited)
-        with watched, _deadline(timeout, spec.name):
+        with watched, current(runtime), _deadline(timeout, spec.name):
             return call_node(spec, input, runtime, runner=limited)
 
     def wait(self, awaitable: Awaitable[object]) -> object:
@@ -141,15 +143,16 @@ class NodeCaller:
                 return future.result()
             except concurrent.futures.CancelledError:
                 raise asyncio.CancelledError from None
+        context = contextvars.copy_context()
         if is_patched():
-            return in_native_thread(lambda: asyncio.run(coroutine))
+            return in_native_thread(lambda: context.run(asyncio.run, coroutine))
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return self._runner().run(coroutine)
+            return self._runner().run(coroutine, context=context)
         # graph.invoke() called from within somebody's event loop: it is busy, so the node gets a thread of its own.
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, coroutine).result()
+            return thread.submit(context.run, asyncio.run, coroutine).result()
 
     def _runner(self) -> asyncio.Runner:
         if self._kept is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,6 +45,18 @@ class RunConfig(msgspec.Struct, omit_defaults=True):
         None  #: see :mod:`petiole_workers.durability`; ``None``: the graph's, else the worker's
     )
     relaxed: bool = False  #: a power cut may lose its commits
+
+
+@dataclass(frozen=True)
+class Stops:
+    """Where a run is interrupted: before and after which nodes; ``None``: as its graph says."""
+
+    before: Collection[str] | None = None
+    after: Collection[str] | None = None
+
+
+#: Nothing of its own: a run stops where its graph was compiled to.
+AS_COMPILED = Stops()
 
 
 @dataclass

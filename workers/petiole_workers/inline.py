@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -38,12 +38,15 @@ from petiole_workers.compiled import CompiledGraph
 from petiole_workers.documents import Documents
 from petiole_workers.failure import parse_failure
 from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, START, result
-from petiole_workers.hop import Hint, RunConfig
+from petiole_workers.hop import AS_COMPILED, Hint, RunConfig, Stops
 from petiole_workers.processes import process_birth
 from petiole_workers.queues import INLINE_PREFIX
 from petiole_workers.registry import Registry
 from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
+
+if TYPE_CHECKING:
+    from petiole_workers.streaming.live import Watch
 
 LEASE = 15.0
 #: In a holder's stats: when its process was started, so that a pid that is used again is not taken for it.
@@ -61,10 +64,16 @@ class InvokeOptions:
     recursion_limit: int = DEFAULT_RECURSION_LIMIT
     max_concurrency: int = CONCURRENCY
     durability: str | None = None
+    stops: Stops = AS_COMPILED
 
     @classmethod
     def of(
-        cls, config: Mapping[str, Any] | None, *, needs_thread: bool, durability: str | None = None
+        cls,
+        config: Mapping[str, Any] | None,
+        *,
+        needs_thread: bool,
+        durability: str | None = None,
+        stops: Stops = AS_COMPILED,
     ) -> InvokeOptions:
         """Raises InputError when the thread id is missing or a number is out of range."""
         config = config or {}
@@ -84,6 +93,7 @@ class InvokeOptions:
             recursion_limit=limit,
             max_concurrency=max(1, int(side_by_side)),
             durability=durability,
+            stops=stops,
         )
 
 
@@ -114,14 +124,22 @@ class InlineEngine:
 
     # ---------------------------------------------------------------- invoke
 
-    def invoke(self, input: Any, options: InvokeOptions, loop: asyncio.AbstractEventLoop | None) -> Any:
+    def invoke(
+        self,
+        input: Any,
+        options: InvokeOptions,
+        loop: asyncio.AbstractEventLoop | None,
+        watch: Watch | None = None,
+    ) -> Any:
         self.load_archive(options.thread_id)
         with self._presence:
             run_id, ready = self._go_on(options) if input is None else self._begin(input, options)
+            if watch is not None and input is None and options.checkpoint_id is None:
+                self._report_head(watch, options.thread_id, run_id)
             if run_id is not None:
                 self._active.add(run_id)
                 try:
-                    self._drive(run_id, ready, options, loop)
+                    self._drive(run_id, ready, options, loop, watch)
                 finally:
                     self._active.discard(run_id)
         record = self.store.head(options.thread_id)
@@ -195,6 +213,12 @@ class InlineEngine:
             raise PetioleError(f"run {run.run_id} cannot be replayed: {answer.reason}")
         return answer.publish
 
+    def _report_head(self, watch: Watch, thread_id: str, run_id: str | None) -> None:
+        """Report where a thread stands that goes on."""
+        head = self.store.head(thread_id)
+        if head is not None:
+            watch.resumed(head, self.store.list_tasks(run_id) if run_id is not None else [])
+
     def _take_over(self, run_id: str) -> None:
         """Release what a dead process held of a run. Raises ThreadBusyError when its process lives."""
         run = self.store.get_run(run_id)
@@ -254,9 +278,10 @@ class InlineEngine:
         ready: Sequence[TaskRef],
         options: InvokeOptions,
         loop: asyncio.AbstractEventLoop | None,
+        watch: Watch | None,
     ) -> None:
         """Run what is ready until the run has settled, been interrupted, or nothing is left."""
-        crew = _Crew(self, options, loop)
+        crew = _Crew(self, options, loop, watch)
         crew.add(ready)
         try:
             crew.work()
@@ -297,6 +322,8 @@ class InlineEngine:
             documents=self.documents,
             on_failure=crew.note,
             published_elsewhere=False,
+            stops=crew.stops,
+            watch=crew.watch,
         )
 
 
@@ -304,9 +331,14 @@ class _Crew:
     """The threads that run one invocation. A lone task runs in the caller's own thread."""
 
     def __init__(
-        self, engine: InlineEngine, options: InvokeOptions, loop: asyncio.AbstractEventLoop | None
+        self,
+        engine: InlineEngine,
+        options: InvokeOptions,
+        loop: asyncio.AbstractEventLoop | None,
+        watch: Watch | None,
     ) -> None:
         self._engine, self._loop = engine, loop
+        self.stops, self.watch = options.stops, watch
         self._limit = options.max_concurrency
         self._ready: deque[TaskRef] = deque()
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
@@ -320,10 +352,14 @@ class _Crew:
 
     def note(self, claim: Claim, error: BaseException) -> None:
         self._errors[claim.task.task_id] = error
+        if self.watch is not None:
+            self.watch.failed(claim.task.task_id, error)
 
     def work(self) -> None:
         running: set[concurrent.futures.Future[None]] = set()
         while self._ready or running:
+            if self.watch is not None and not running:
+                self.watch.pause()
             if len(self._ready) == 1 and not running:
                 self._run(self._ready.popleft())
                 continue

@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -39,12 +40,15 @@ from petiole_workers.damage import DamageControl
 from petiole_workers.documents import Documents
 from petiole_workers.durability import Durability, Measured
 from petiole_workers.failure import describe
-from petiole_workers.hop import Hint, RunConfig, Work
+from petiole_workers.hop import AS_COMPILED, Hint, RunConfig, Stops, Work
 from petiole_workers.misfits import note_misfits
 from petiole_workers.patience import Patience
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings
 from petiole_workers.spool import Spool, entry_of
+
+if TYPE_CHECKING:
+    from petiole_workers.streaming.live import Watch
 
 logger = logging.getLogger("petiole.runner")
 
@@ -77,6 +81,8 @@ class Runner:
         spool     where outcomes go that the store cannot take
         measured  what this process knows of commits and crashes (for ``durability = "adaptive"``)
         seat      where the worker's main process sees what this slot works on
+        stops     where runs are interrupted, whatever their graph says (for ``graph.stream``)
+        watch     told of every outcome, and of what nodes say (for ``graph.stream``)
     """
 
     def __init__(
@@ -96,6 +102,8 @@ class Runner:
         published_elsewhere: bool = True,
         spool: Spool | None = None,
         seat: Seat | None = None,
+        stops: Stops = AS_COMPILED,
+        watch: Watch | None = None,
     ) -> None:
         self.store, self.registry, self.settings = store, registry, settings
         self.holder, self.slot = holder, slot
@@ -121,6 +129,7 @@ class Runner:
         self.unfit: dict[str, str] = {}
         self.published_elsewhere = published_elsewhere
         self.spool = spool
+        self.stops, self.watch = stops, watch
         self.damage = DamageControl(self)
         self._carry = Carry(self._commit, self._is_to_go_on, self.measured)
 
@@ -213,6 +222,8 @@ class Runner:
             if work.carried:
                 self.documents.carried(work.claim.task.thread_id, work.outcome.blobs)
                 follow = self._carry.add(work, self._durability_of(work.claim))
+                if self.watch is not None:
+                    self.watch.made(work)
                 queue[:0] = [] if follow is None else [follow]
                 if queue:
                     continue
@@ -329,6 +340,8 @@ class Runner:
                 ]
             elif work.outcome.ending in ("retry", "parked") and not work.outcome.delay:
                 publish.append(_ref(work.claim.task, work.claim))
+            if self.watch is not None and not work.carried:
+                self.watch.made(work)
         if publish:
             self._published.extend(self._publish(publish))
             reach("publish.after")
@@ -419,6 +432,11 @@ class Runner:
             self.seat.count(kind)
 
     # ---------------------------------------------------------------- what attempts ask
+
+    def say(self, kind: str, value: object, attempt: Attempt) -> None:
+        """Hand on what a running node says."""
+        if self.watch is not None:
+            self.watch.said(kind, value, attempt)
 
     def publish(self, refs: Sequence[TaskRef]) -> None:
         """Tell the broker of tasks that became ready otherwise than by a commit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from petiole_workers.graph.builder import StateGraph
 from petiole_workers.graph.callables import GraphFunction, acall, call, run_awaitable
 from petiole_workers.graph.command import Command
+from petiole_workers.graph.current import get_runtime, get_stream_writer
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.errors import HANDLER_PREFIX, NodeError
 from petiole_workers.graph.names import DEFAULT_RECURSION_LIMIT, END, MISSING, START
@@ -47,6 +48,8 @@ __all__ = [
     "call",
     "call_node",
     "check_limit",
+    "get_runtime",
+    "get_stream_writer",
     "next_names",
     "result",
     "run_awaitable",

@@ -16,6 +16,10 @@ def _never() -> bool:
     return False
 
 
+def _unheard(value: Any) -> None:
+    """Nobody listens."""
+
+
 class NodeServices(Protocol):
     """What an engine does for a running node; see the methods of `Runtime`."""
 
@@ -58,6 +62,8 @@ class Runtime:
     logger: a logger that names the task.
     is_cancelled: asked by `cancelled`.
     services: what the engine does for the node, by the methods below.
+    stream_writer: says something, at once, to whoever follows the run in ``stream_mode="custom"``; anything that a state
+        may hold. It never fails a node, and what a try said that failed later is not taken back.
     """
 
     thread_id: str = ""
@@ -71,6 +77,7 @@ class Runtime:
     )
     is_cancelled: Callable[[], bool] = _never
     services: NodeServices = field(default_factory=NoServices, repr=False)
+    stream_writer: Callable[[Any], None] = field(default=_unheard, repr=False)
 
     @property
     def cancelled(self) -> bool:
