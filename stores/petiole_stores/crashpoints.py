@@ -69,6 +69,10 @@ POINTS = {
     "trim.after": "a thread's old checkpoints are removed",
     "delete.before": "a thread is about to be removed",
     "delete.after": "a thread is removed",
+    "append_events.before": "what nodes said is about to be written",
+    "append_events.after": "what nodes said is written",
+    "purge_events.before": "old events are about to be removed",
+    "purge_events.after": "old events are removed",
 }
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from petiole_stores.errors import ConfigurationError, StoreUnavailableError
-from petiole_stores.wrapping import OTHER, READING
+from petiole_stores.wrapping import EVENTS as EVENTS
+from petiole_stores.wrapping import OTHER, READING, READING_EVENTS
 from petiole_stores.wrapping import PROTOCOL as PROTOCOL
 from petiole_stores.wrapping import UPKEEP as UPKEEP
 
@@ -20,7 +21,7 @@ T = TypeVar("T")
 Kind = Literal["fail_before", "execute_and_timeout", "delay"]
 
 #: What a fault can be set for: the operations of a store by their public names.
-OPERATIONS = frozenset({*PROTOCOL, *UPKEEP, *READING, *OTHER})
+OPERATIONS = frozenset({*PROTOCOL, *UPKEEP, *READING, *EVENTS, *READING_EVENTS, *OTHER})
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A full store: checkpoints and ledger in one place, so that a finish is one transaction.
 
 The public checkpoint methods turn :class:`Checkpoint` objects into documents and blobs and back; a backend fills in
-``_save``, ``_delete``, ``_clear`` and the primitives of :class:`Ledger`.
+``_save``, ``_delete``, ``_clear`` and the primitives of :class:`Ledger` and :class:`EventStore`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import msgspec
 from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.contract import CheckpointStore, json_text
 from petiole_stores.errors import ConfigurationError, ConflictError, CorruptionError, NotFoundError
+from petiole_stores.events import EventStore
 from petiole_stores.integrity import damage_of, seal_of
 from petiole_stores.ledger import Ledger, check_id
 from petiole_stores.records import Blob, Checkpointed, FinishAnswer, NewCheckpoint, Outcome
@@ -69,7 +70,7 @@ class StoreTransaction(ABC):
         """
 
 
-class Store(CheckpointStore, Ledger):
+class Store(CheckpointStore, Ledger, EventStore):
     """Checkpoints and ledger of one backend. ``shared`` tells whether several processes may work on it."""
 
     shared = True

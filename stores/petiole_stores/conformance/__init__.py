@@ -23,6 +23,7 @@ from petiole_stores.conformance import (  # noqa: F401 - they fill the catalogue
     reading,
     settling,
     submitting,
+    telling,
     timing,
     trimming,
     working,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from petiole_stores.records import Blob, NewCheckpoint, Trimmed
+from petiole_stores.sql.events import PostgresEvents
 from petiole_stores.sql.parameters import as_json, blob_columns
-from petiole_stores.sql.reading import PostgresReads
 
 _SAVE = "SELECT petiole_save(%s::jsonb, %s, %s, %s::float8, %s::text[], %s::text[], %b::bytea[], %s::text[])"
 _DELETE = "SELECT petiole_delete(%s)"
@@ -28,7 +28,7 @@ _trimmed = msgspec.json.Decoder(Trimmed)
 _ids = msgspec.json.Decoder(list[str])
 
 
-class PostgresUpkeep(PostgresReads):
+class PostgresUpkeep(PostgresEvents):
     """What looks after rows without running anything."""
 
     # ---------------------------------------------------------------- checkpoints by hand

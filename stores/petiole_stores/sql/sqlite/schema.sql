@@ -16,6 +16,7 @@ CREATE TABLE heads (
     run_id TEXT,
     open INTEGER NOT NULL DEFAULT 0,
     width INTEGER NOT NULL DEFAULT 0,
+    owner TEXT,
     PRIMARY KEY (thread_id, ns)
 ) WITHOUT ROWID;
 
@@ -107,7 +108,10 @@ CREATE TABLE tasks (
     ended_at REAL,
     attempts TEXT NOT NULL DEFAULT '[]',
     dropped INTEGER NOT NULL DEFAULT 0,
-    progress TEXT
+    progress TEXT,
+    child TEXT NOT NULL DEFAULT '',
+    awaits TEXT NOT NULL DEFAULT '',
+    woken INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX ix_tasks_run_id_checkpoint_id ON tasks (run_id, checkpoint_id);
 CREATE INDEX ix_tasks_ready ON tasks (next_publish, seq) WHERE status = 'ready' AND next_publish IS NOT NULL;
@@ -123,6 +127,34 @@ CREATE TABLE blobs (
     created_at REAL NOT NULL,
     PRIMARY KEY (thread_id, digest)
 );
+
+CREATE TABLE items (
+    ns TEXT NOT NULL,
+    key TEXT NOT NULL,
+    codec TEXT NOT NULL,
+    data BLOB NOT NULL,
+    checksum TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    ttl REAL,
+    expires_at REAL,
+    PRIMARY KEY (ns, key)
+);
+CREATE INDEX ix_items_expires_at ON items (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE events (
+    thread_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    run_id TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    codec TEXT NOT NULL,
+    data BLOB NOT NULL,
+    created_at REAL NOT NULL,
+    PRIMARY KEY (thread_id, seq),
+    UNIQUE (thread_id, event_id)
+);
+CREATE INDEX ix_events_created_at ON events (created_at);
 
 CREATE TABLE workers (
     worker_id TEXT NOT NULL PRIMARY KEY,
