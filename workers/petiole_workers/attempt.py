@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,8 @@ from petiole_workers.graph.current import current
 from petiole_workers.hop import RunConfig, Work
 from petiole_workers.repair import FIRST_STEP
 from petiole_workers.services import AttemptServices, ParkedError
+from petiole_workers.streaming.messages import Hearing, is_there
+from petiole_workers.streaming.speaking import Spoken, metadata_of
 
 if TYPE_CHECKING:
     from petiole_workers.runner import Runner
@@ -81,6 +84,8 @@ class Attempt:
         self.config = msgspec.json.decode(self.run.config, type=RunConfig)
         self.durability = runner.durability(self.config.durability or graph.durability)
         self.services = AttemptServices(runner, self.task)
+        self._hearing: Hearing | None = None
+        self._said = itertools.count(1)
 
     def outcome(self) -> Outcome:
         return Outcome(
@@ -185,7 +190,7 @@ class Attempt:
 
         caller, node = self.runner.caller, self.definition.nodes[self.task.node]
         try:
-            return caller.call(
+            returned = caller.call(
                 node,
                 input,
                 self._runtime(),
@@ -194,7 +199,11 @@ class Attempt:
                 again=again,
                 on_retry=self._note,
                 watch=self._watch,
+                hear=self._hear,
             )
+            if self._hearing is not None:
+                self._hearing.returned(returned)
+            return returned
         finally:
             self._tries = caller.tries
 
@@ -495,9 +504,34 @@ class Attempt:
             stream_writer=self._write,
         )
 
+    # ---------------------------------------------------------------- what the node says
+
     def _write(self, value: Any) -> None:
         """What ``runtime.stream_writer`` of this attempt does."""
         self.runner.say("custom", value, self)
+
+    def _hear(self, input: object) -> AbstractContextManager[None]:
+        """Listen to the chat models of one try, where somebody follows them."""
+        self._hearing = None
+        if "messages" not in self.runner.heard or not is_there():
+            return nullcontext()
+        self._hearing = Hearing(self._say_message, metadata_of(self.spoken))
+        return self._hearing.listening(input)
+
+    def _say_message(self, message: object, metadata: Mapping[str, object]) -> None:
+        self.runner.say("messages", message, self, metadata)
+
+    @property
+    def spoken(self) -> Spoken:
+        """What goes with all that the node says."""
+        task, base = self.task, self.claim.base
+        attempt = self._attempt + max(self.runner.caller.tries - 1, 0)
+        step = -1 if base is None else base.step + 1
+        return Spoken(task.task_id, task.node, task.ns, task.path, step, attempt, task.thread_id)
+
+    def utterance(self) -> str:
+        """An id for the next thing that the node says; no two attempts have the same."""
+        return f"{self.task.token}:{next(self._said)}"
 
     def _end(self, work: Work, ending: str, error: BaseException, *, handled: bool = False) -> None:
         """The task or, with ``retry``, this attempt ends by an error."""

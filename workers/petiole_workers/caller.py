@@ -74,6 +74,7 @@ class NodeCaller:
         again: Callable[[], object] | None = None,
         on_retry: Callable[[BaseException], None] | None = None,
         watch: Callable[[int], AbstractContextManager[None]] = lambda tries: nullcontext(),
+        hear: Callable[[object], AbstractContextManager[None]] = lambda input: nullcontext(),
     ) -> Any:
         """What the node returned.
 
@@ -83,6 +84,7 @@ class NodeCaller:
             again     makes the input anew for a further try (the one that failed may have changed it in place)
             on_retry  told of each failed try that another one follows, here or later
             watch     gives what is to be entered round the first, second … try
+            hear      gives what is to be entered round each try with this input
 
         Raises whatever the last try raised, or RetryLaterError.
         """
@@ -91,7 +93,8 @@ class NodeCaller:
         def attempt() -> Any:
             self.tries += 1
             given = again() if again is not None and self.tries > 1 else input
-            return self._once(spec, given, _again(runtime, self.tries - 1), watch(self.tries))
+            with hear(given):
+                return self._once(spec, given, _again(runtime, self.tries - 1), watch(self.tries))
 
         if not spec.retry_policies:
             return attempt()

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,7 @@ from petiole_workers.patience import Patience
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings
 from petiole_workers.spool import Spool, entry_of
+from petiole_workers.streaming.speaking import Speaker
 
 if TYPE_CHECKING:
     from petiole_workers.streaming.live import Watch
@@ -130,6 +131,10 @@ class Runner:
         self.published_elsewhere = published_elsewhere
         self.spool = spool
         self.stops, self.watch = stops, watch
+        kept = settings.stream_events if published_elsewhere else ()
+        self._speaker = Speaker(store) if kept else None
+        #: The modes of streams that somebody follows this runner's nodes in.
+        self.heard: Collection[str] = kept if watch is None else watch.heard
         self.damage = DamageControl(self)
         self._carry = Carry(self._commit, self._is_to_go_on, self.measured)
 
@@ -373,6 +378,8 @@ class Runner:
     def _finish(self, made: Sequence[Work]) -> Sequence[FinishAnswer]:
         """The ledger's answers. An output that the store cannot hold fails its own task, not its neighbours."""
         outcomes = [work.outcome for work in made]
+        if self._speaker is not None:
+            self._speaker.drain()
         try:
             if made[0].transaction is not None:
                 return self._finish_transaction(made[0], made[0].transaction)
@@ -433,10 +440,16 @@ class Runner:
 
     # ---------------------------------------------------------------- what attempts ask
 
-    def say(self, kind: str, value: object, attempt: Attempt) -> None:
-        """Hand on what a running node says."""
+    def say(
+        self, kind: str, value: object, attempt: Attempt, about: Mapping[str, object] | None = None
+    ) -> None:
+        """Hand on what a running node says; ``about``: a message's metadata."""
+        if kind not in self.heard:
+            return
         if self.watch is not None:
-            self.watch.said(kind, value, attempt)
+            self.watch.said(kind, value, attempt, about or {})
+        elif self._speaker is not None:
+            self._speaker.say(kind, value, attempt, about)
 
     def publish(self, refs: Sequence[TaskRef]) -> None:
         """Tell the broker of tasks that became ready otherwise than by a commit."""

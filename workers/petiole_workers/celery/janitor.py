@@ -23,7 +23,8 @@ BATCH, MOST = 200, 2000
 
 
 class Janitor(Periodic):
-    """Every ``housekeeping`` seconds trims threads that got checkpoints, and deletes those that are past their time."""
+    """Every ``housekeeping`` seconds trims threads that got checkpoints, deletes those that are past their time, and
+    removes what nodes said long ago."""
 
     name = "petiole-janitor"
 
@@ -42,6 +43,7 @@ class Janitor(Periodic):
             if self._context.settings.max_checkpoints:
                 self._trim(store, self._context.settings.max_checkpoints)
             delete_expired(store, self._context.settings, most=MOST)
+            store.purge_events(self._context.settings.keep_events, limit=MOST)
         except StoreError as error:
             logger.debug("housekeeping waits for the store: %s", error)
 

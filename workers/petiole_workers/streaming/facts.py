@@ -13,7 +13,7 @@ from petiole_workers.failure import Failure, parse_failure
 class PlannedTask:
     """One task of the superstep that follows a checkpoint, with what has become of it.
 
-    output, error: of a task that ended before this stream began.
+    output, error: what it gave, or failed by, so far.
     """
 
     task_id: str
@@ -33,28 +33,34 @@ class CheckpointMade:
     """A superstep has settled.
 
     tasks: those that come next, in path order.
-    written: the keys that the superstep wrote; for a run's first one, those of its input.
+    written: the keys that the superstep wrote, for a run's first one those of its input; ``None``: that is not known.
     waits: nothing goes on from here by itself: ``interrupt_before`` or ``interrupt_after``.
     """
 
     record: Checkpointed
     tasks: Sequence[PlannedTask] = ()
-    written: frozenset[str] = frozenset()
+    written: frozenset[str] | None = frozenset()
     waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
+class TasksBegun:
+    """Tasks of the superstep after a checkpoint are to run that were not to before: it waited, or was replayed."""
+
+    record: Checkpointed
+    tasks: Sequence[PlannedTask]
+
+
+@dataclass(frozen=True, slots=True)
 class TaskEnded:
-    """A node has ended. ``checkpoint_id`` is that of its superstep; ``step`` the superstep's number.
+    """A node has ended, well if it has an output. ``step`` is its superstep's number.
 
     error: the exception, where it was raised in this process; else what is stored of it.
     """
 
     task: PlannedTask
     thread_id: str
-    checkpoint_id: str
     step: int
-    output: str | None = None
     error: BaseException | Failure | None = None
 
 
@@ -76,7 +82,7 @@ class Said:
     about: Mapping[str, object] = field(default_factory=dict)
 
 
-Fact = CheckpointMade | TaskEnded | Resumed | Said
+Fact = CheckpointMade | TasksBegun | TaskEnded | Resumed | Said
 
 
 def superstep_of(record: Checkpointed, tasks: Sequence[Task]) -> list[PlannedTask]:

@@ -13,7 +13,7 @@ import functools
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from petiole_stores.ids import derived_id
@@ -33,7 +33,7 @@ from petiole_workers.streaming.facts import (
     TaskEnded,
     superstep_of,
 )
-from petiole_workers.streaming.modes import Chunk, Modes
+from petiole_workers.streaming.modes import SPOKEN, Chunk, Modes
 
 if TYPE_CHECKING:
     from petiole_workers.attempt import Attempt
@@ -172,9 +172,9 @@ class LiveFacts:
             if outcome.settle is not None:
                 self._settled(work, outcome.settle)
 
-    def said(self, kind: str, value: object, task: Task) -> None:
+    def said(self, kind: str, value: object, task: Task, about: Mapping[str, object]) -> None:
         with self._lock:
-            self._emit(Said(kind, value, task.ns))
+            self._emit(Said(kind, value, task.ns, about))
 
     # ---------------------------------------------------------------- within
 
@@ -189,17 +189,8 @@ class LiveFacts:
             error = self._errors.get(task.task_id) or parse_failure(outcome.error) if failed else None
             if outcome.output is not None:
                 superstep.written |= written_keys(outcome.output)
-            assert task.checkpoint_id is not None
-            self._emit(
-                TaskEnded(
-                    PlannedTask.of(task),
-                    task.thread_id,
-                    task.checkpoint_id,
-                    superstep.step + 1,
-                    outcome.output,
-                    error,
-                )
-            )
+            ended = replace(PlannedTask.of(task), output=outcome.output)
+            self._emit(TaskEnded(ended, task.thread_id, superstep.step + 1, error))
         if not superstep.open:
             for fact in superstep.held:
                 self._emit(fact)
@@ -240,6 +231,8 @@ class Watch:
 
     def __init__(self, handover: Handover, deriver: Deriver, documents: Documents) -> None:
         self._handover, self._deriver = handover, deriver
+        #: The modes that nodes speak in and that are followed.
+        self.heard = SPOKEN & deriver.modes.asked
         self._errors: dict[str, BaseException] = {}
         self._facts = LiveFacts(documents, self._emit, self._errors)
         self._thread = threading.get_ident()
@@ -261,9 +254,9 @@ class Watch:
         if work.outcome.settle is not None:
             self.pause()
 
-    def said(self, kind: str, value: object, attempt: Attempt) -> None:
+    def said(self, kind: str, value: object, attempt: Attempt, about: Mapping[str, object]) -> None:
         """A node says something."""
-        self._facts.said(kind, value, attempt.task)
+        self._facts.said(kind, value, attempt.task, about)
 
     def pause(self) -> None:
         """Wait until more is asked for; threads of a pool never do, for the interpreter waits for them when it ends."""

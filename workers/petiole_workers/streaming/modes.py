@@ -73,14 +73,6 @@ class Modes:
         return mode in self.asked
 
     @property
-    def derives_checkpoints(self) -> bool:
-        return not self.asked.isdisjoint(("checkpoints", "debug"))
-
-    @property
-    def derives_tasks(self) -> bool:
-        return not self.asked.isdisjoint(("tasks", "debug"))
-
-    @property
     def spoken(self) -> bool:
         """Whether any mode was asked for that nodes speak in themselves."""
         return not self.asked.isdisjoint(SPOKEN)
@@ -89,9 +81,6 @@ class Modes:
     def derived(self) -> bool:
         """Whether any mode was asked for that the ledger tells of."""
         return bool(self.asked - SPOKEN)
-
-    def wants(self, chunk: Chunk) -> bool:
-        return chunk.mode in self.asked and (self.subgraphs or not chunk.ns)
 
     def print(self, chunk: Chunk) -> None:
         """Print a chunk, if its mode is one to be printed."""
