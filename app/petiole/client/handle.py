@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from petiole.client.reasons import reason_of
@@ -18,6 +18,8 @@ from petiole_workers.failure import parse_failure
 
 if TYPE_CHECKING:
     from petiole.client.client import Client
+    from petiole.client.streaming import RunStream
+    from petiole_workers.streaming import StreamMode
 
 #: The first and the longest pause between two looks at a run, in seconds.
 FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5
@@ -69,6 +71,26 @@ class RunHandle:
     def outcome(self, run: Run) -> dict[str, Any]:
         """The final state's values of this run's record, once it has ended; raises what :meth:`result` does."""
         return self._client.outcome(run)
+
+    def stream(
+        self,
+        stream_mode: StreamMode | Sequence[StreamMode] | None = None,
+        *,
+        after: str | None = None,
+        subgraphs: bool = False,
+        output_keys: str | Sequence[str] | None = None,
+        timeout: float | None = None,
+    ) -> RunStream:
+        """Follow the run while workers execute it, as :meth:`Client.stream`."""
+        return self._client.stream(
+            self.thread_id,
+            self.run_id,
+            stream_mode,
+            after=after,
+            subgraphs=subgraphs,
+            output_keys=output_keys,
+            timeout=timeout,
+        )
 
     def cancel(self, reason: str = "") -> bool:
         """Cancel the run; ``False`` when it was cancelled before. Raises ConflictError when it has ended otherwise."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from petiole_stores.ids import derived_id
 from petiole_stores.records import Checkpointed, NewTask, Task
 from petiole_workers.failure import Failure, parse_failure
+from petiole_workers.graph import START
+from petiole_workers.graph.snapshot import pull_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,11 @@ class Said:
 
 
 Fact = CheckpointMade | TasksBegun | TaskEnded | Resumed | Said
+
+
+def start_of(record: Checkpointed) -> PlannedTask:
+    """What follows a checkpoint that an input made: it is applied."""
+    return PlannedTask(derived_id("start", record.checkpoint_id), pull_path(START), START, record.ns)
 
 
 def superstep_of(record: Checkpointed, tasks: Sequence[Task]) -> list[PlannedTask]:

@@ -16,12 +16,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from petiole_stores.ids import derived_id
 from petiole_stores.records import SETTLED, START_PATH, Checkpointed, Settle, Task
 from petiole_workers.documents import Documents, checkpointed, written_keys
 from petiole_workers.failure import parse_failure
-from petiole_workers.graph import START
-from petiole_workers.graph.snapshot import pull_path
 from petiole_workers.hop import Work
 from petiole_workers.streaming.deriving import Deriver
 from petiole_workers.streaming.facts import (
@@ -31,6 +28,7 @@ from petiole_workers.streaming.facts import (
     Resumed,
     Said,
     TaskEnded,
+    start_of,
     superstep_of,
 )
 from petiole_workers.streaming.modes import SPOKEN, Chunk, Modes
@@ -200,7 +198,7 @@ class LiveFacts:
         for made in settle.checkpoints:
             record = checkpointed(made, claim.task, run_id=claim.run.run_id)
             last = made is settle.checkpoints[-1]
-            tasks = [PlannedTask.of(task) for task in settle.tasks] if last else [_start(record)]
+            tasks = [PlannedTask.of(task) for task in settle.tasks] if last else [start_of(record)]
             self._open[record.checkpoint_id] = _Superstep(
                 record.step,
                 {task.path for task in tasks} if last else set(),
@@ -219,11 +217,6 @@ class LiveFacts:
     def _input_keys(self, work: Work) -> set[str]:
         run = work.claim.run
         return set(self._documents.value(run.thread_id, run.input)) if run.input is not None else set()
-
-
-def _start(record: Checkpointed) -> PlannedTask:
-    """What follows a checkpoint that an input made: it is applied."""
-    return PlannedTask(derived_id("start", record.checkpoint_id), pull_path(START), START, record.ns)
 
 
 class Watch:
