@@ -18,6 +18,7 @@ from petiole_workers.streaming.facts import (
     TasksBegun,
     start_of,
 )
+from petiole_workers.streaming.speaking import Spoken
 
 #: Checkpoints that are read at once.
 PAGE = 50
@@ -46,10 +47,13 @@ class Ledger:
         for task in store.list_tasks(run.run_id):
             if task.kind == "node":
                 self._tasks.setdefault(task.checkpoint_id, []).append(task)
+        self._indexes = {
+            task.task_id: index for tasks in self._tasks.values() for index, task in enumerate(tasks)
+        }
 
     def facts(self) -> Iterator[Told]:
         """What has happened since the position; each fact moves it before the next one is asked for."""
-        for record in self._records:
+        for record in [it for it in self._records if it.seq > self._position.seq]:
             before = self._position.steps.get(record.ns)
             if before is not None:
                 yield from self._progress(record.ns, before)
@@ -67,6 +71,14 @@ class Ledger:
                 if told.name == name:
                     return told
         return None
+
+    def knows(self, by: Spoken) -> bool:
+        """Whether the position is past the beginning of a task, or the ledger has not heard of that task's superstep."""
+        step = self._position.steps.get(by.ns)
+        if step is None or step.step != by.step - 1:
+            return True
+        index = self._indexes.get(by.task_id)
+        return index is None or index < step.begun
 
     # ---------------------------------------------------------------- checkpoints
 
@@ -125,18 +137,24 @@ class Ledger:
     def _progress(self, ns: str, step: OpenStep) -> Iterator[Told]:
         """What became of a superstep's tasks, in the order in which they ended."""
         tasks = self._tasks.get(step.checkpoint_id, [])
-        more = tasks[step.begun :]
+        begun, more = step.begun, tasks[step.begun :]
+        yield from _ends(ns, step, list(enumerate(tasks[:begun])))
         if more and not all(map(_waits, more)):
             record = self._store.get_checkpoint(step.checkpoint_id)
             if record is not None:
                 yield _begun(ns, record, more, len(tasks))
-        ended = [
-            (index, task)
-            for index, task in enumerate(tasks)
-            if task.status in ("done", "failed") and not step.has_ended(index)
-        ]
-        for index, task in sorted(ended, key=lambda it: (it[1].ended_at or 0.0, it[0])):
-            yield _ended(ns, task, step.step + 1, index)
+                yield from _ends(ns, step, list(enumerate(more, begun)))
+
+
+def _ends(ns: str, step: OpenStep, tasks: Sequence[tuple[int, Task]]) -> Iterator[Told]:
+    """The ends that were not told, in their order."""
+    ended = [
+        (index, task)
+        for index, task in tasks
+        if task.status in ("done", "failed") and not step.has_ended(index)
+    ]
+    for index, task in sorted(ended, key=lambda it: (it[1].ended_at or 0.0, it[0])):
+        yield _ended(ns, task, step.step + 1, index)
 
 
 def _begun(ns: str, record: Checkpointed, tasks: Sequence[Task], count: int) -> Told:

@@ -58,10 +58,9 @@ class Merging:
         for utterance in self._utterances:
             by = utterance.by
             if by is not None and self._ledger is not None:
-                while self._reached.get(by.ns, -2) < by.step - 1 and (told := next(facts, None)):
+                while not self._is_to_follow(by) and (told := next(facts, None)):
                     yield from self._pass(told)
-                unknown = self._reached.get(by.ns, -2) < by.step - 1
-                if unknown and self.awaited != (by.ns, by.step):
+                if not self._is_to_follow(by) and self.awaited != (by.ns, by.step):
                     self.awaited, self.is_behind = (by.ns, by.step), True
                     break
             if utterance.said is None:
@@ -72,6 +71,11 @@ class Merging:
                 self.by = None
         for told in facts:
             yield from self._pass(told)
+
+    def _is_to_follow(self, by: Spoken) -> bool:
+        """Whether an event may be told: its superstep was reached, and its task has begun."""
+        assert self._ledger is not None
+        return self._reached.get(by.ns, -2) >= by.step - 1 and self._ledger.knows(by)
 
     def _pass(self, told: Told) -> Iterator[Told]:
         if isinstance(told.fact, CheckpointMade):
