@@ -31,7 +31,10 @@ class PostgresEvents(PostgresReads):
 
     def _read_events(self, thread_id: str, after: int, limit: int) -> list[StoredEvent]:
         rows = self.connections.rows(_READ, (thread_id, after, limit))
-        return [StoredEvent(*row[:5], data=bytes(row[5]), created_at=row[6]) for row in rows]
+        return [
+            StoredEvent(seq, run_id, event_id, kind, codec, bytes(data), at)
+            for seq, run_id, event_id, kind, codec, data, at in rows
+        ]
 
     def _newest_event(self, thread_id: str) -> int:
         return int(self._call(_NEWEST, (thread_id,)))
