@@ -14,7 +14,9 @@ from petiole_stores.conformance import CHECKPOINT_CHECKS, LEDGER_CHECKS, check_c
 from petiole_stores.conformance.__main__ import main
 from petiole_stores.contract import CheckpointStore
 from petiole_stores.errors import NotFoundError
+from petiole_stores.events import StoredEvent
 from petiole_stores.memory import MemoryStore
+from petiole_stores.memory_tables import store_time
 from petiole_stores.records import NewTask, Outcome, Run, Task
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
@@ -145,6 +147,18 @@ class Tidy(MemoryStore):
         return []
 
 
+class Repeating(MemoryStore):
+    """Takes an event twice, and begins to count anew when all were purged."""
+
+    def _append_events(self, thread_id: str, run_id: str, events: Any, now: float | None) -> None:
+        kept = self._events.setdefault(thread_id, [])
+        for new in events:
+            seq = kept[-1].seq + 1 if kept else 1
+            kept.append(
+                StoredEvent(seq, run_id, new.event_id, new.kind, new.codec, new.data, store_time(now))
+            )
+
+
 @pytest.mark.parametrize(
     ("kind", "rules"),
     [
@@ -154,6 +168,7 @@ class Tidy(MemoryStore):
         (Unstoppable, {"held_back_settles", "held_back_takes_no_next_task"}),
         (Endless, {"deadline_fails_the_run", "deadline_in_every_status", "deadline_of_an_advance"}),
         (Absent, {"progress_outlives_interrupt_and_replay", "deadline_then_replay"}),
+        (Repeating, {"events_are_one_by_their_ids", "events_are_purged", "events_go_with_their_thread"}),
         (Tidy, {"trim_collects_blobs", "trim_keeps_what_was_asked"}),
     ],
 )

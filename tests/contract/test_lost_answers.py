@@ -13,7 +13,8 @@ from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.conformance import Scene
 from petiole_stores.conformance.scene import plain
 from petiole_stores.errors import StoreUnavailableError
-from petiole_stores.faults import PROTOCOL, UPKEEP, FaultPlan, FaultyStore, execute_and_timeout
+from petiole_stores.events import NewEvent
+from petiole_stores.faults import EVENTS, PROTOCOL, UPKEEP, FaultPlan, FaultyStore, execute_and_timeout
 from petiole_stores.records import Blob, RunFilter, Worker
 from petiole_stores.store import Store
 
@@ -107,6 +108,25 @@ def ended(scene: Scene) -> None:
 
 def blob(data: bytes = b"x") -> Blob:
     return Blob(digest="d", codec="raw", data=data, checksum="s")
+
+
+def telling(scene: Scene) -> None:
+    one(scene)
+    tell("e1")(scene)
+
+
+def tell(*names: str) -> Callable[[Scene], Any]:
+    def call(scene: Scene) -> None:
+        events = [NewEvent(scene.id(name), "custom", name.encode()) for name in names]
+        scene.store.append_events(scene.id("t"), scene.id("r"), events)
+
+    return call
+
+
+def told_long_ago(scene: Scene) -> None:
+    telling(scene)
+    scene.tick(20)
+    tell("e2")(scene)
 
 
 def finish(ending: str = "done", **fields: Any) -> Callable[[Scene], Any]:
@@ -212,12 +232,14 @@ CASES = {
     "delete_thread": Case("delete_thread", ended, lambda s: s.store.delete_thread(s.id("t")), True),
     "save": Case("save", ended, save, True, 0),
     "delete": Case("delete", ended, lambda s: s.store.delete(s.id("c4")), None),
+    "append_events": Case("append_events", telling, tell("e1", "e2", "e3"), None),
+    "purge_events": Case("purge_events", told_long_ago, lambda s: s.store.purge_events(10.0), 0),
     "clear": Case("clear", ended, lambda s: s.store.clear(s.id("t")), None),
 }  # fmt: skip
 
 
 def test_every_operation_has_a_case() -> None:
-    assert {case.operation for case in CASES.values()} == {*PROTOCOL, *UPKEEP}
+    assert {case.operation for case in CASES.values()} == {*PROTOCOL, *UPKEEP, *EVENTS}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -276,6 +298,13 @@ def everything(scene: Scene, began: float) -> Any:
         scene.store.list_runs(RunFilter(thread_id=scene.id(thread), status=["queued", "running"])).runs != []
         for thread in THREADS
     ]
+    found["events"] = [
+        [
+            (event.event_id, event.value, event.created_at)
+            for event in scene.store.read_events(scene.id(thread))
+        ]
+        for thread in THREADS
+    ]
     return bare(found, scene.prefix, began)
 
 
@@ -287,7 +316,7 @@ def bare(value: Any, prefix: str, began: float) -> Any:
             else bare(item, prefix, began)  # seals cover names
             for key, item in value.items()
         }
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [bare(item, prefix, began) for item in value]
     if isinstance(value, str):
         return value.replace(prefix, "")
