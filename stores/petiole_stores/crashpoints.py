@@ -49,6 +49,10 @@ POINTS = {
     "replay.after": "a failed run is replayed, its new tasks are not published",
     "resume.before": "an interrupted run is about to be resumed",
     "resume.after": "an interrupted run is resumed, its tasks are not published",
+    "amend.before": "checkpoints made by hand are about to be put at a head",
+    "amend.after": "checkpoints made by hand are at a head, what comes after them is not published",
+    "wake.before": "a signal is kept, its waits are about to end",
+    "wake.after": "waits for a signal have ended, their tasks are not published",
     "pause.before": "a run is about to be paused",
     "pause.after": "a run is paused",
     "unpause.before": "a run is about to be let go",
@@ -73,6 +77,12 @@ POINTS = {
     "append_events.after": "what nodes said is written",
     "purge_events.before": "old events are about to be removed",
     "purge_events.after": "old events are removed",
+    "put_items.before": "items are about to be written",
+    "put_items.after": "items are written, the caller does not know",
+    "remove_items.before": "the items of a namespace are about to be removed",
+    "remove_items.after": "the items of a namespace are removed",
+    "purge_items.before": "items whose time is over are about to be removed",
+    "purge_items.after": "items whose time is over are removed",
 }
 
 

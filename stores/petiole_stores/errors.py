@@ -103,6 +103,10 @@ class RunTimeoutError(RunError, TimeoutError):
     """Waiting for a run took longer than asked; the run itself goes on."""
 
 
+class SignalTimeoutError(PetioleError, TimeoutError):
+    """The signal that a node waited for did not come in time."""
+
+
 class SerializationError(PetioleError, ValueError):
     """A value cannot be stored, or stored bytes cannot be read back."""
 

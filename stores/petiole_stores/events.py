@@ -84,7 +84,7 @@ class EventStore(ABC):
         """
         check_id("thread_id", thread_id)
         check_id("run_id", run_id)
-        writes = [self._write_of(thread_id, event) for event in events]
+        writes = [self._event_write(thread_id, event) for event in events]
         reach("append_events.before")
         if writes:
             self._append_events(thread_id, run_id, writes, self._now())
@@ -127,7 +127,7 @@ class EventStore(ABC):
 
     # ---------------------------------------------------------------- within
 
-    def _write_of(self, thread_id: str, event: NewEvent) -> EventWrite:
+    def _event_write(self, thread_id: str, event: NewEvent) -> EventWrite:
         check_id("event_id", event.event_id)
         check_id("kind", event.kind)
         if len(event.value) > MAX_EVENT:

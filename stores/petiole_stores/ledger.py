@@ -8,7 +8,8 @@ public methods check arguments and hand the clock down.
 Life of a task (the state chart is in docs/guarantees.md)::
 
     ready -> claimed -> done | failed | interrupted | cancelled          each counts its superstep's ``open`` down
-             claimed -> parked -> ready      a retry later, a timer, a worker that cannot run it
+             claimed -> parked -> ready      a retry later, a timer, a worker that cannot run it, a namespace of its own
+             interrupted -> ready            resumed (its owners: interrupted -> parked)
              claimed -> ready                released, or its worker was lost: *reclaimable*; the old token may still
                                              finish until somebody else claims
 
@@ -22,6 +23,12 @@ Rules that every backend keeps
     held back  Nothing of a paused or blocked run is claimed. What was claimed before may finish and settle: the run stays
                held back, and tasks that would be born claimed (``NewTask.token``) are born ready, unless the same
                finish ends them (a worker had carried the run on). A superstep's ``advance`` is still inserted and claimed by its last finisher. Ending and interrupting win over it.
+    namespaces A task may open a namespace (``Outcome.nest``) and wait, ``parked`` without a time, for its end: it *owns* it
+               (``Task.child`` names it, the namespace's head knows the task). A superstep of the namespace is counted,
+               settled and advanced as any other. When it is over for good, the owner takes the place that the run has at
+               the root: settled to ``succeeded`` it is ready, for the caller to publish; with a failed task it fails with that
+               task's error, with an interrupted one it is interrupted, with a cancelled one cancelled, and counts down in turn.
+               A namespace whose name has a ``:`` after its last ``|`` dies with its owner; any other outlives it.
     deadline   A run that has not settled when its deadline is over fails at the next sweep, with all its open tasks.
 """
 
@@ -34,6 +41,7 @@ from petiole_stores.crashpoints import reach
 from petiole_stores.errors import InputError
 from petiole_stores.records import (
     SETTLED,
+    Amendment,
     Answer,
     BeatAnswer,
     Blob,
@@ -43,9 +51,11 @@ from petiole_stores.records import (
     NewRun,
     Outcome,
     QueueBacklog,
+    Resumption,
     Run,
     RunFilter,
     RunPage,
+    Settle,
     SubmitAnswer,
     SweepReport,
     Task,
@@ -119,7 +129,7 @@ class Ledger(ABC):
             published  ids of tasks whose publishing is known to have succeeded: their ``next_publish`` moves one
                        step further, if they are still ready and were never published again.
 
-        A ready task of a queued or running run is claimed: attempt + 1; the run becomes ``running``. The same token
+        A ready task of a queued or running run is claimed: attempt + 1, no longer ``woken``, ``awaits`` nothing; the run becomes ``running``. The same token
         again is ``already``. Everything else is refused with its reason. A ready task that still had a token (its worker
         was lost) gets a ``lost`` entry in its attempts.
         """
@@ -140,9 +150,14 @@ class Ledger(ABC):
         refused as ``not alone``, one whose first checkpoint does not extend the head as ``head moved``. A refused
         outcome changes nothing.
 
+        ``parked`` with ``nest`` opens the namespace of its checkpoints, or goes on in it: the task owns it and waits for its
+        end. Refused as ``head moved`` unless its first checkpoint extends that head, as ``busy`` while the run has tasks
+        there that go on, wait for an answer or have failed. ``parked`` with ``awaits`` waits for
+        :meth:`wake`, or for the end of ``delay``; a task that was woken during its claim is ready again at once.
+
         A node that is ``done`` brings a settle or an advance id and token; an advance that is ``done`` brings a settle.
         ``retry`` counts a failure, ``parked`` does not; both void the token, keep ``progress`` for the next attempt if
-        they bring one, and make the task ready at once or, with a ``delay``, park it. A settle's version and
+        they bring one (``interrupted`` keeps it, too), and make the task ready at once or, with a ``delay``, park it. A settle's version and
         fingerprint are the run's if it has none. Of a run that is held back the answer's ``run_status`` says so.
         """
         for outcome in outcomes:
@@ -237,12 +252,13 @@ class Ledger(ABC):
         return answers
 
     def replay(self, run_id: str, replacements: Sequence[tuple[str, str]]) -> Answer:
-        """Let a failed run go on: each failed task of its open superstep is replaced by a new one.
+        """Let a failed run go on: each failed task of its open supersteps is replaced by a new one.
 
-        ``replacements`` are pairs (failed task's id, new task's id). The new task is ready, with the old one's node, path
-        and argument; outputs of finished siblings stay. The run is ``queued`` again, ``replays`` + 1, and its thread's
+        ``replacements`` are pairs (failed task's id, new task's id). The new task is ready, with the old one's node, path,
+        argument and namespace of its own; outputs of finished siblings stay. An owner that failed because of a task in its
+        namespace is not replaced (see :func:`replaceable`): it waits again. The run is ``queued`` again, ``replays`` + 1, and its thread's
         active run. Refused: ``run <status>`` when it has not failed, ``busy`` when another run is active,
-        ``head moved`` when the thread has gone on since, ``stale`` when the replacements do not name exactly the
+        ``head moved`` when the thread has gone on since (in a namespace with a failed task), ``stale`` when the replacements do not name exactly the
         failed tasks of the superstep. ``already`` when the first new task exists. A deadline is lifted; the new tasks
         keep the ``progress`` of the old ones.
         """
@@ -251,14 +267,62 @@ class Ledger(ABC):
         reach("replay.after")
         return answer
 
-    def resume(self, run_id: str) -> Answer:
-        """Let an interrupted run go on: its interrupted tasks become ready, without a token or holder, and are counted.
+    def resume(self, run_id: str, answers: Sequence[Resumption] | None = None) -> Answer:
+        """Let an interrupted run go on: its interrupted tasks become ready, without a token or holder, and are counted;
+        owners that were interrupted with them wait again.
 
-        ``already`` when it is queued or running; any other status but ``interrupted`` is refused as ``run <status>``.
+        ``answers`` names the tasks (``None``: all); the others stay interrupted, and interrupt the run again once their
+        superstep is over. With answers a run that is queued or running takes them, too. Any other status but
+        ``interrupted`` is refused as ``run <status>``; a task that is not the run's, or that was interrupted with its
+        namespace (see :func:`resumable`), as ``stale``. Answers to tasks that are no longer interrupted under that token count for nothing; ``already`` when
+        none is left, or without answers when the run is queued or running.
         """
         reach("resume.before")
-        answer = self._resume(run_id, self._now())
+        answer = self._resume(run_id, answers, self._now())
         reach("resume.after")
+        return answer
+
+    def amend(self, amendment: Amendment) -> Answer:
+        """Put checkpoints made by hand at the head of a thread's namespace.
+
+        Refused, in this order: ``busy`` when a run is active that is not interrupted or paused, or is paused with a task
+        that is claimed, or ready under a token; ``no base`` when the first one's parent is not a checkpoint of the
+        namespace; ``head moved`` when the head is not ``head_id``; ``no run`` when it brings tasks and no run is active, or none of
+        its tasks waits for the namespace. ``already`` when the last checkpoint exists. ``Answer.run_id`` is the active run's, or empty.
+
+        With an active run the checkpoints are that run's. Its tasks in the namespace, and in those below it, that have not
+        ended or are interrupted are ``cancelled`` and ``replaced``, failed ones are ``replaced``; the new ones take their
+        place, ``interrupted`` as the run or, in a paused run, ``ready``, whatever they say. Without new ones the
+        namespace is over: the run succeeds, or the owner is ready and the run, if interrupted, running. Of a namespace
+        that no task waits for nothing but the head moves.
+        """
+        for name, value in (
+            ("thread_id", amendment.thread_id),
+            *(("task_id", t.task_id) for t in amendment.tasks),
+        ):
+            check_id(name, value)
+        if not amendment.checkpoints:
+            raise InputError(f"an amendment of thread {amendment.thread_id!r} needs a checkpoint")
+        spaces = {c.ns for c in amendment.checkpoints} | {t.ns for t in amendment.tasks} | {amendment.ns}
+        if len(spaces) > 1:
+            raise InputError(
+                f"an amendment of thread {amendment.thread_id!r} is of the namespaces {sorted(spaces)}: give one"
+            )
+        reach("amend.before")
+        answer = self._amend(amendment, self._now())
+        reach("amend.after")
+        return answer
+
+    def wake(self, thread_id: str, name: str) -> list[TaskRef]:
+        """Make ready, due at once, what waits for the signal ``name`` in the thread's active run; gives what to publish.
+
+        Tasks that are claimed just now, or ready under a token, are marked ``woken``: they may be about to wait.
+        """
+        check_id("thread_id", thread_id)
+        check_id("name", name)
+        reach("wake.before")
+        answer = self._wake(thread_id, name, self._now())
+        reach("wake.after")
         return answer
 
     def note(self, task_id: str, token: str, progress: str) -> bool:
@@ -344,7 +408,7 @@ class Ledger(ABC):
         """Keep a thread's newest ``max_checkpoints`` of each namespace (``None``: all), and remove blobs that nothing names.
 
         Also kept: heads, the bases of runs, checkpoints with a task that is not over or is interrupted, and the parent of
-        a head. With a checkpoint go the tasks of its superstep. One transaction under the lock that a finish takes, so
+        a head. With a checkpoint go the tasks of its superstep, and with a task the namespace that dies with it. One transaction under the lock that a finish takes, so
         that a running thread never loses what it needs.
         """
         if max_checkpoints is not None and max_checkpoints < 1:
@@ -469,7 +533,11 @@ class Ledger(ABC):
     @abstractmethod
     def _replay(self, run_id: str, replacements: Sequence[tuple[str, str]], now: float | None) -> Answer: ...
     @abstractmethod
-    def _resume(self, run_id: str, now: float | None) -> Answer: ...
+    def _resume(self, run_id: str, answers: Sequence[Resumption] | None, now: float | None) -> Answer: ...
+    @abstractmethod
+    def _amend(self, amendment: Amendment, now: float | None) -> Answer: ...
+    @abstractmethod
+    def _wake(self, thread_id: str, name: str, now: float | None) -> list[TaskRef]: ...
     @abstractmethod
     def _note(self, task_id: str, token: str, progress: str) -> bool: ...
     @abstractmethod
@@ -516,6 +584,27 @@ class Ledger(ABC):
     def _list_workers(self) -> list[Worker]: ...
 
 
+def replaceable(tasks: Iterable[Task]) -> list[Task]:
+    """The tasks of a run that a replay has to replace, in the order given: those that failed and were not replaced, but
+    for owners with such a task in their namespace."""
+    failed = [task for task in tasks if task.status == "failed" and not task.replaced]
+    spaces = {task.ns for task in failed}
+    return [task for task in failed if not task.child or task.child not in spaces]
+
+
+def resumable(tasks: Iterable[Task]) -> list[Task]:
+    """The tasks of a run that a resume may answer, in the order given: those that are interrupted, but for owners with
+    such a task in their namespace."""
+    interrupted = [task for task in tasks if task.status == "interrupted"]
+    spaces = {task.ns for task in interrupted}
+    return [task for task in interrupted if not task.child or task.child not in spaces]
+
+
+def dies_with_owner(ns: str) -> bool:
+    """Whether a namespace is of one task alone: its last part names that task."""
+    return ":" in ns.rpartition("|")[2]
+
+
 def check_outcome(outcome: Outcome) -> None:
     """Raise InputError for an outcome that no ledger could judge."""
     settle = outcome.settle
@@ -523,22 +612,42 @@ def check_outcome(outcome: Outcome) -> None:
         raise InputError(
             f"task {outcome.task_id}: an outcome that is {outcome.ending!r} cannot bring a settle"
         )
-    if settle is not None:
-        if not settle.checkpoints:
-            raise InputError(f"task {outcome.task_id}: its settle has no checkpoint")
-        waiting = {task.status for task in settle.tasks}
-        fits = {
-            "running": waiting == {"ready"},
-            "interrupted": waiting == {"interrupted"},
-            "succeeded": not waiting,
-        }
-        if not fits[settle.run_status]:
+    if outcome.ending != "parked" and (outcome.nest is not None or outcome.awaits):
+        raise InputError(
+            f"task {outcome.task_id}: an outcome that is {outcome.ending!r} cannot bring a nest or await a signal"
+        )
+    if outcome.nest is not None:
+        if outcome.delay or outcome.awaits:
             raise InputError(
-                f"task {outcome.task_id}: a settle to {settle.run_status!r} does not fit tasks that are {sorted(waiting)}"
+                f"task {outcome.task_id}: it waits for its namespace alone: give no delay and no awaits"
             )
+        check_settle(outcome.task_id, outcome.nest)
+        if not outcome.nest.checkpoints[0].ns:
+            raise InputError(f"task {outcome.task_id}: its nest has no namespace")
+    if settle is not None:
+        check_settle(outcome.task_id, settle)
     elif outcome.ending not in ("retry", "parked") and not (outcome.advance_id and outcome.advance_token):
         raise InputError(
             f"task {outcome.task_id}: an outcome without a settle needs advance_id and advance_token"
+        )
+
+
+def check_settle(task_id: str, settle: Settle) -> None:
+    """Raise InputError for a settle that does not hold together."""
+    if not settle.checkpoints:
+        raise InputError(f"task {task_id}: its settle has no checkpoint")
+    spaces = {checkpoint.ns for checkpoint in settle.checkpoints} | {task.ns for task in settle.tasks}
+    if len(spaces) > 1:
+        raise InputError(f"task {task_id}: its settle is of the namespaces {sorted(spaces)}: give one")
+    waiting = {task.status for task in settle.tasks}
+    fits = {
+        "running": waiting == {"ready"},
+        "interrupted": waiting == {"interrupted"},
+        "succeeded": not waiting,
+    }
+    if not fits[settle.run_status]:
+        raise InputError(
+            f"task {task_id}: a settle to {settle.run_status!r} does not fit tasks that are {sorted(waiting)}"
         )
 
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from petiole_stores.memory_control import MemoryControl
 from petiole_stores.memory_events import MemoryEvents
+from petiole_stores.memory_items import MemoryItems
 from petiole_stores.memory_tables import RUN_FIELDS, Head, Thread, copy_task, store_time
 from petiole_stores.records import (
     ADVANCE_PATH,
@@ -42,7 +43,7 @@ from petiole_stores.records import (
 WORKERS_KEPT = 7 * 86400.0
 
 
-class MemoryStore(MemoryControl, MemoryEvents):
+class MemoryStore(MemoryControl, MemoryItems, MemoryEvents):
     """``memory://``: everything in this process, gone with it; refused where several processes must share a store."""
 
     # ---------------------------------------------------------------- submit
@@ -152,6 +153,7 @@ class MemoryStore(MemoryControl, MemoryEvents):
             task.attempt += 1
             self._held.setdefault(holder, set()).add(task_id)
             task.started, task.claimed_at, task.next_publish = first, now, None
+            task.awaits, task.woken = "", False
             if run.status == "queued":
                 run.status = "running"
                 run.started_at = run.started_at or now
@@ -174,6 +176,7 @@ class MemoryStore(MemoryControl, MemoryEvents):
             base=base,
             width=head.width,
             outputs=outputs,
+            child=self._head(task.thread_id, task.child) if task.child else None,
         )
 
     # ---------------------------------------------------------------- finish
@@ -208,15 +211,22 @@ class MemoryStore(MemoryControl, MemoryEvents):
         self._put_blobs(thread, outcome.blobs)
         if outcome.ending in ("retry", "parked"):
             self._put_off(task, outcome, now)
+            if outcome.nest is not None:
+                answer.publish = self._nest(holder, slot, task, run, outcome.nest, now)
+                answer.open, answer.run_status = head.open, run.status
             return answer
         task.status, task.ended_at, task.done_token = outcome.ending, now, outcome.token  # type: ignore[assignment]
         task.output, task.error = outcome.output, outcome.error
+        if outcome.progress is not None and outcome.ending == "interrupted":
+            task.progress = outcome.progress
         head.open -= 1
         if outcome.settle is not None:
-            answer.publish = self._settle(holder, slot, task, run, head, outcome.settle, now)
+            answer.publish = self._settle(holder, slot, run, task.ns, outcome.settle, now)
         elif head.open == 0:
-            answer.publish = self._close(task, run, now)
-            if run.status == "running" or run.status in HELD_BACK:
+            ending, error = self._verdict(task)
+            if ending != "done":
+                answer.publish = self._end_namespace(run, task.ns, ending, now, error)
+            else:
                 advance = self._insert_advance(task, run, outcome, now)
                 advance.status, advance.token, advance.attempt = "claimed", outcome.advance_token, 1
                 advance.holder, advance.slot, advance.claimed_at, advance.started = holder, slot, now, True
@@ -239,6 +249,18 @@ class MemoryStore(MemoryControl, MemoryEvents):
                 return "not alone"
             if head.checkpoint_id != outcome.settle.checkpoints[0].parent_id:
                 return "head moved"
+        if outcome.nest is not None:
+            first = outcome.nest.checkpoints[0]
+            below = self._threads[task.thread_id].heads.get(first.ns, Head())
+            if below.checkpoint_id != first.parent_id:
+                return "head moved"
+            last = [
+                t
+                for t in self._tasks_of(run.run_id)
+                if (t.ns, t.checkpoint_id) == (first.ns, first.parent_id)
+            ]
+            if any(t.status not in ("done", "cancelled") and not t.replaced for t in last):
+                return "busy"
         return ""
 
     def _put_off(self, task: Task, outcome: Outcome, now: float) -> None:
@@ -249,18 +271,27 @@ class MemoryStore(MemoryControl, MemoryEvents):
             task.error = outcome.error
         if outcome.progress is not None:
             task.progress = outcome.progress
-        if outcome.delay > 0:
-            task.status, task.run_at, task.next_publish = "parked", now + outcome.delay, None
-        else:
+        waits = outcome.delay > 0 or outcome.awaits or outcome.nest is not None
+        if not waits or (outcome.awaits and task.woken):
             self._make_ready(task, now)
+        else:
+            task.status, task.next_publish, task.awaits = "parked", None, outcome.awaits
+            task.run_at = now + outcome.delay if outcome.delay > 0 else None
 
-    def _settle(
-        self, holder: str, slot: str, task: Task, run: Run, head: Head, settle: Settle, now: float
-    ) -> list[TaskRef]:
+    def _nest(self, holder: str, slot: str, task: Task, run: Run, nest: Settle, now: float) -> list[TaskRef]:
+        """Open a namespace, or go on in one: the task waits for its end."""
+        ns = nest.checkpoints[0].ns
+        head = self._threads[task.thread_id].heads.setdefault(ns, Head())
+        head.run_id, head.owner = run.run_id, task.task_id
+        task.status, task.child = "parked", ns
+        return self._settle(holder, slot, run, ns, nest, now)
+
+    def _settle(self, holder: str, slot: str, run: Run, ns: str, settle: Settle, now: float) -> list[TaskRef]:
+        head = self._threads[run.thread_id].heads[ns]
         for checkpoint in settle.checkpoints:
             self._insert_checkpoint(checkpoint, run.thread_id, run.run_id, now)
             head.checkpoint_id = checkpoint.checkpoint_id
-        if not task.ns:
+        if not ns:
             run.checkpoint_id = head.checkpoint_id
         if run.version is None and run.fingerprint is None:
             run.version, run.fingerprint = settle.version, settle.fingerprint
@@ -274,22 +305,10 @@ class MemoryStore(MemoryControl, MemoryEvents):
                 self._held.setdefault(holder, set()).add(made.task_id)
         head.width = len(settle.tasks)
         head.open = sum(new.status == "ready" for new in settle.tasks)
-        if settle.run_status == "succeeded":
-            return self._end_run(run, "succeeded", now)
-        if not (held_back and settle.run_status == "running"):
-            run.status, run.reason = settle.run_status, None
-        return []
-
-    def _close(self, task: Task, run: Run, now: float) -> list[TaskRef]:
-        """Decide what becomes of a run whose superstep has no open task; it stays ``running`` if all went well."""
-        ended = [t for t in self._superstep(task) if not t.replaced]
-        failed = sorted((t for t in ended if t.status == "failed"), key=lambda t: t.path)
-        if failed:
-            return self._end_run(run, "failed", now, failed[0].error)
-        if any(t.status == "interrupted" for t in ended):
-            run.status, run.reason = "interrupted", None
-        elif any(t.status == "cancelled" for t in ended):
-            return self._end_run(run, "cancelled", now)
+        if settle.run_status != "running":
+            return self._end_namespace(run, ns, settle.run_status, now)
+        if not (held_back or ns):
+            run.status, run.reason = "running", None
         return []
 
     def _insert_advance(self, task: Task, run: Run, outcome: Outcome, now: float) -> Task:
@@ -360,7 +379,10 @@ class MemoryStore(MemoryControl, MemoryEvents):
         run = self._runs[task.run_id]
         head = self._threads[task.thread_id].heads[task.ns]
         head.open -= 1
-        return self._close(task, run, now) if head.open == 0 else []
+        if head.open > 0:
+            return []
+        ending, error = self._verdict(task)
+        return self._end_namespace(run, task.ns, ending, now, error)
 
     def _list_workers(self) -> list[Worker]:
         with self._lock:

@@ -7,10 +7,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Literal
 
-from petiole_stores.memory_tables import Head, store_time
+from msgspec.structs import replace
+
+from petiole_stores.ledger import replaceable, resumable
+from petiole_stores.memory_tables import Head, Thread, store_time
 from petiole_stores.memory_upkeep import MemoryUpkeep
-from petiole_stores.records import DEADLINE_OVER, ENDED, RUNNABLE, SETTLED, Answer, NewTask, Run, TaskRef
+from petiole_stores.records import (
+    DEADLINE_OVER,
+    ENDED,
+    RUNNABLE,
+    SETTLED,
+    Amendment,
+    Answer,
+    NewTask,
+    Resumption,
+    Run,
+    Task,
+    TaskRef,
+)
 
 
 class MemoryControl(MemoryUpkeep):
@@ -49,6 +65,48 @@ class MemoryControl(MemoryUpkeep):
         self._activate(chosen, now)
         return self._ready_refs(chosen.run_id)
 
+    def _verdict(self, task: Task) -> tuple[str, str | None]:
+        """How the superstep of ``task``, in which nothing is open, has ended (``done``: all went well), and its error."""
+        ended = [t for t in self._superstep(task) if not t.replaced]
+        failed = sorted((t for t in ended if t.status == "failed"), key=lambda t: t.path)
+        if failed:
+            return "failed", failed[0].error
+        statuses = {t.status for t in ended}
+        return next((status for status in ("interrupted", "cancelled") if status in statuses), "done"), None
+
+    def _end_namespace(
+        self, run: Run, ns: str, ending: str, now: float, error: str | None = None
+    ) -> list[TaskRef]:
+        """What becomes of the run, or of the task that owns the namespace: it succeeded, failed, was interrupted or cancelled."""
+        owner = self._owner(run.thread_id, ns)
+        if owner is None:
+            if ending != "interrupted":
+                return self._end_run(run, ending, now, error)
+            run.status, run.reason = "interrupted", None
+            return []
+        if ending == "succeeded":
+            self._make_ready(owner, now)
+            return [self._ref(owner)]
+        owner.status, owner.ended_at, owner.error = ending, now, error  # type: ignore[assignment]
+        head = self._threads[run.thread_id].heads[owner.ns]
+        head.open -= 1
+        if head.open > 0:
+            return []
+        above, error = self._verdict(owner)
+        return self._end_namespace(run, owner.ns, above, now, error)
+
+    def _reopen(self, task: Task) -> None:
+        """Count a task that goes on, and let its owner wait for it again."""
+        self._threads[task.thread_id].heads[task.ns].open += 1
+        owner = self._owner(task.thread_id, task.ns)
+        if owner is not None:
+            self._wait_again(owner)
+
+    def _wait_again(self, owner: Task) -> None:
+        if owner.status in ENDED:
+            owner.status, owner.ended_at, owner.error, owner.run_at = "parked", None, None, None
+            self._reopen(owner)
+
     # ---------------------------------------------------------------- cancel, replay, resume
 
     def _cancel(self, run_ids: Sequence[str], reason: str, now: float | None) -> list[Answer]:
@@ -85,18 +143,20 @@ class MemoryControl(MemoryUpkeep):
                 answer.result = "already"
                 return answer
             thread = self._threads[run.thread_id]
-            failed = [t for t in self._tasks_of(run_id) if t.status == "failed" and not t.replaced]
-            stale = any(
+            tasks = self._tasks_of(run_id)
+            failed = replaceable(tasks)
+            moved = any(
                 (head := thread.heads.get(t.ns)) is None
                 or head.run_id != run_id
                 or head.checkpoint_id != t.checkpoint_id
-                for t in failed
+                for t in tasks
+                if t.status == "failed" and not t.replaced
             )
             if run.status != "failed":
                 answer.reason = f"run {run.status}"
             elif thread.active_run is not None:
                 answer.reason = "busy"
-            elif stale:
+            elif moved:
                 answer.reason = "head moved"
             elif not failed or {t.task_id for t in failed} != {old for old, _ in replacements}:
                 answer.reason = "stale"
@@ -109,31 +169,160 @@ class MemoryControl(MemoryUpkeep):
                     task_id=new_id, path=old.path, node=old.node, kind=old.kind, ns=old.ns, queue=old.queue,
                     priority=old.priority, arg=old.arg,
                 )  # fmt: skip
-                self._insert_task(new, run, old.checkpoint_id, at, old.progress)
-                thread.heads[old.ns].open += 1
+                made = self._insert_task(new, run, old.checkpoint_id, at, old.progress)
+                if old.child:
+                    made.child = old.child
+                    below = thread.heads.get(old.child)
+                    if below is not None and below.owner == old_id:
+                        below.owner = new_id
+                self._reopen(made)
             run.status, run.ended_at, run.error, run.deadline = "queued", None, None, None
             run.replays += 1
             thread.active_run = run_id
             answer.result, answer.publish = "committed", self._ready_refs(run_id)
             return answer
 
-    def _resume(self, run_id: str, now: float | None) -> Answer:
+    def _resume(self, run_id: str, answers: Sequence[Resumption] | None, now: float | None) -> Answer:
         with self._lock:
             at = store_time(now)
             run = self._runs.get(run_id)
             if run is None:
                 return Answer(run_id=run_id, result="refused", reason="missing")
-            if run.status in RUNNABLE:
+            if run.status in RUNNABLE and answers is None:
                 return Answer(run_id=run_id, result="already")
-            if run.status != "interrupted":
+            if run.status not in RUNNABLE and run.status != "interrupted":
                 return Answer(run_id=run_id, result="refused", reason=f"run {run.status}")
-            for task in self._tasks_of(run_id):
-                if task.status == "interrupted":
-                    self._threads[run.thread_id].heads[task.ns].open += 1
-                    task.ended_at = task.token = task.holder = task.slot = None
-                    self._make_ready(task, at)
-            run.status = "running"
+            tasks = {task.task_id: task for task in self._tasks_of(run_id)}
+            waiting = {task.task_id: task for task in resumable(tasks.values())}
+            if answers is None:
+                answers = [Resumption(task_id=t.task_id, token=t.done_token or "") for t in waiting.values()]
+            named = [tasks.get(answer.task_id) for answer in answers]
+            if any(t is None or (t.status == "interrupted" and t.task_id not in waiting) for t in named):
+                return Answer(run_id=run_id, result="refused", reason="stale")
+            resumed = False
+            for answer in answers:
+                resumed |= self._resume_task(self._tasks[answer.task_id], answer, at)
+            if not resumed:
+                return Answer(run_id=run_id, result="already")
+            if run.status == "interrupted":
+                run.status = "running"
             return Answer(run_id=run_id, result="committed", publish=self._ready_refs(run_id))
+
+    def _resume_task(self, task: Task, answer: Resumption, now: float) -> bool:
+        if task.status != "interrupted" or (task.done_token or "") != answer.token:
+            return False
+        if answer.progress is not None:
+            task.progress = answer.progress
+        task.ended_at = task.token = task.holder = task.slot = None
+        self._make_ready(task, now)
+        self._reopen(task)
+        return True
+
+    # ---------------------------------------------------------------- amend and wake
+
+    def _amend(self, amendment: Amendment, now: float | None) -> Answer:
+        with self._lock:
+            at = store_time(now)
+            thread = self._threads.get(amendment.thread_id, Thread())
+            run = self._runs.get(thread.active_run or "")
+            answer = Answer(run_id=run.run_id if run else "", result="refused")
+            if amendment.checkpoints[-1].checkpoint_id in self._checkpoints:
+                answer.result = "already"
+                return answer
+            answer.reason = self._amend_refusal(amendment, thread, run)
+            if answer.reason:
+                return answer
+            answer.result = "committed"
+            self._threads[amendment.thread_id] = thread
+            self._put_blobs(thread, amendment.blobs)
+            head = thread.heads.setdefault(amendment.ns, Head())
+            for checkpoint in amendment.checkpoints:
+                self._insert_checkpoint(checkpoint, amendment.thread_id, run.run_id if run else None, at)
+                head.checkpoint_id = checkpoint.checkpoint_id
+            if run is not None:
+                answer.publish = self._amend_run(amendment, run, head, at)
+            return answer
+
+    def _amend_refusal(self, amendment: Amendment, thread: Thread, run: Run | None) -> str:
+        if run is not None:
+            taken = any(
+                t.status == "claimed" or (t.status == "ready" and t.token) for t in self._tasks_of(run.run_id)
+            )
+            if run.status not in ("interrupted", "paused") or (run.status == "paused" and taken):
+                return "busy"
+        parent_id = amendment.checkpoints[0].parent_id
+        if parent_id is not None:
+            parent = self._checkpoints.get(parent_id)
+            if parent is None or (parent.thread_id, parent.ns) != (amendment.thread_id, amendment.ns):
+                return "no base"
+        if thread.heads.get(amendment.ns, Head()).checkpoint_id != amendment.head_id:
+            return "head moved"
+        if amendment.tasks and (run is None or not self._waited_for(run, amendment.ns)):
+            return "no run"
+        return ""
+
+    def _waited_for(self, run: Run, ns: str) -> bool:
+        """Whether the end of a namespace would be the end of the run, or of a wait of one of its tasks."""
+        head = self._threads[run.thread_id].heads.get(ns)
+        owner = self._tasks.get((head and head.owner) or "")
+        if not ns or owner is None:
+            return not ns
+        if (owner.run_id, owner.child) != (run.run_id, ns):
+            return False
+        if owner.status == "interrupted":
+            return any(t.ns == ns and t.status == "interrupted" for t in self._tasks_of(run.run_id))
+        return owner.status == "parked" and owner.run_at is None and not owner.awaits
+
+    def _amend_run(self, amendment: Amendment, run: Run, head: Head, now: float) -> list[TaskRef]:
+        """Put the amendment's tasks in the place of the active run's."""
+        ns = amendment.ns
+        if not self._waited_for(run, ns):
+            return []
+        self._withdraw(run, ns, now)
+        status: Literal["ready", "interrupted"] = "interrupted" if run.status == "interrupted" else "ready"
+        for new in amendment.tasks:
+            self._insert_task(replace(new, status=status, token=None), run, head.checkpoint_id, now)
+        head.run_id, head.width = run.run_id, len(amendment.tasks)
+        head.open = head.width if status == "ready" else 0
+        if not ns:
+            run.checkpoint_id = head.checkpoint_id
+        if amendment.tasks and status == "interrupted":
+            return []
+        owner = self._owner(run.thread_id, ns)
+        if owner is not None:
+            self._wait_again(owner)
+            if run.status == "interrupted":
+                run.status = "running"
+        if amendment.tasks:
+            return self._ready_refs(run.run_id)
+        return self._end_namespace(run, ns, "succeeded", now)
+
+    def _withdraw(self, run: Run, ns: str, now: float) -> None:
+        """Take off what is not over, or failed, of a namespace and of those below it."""
+        for task in self._tasks_of(run.run_id):
+            if task.ns != ns or task.status in ("done", "cancelled") or task.replaced:
+                continue
+            if task.child:
+                self._withdraw(run, task.child, now)
+                self._threads[run.thread_id].heads[task.child].open = 0
+            task.replaced = True
+            if task.status != "failed":
+                task.status, task.ended_at = "cancelled", now
+                task.next_publish = task.run_at = None
+
+    def _wake(self, thread_id: str, name: str, now: float | None) -> list[TaskRef]:
+        with self._lock:
+            at = store_time(now)
+            thread = self._threads.get(thread_id)
+            woken = []
+            for task in self._tasks_of(thread.active_run or "") if thread else ():
+                if task.status == "parked" and task.awaits == name:
+                    self._make_ready(task, at)
+                    task.next_publish, task.awaits = at, ""
+                    woken.append(self._ref(task))
+                elif task.status == "claimed" or (task.status == "ready" and task.token):
+                    task.woken = True
+            return woken
 
     # ---------------------------------------------------------------- held back
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from petiole_stores.events import StoredEvent
+from petiole_stores.items import StoredItem
 from petiole_stores.records import (
     SETTLED,
     Attempt,
@@ -32,12 +33,16 @@ from petiole_stores.store import Store, StoreUrl
 
 @dataclass
 class Head:
-    """The end of one thread's namespace: its newest checkpoint and the superstep that follows it."""
+    """The end of one thread's namespace: its newest checkpoint and the superstep that follows it.
+
+    owner: the id of the task that waits for the namespace; ``None`` at the root.
+    """
 
     checkpoint_id: str | None = None
     run_id: str | None = None
     open: int = 0
     width: int = 0
+    owner: str | None = None
 
 
 @dataclass
@@ -66,6 +71,7 @@ class MemoryTables(Store):
         self._checkpoints: dict[str, Checkpointed] = {}
         self._workers: dict[str, Worker] = {}
         self._events: dict[str, list[StoredEvent]] = {}
+        self._items: dict[tuple[str, str], StoredItem] = {}
         self._held: dict[str, set[str]] = {}
         self._batch: set[str] = set()  # what the finish under way ends
 
@@ -254,6 +260,11 @@ class MemoryTables(Store):
             for t in self._tasks_of(task.run_id)
             if t.ns == task.ns and t.checkpoint_id == task.checkpoint_id
         ]
+
+    def _owner(self, thread_id: str, ns: str) -> Task | None:
+        """The task that waits for a namespace; ``None`` for the root."""
+        owner = self._threads[thread_id].heads[ns].owner if ns else None
+        return self._tasks.get(owner or "")
 
     def _claims_of(self, holder: str, slots: set[str] | None) -> list[Task]:
         """The tasks whose token is this holder's: claimed, or ready but not yet claimed anew; in id order."""

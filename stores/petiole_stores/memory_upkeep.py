@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
+from petiole_stores.ledger import dies_with_owner
 from petiole_stores.memory_tables import MemoryTables, Thread, store_time
 from petiole_stores.records import ENDED, Blob, Checkpointed, Task, Trimmed
 from petiole_stores.references import blobs_named
@@ -75,6 +76,11 @@ class MemoryUpkeep(MemoryTables):
                     del self._checkpoints[checkpoint.checkpoint_id]
                     done.checkpoints += 1
                     done.tasks += self._forget_tasks(thread_id, checkpoint.checkpoint_id)
+                while orphans := self._orphans(thread_id, thread):
+                    for checkpoint in orphans:
+                        del self._checkpoints[checkpoint.checkpoint_id]
+                        done.checkpoints += 1
+                        done.tasks += self._forget_tasks(thread_id, checkpoint.checkpoint_id)
             for digest in thread.blobs.keys() - self._named(thread_id):
                 del thread.blobs[digest]
                 done.blobs += 1
@@ -94,6 +100,17 @@ class MemoryUpkeep(MemoryTables):
                 superfluous.append(checkpoint)
         return superfluous
 
+    def _orphans(self, thread_id: str, thread: Thread) -> list[Checkpointed]:
+        """Forget the heads of namespaces that died with their owner; gives the checkpoints that go with them."""
+        gone = {
+            ns
+            for ns, head in thread.heads.items()
+            if head.owner is not None and head.owner not in self._tasks and dies_with_owner(ns)
+        }
+        for ns in gone:
+            del thread.heads[ns]
+        return [c for c in self._list_checkpoints(thread_id, None, None, None) if c.ns in gone]
+
     def _forget_tasks(self, thread_id: str, checkpoint_id: str) -> int:
         gone = [task for task in self._thread_tasks(thread_id) if task.checkpoint_id == checkpoint_id]
         for task in gone:
@@ -109,7 +126,7 @@ class MemoryUpkeep(MemoryTables):
                 texts += [checkpoint.state, checkpoint.next, checkpoint.control, checkpoint.metadata]
         for run in self._runs.values():
             if run.thread_id == thread_id:
-                texts += [run.input, run.metadata]
+                texts += [run.input, run.metadata, run.config]
         for task in self._thread_tasks(thread_id):
             texts += [task.arg, task.output, task.progress]
         return blobs_named(texts)

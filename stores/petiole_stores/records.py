@@ -186,6 +186,9 @@ class Task(msgspec.Struct, kw_only=True):
     published_at: float | None = None  #: when it was last handed to somebody for publishing
     replaced: bool = False  #: a failed task that a replay has put a new one in place of
     dropped: bool = False  #: a failed task that somebody has taken off the dead letters
+    child: str = ""  #: the namespace that it has opened and whose end it waits for, or has waited for
+    awaits: str = ""  #: parked: the name of the signal that makes it ready (see ``Ledger.wake``)
+    woken: bool = False  #: a signal came during this claim: parking it makes it ready again at once
     progress: str | None = (
         None  #: document that an attempt left for the next one: heartbeat details, timers passed
     )
@@ -224,6 +227,7 @@ class Claim(msgspec.Struct, kw_only=True):
     base: Checkpointed | None  #: the checkpoint the task starts from (``None``: a new thread's first task)
     width: int  #: how many tasks its superstep has; 1: its finish may settle
     outputs: list[Output] = []  #: for an ``advance``: its siblings' outputs, in path order
+    child: Checkpointed | None = None  #: the head of the namespace that the task has waited for
 
 
 class ClaimAnswer(msgspec.Struct, kw_only=True):
@@ -234,7 +238,10 @@ class ClaimAnswer(msgspec.Struct, kw_only=True):
 
 
 class Settle(msgspec.Struct, kw_only=True):
-    """The end of a superstep: the next checkpoints of one namespace and the tasks that come after the last of them."""
+    """The end of a superstep: the next checkpoints of one namespace and the tasks that come after the last of them.
+
+    Where a task owns the namespace, ``run_status`` tells what becomes of the namespace, not of the run.
+    """
 
     checkpoints: list[NewCheckpoint]
     tasks: list[NewTask] = []
@@ -259,7 +266,11 @@ class Outcome(msgspec.Struct, kw_only=True):
     error: str | None = None
     delay: float = 0.0  #: for ``retry`` and ``parked``: parked for so many seconds; 0 makes it ready at once
     progress: str | None = (
-        None  #: for ``retry`` and ``parked``: document for the next attempt; ``None``: as it is
+        None  #: for ``retry``, ``parked`` and ``interrupted``: document for the next attempt; ``None``: as it is
+    )
+    nest: Settle | None = None  #: for ``parked``: the beginning of a namespace whose end the task waits for
+    awaits: str = (
+        ""  #: for ``parked``: a signal's name; with ``delay`` 0 nothing but the signal ends the wait
     )
     #: a power cut, and on Postgres a crash of the server, may lose this commit (a batch is relaxed if all outcomes are)
     relaxed: bool = False
@@ -271,10 +282,41 @@ class Outcome(msgspec.Struct, kw_only=True):
     blobs: list[Blob] = []
 
 
+class Resumption(msgspec.Struct, kw_only=True, frozen=True):
+    """One interrupted task that is to run again.
+
+    ``token`` is the ``done_token`` under which it was interrupted (empty for one that was born interrupted), so that an
+    answer to one interrupt never serves for the next; ``progress`` is what its next attempt finds (``None``: as it is).
+    """
+
+    task_id: str
+    token: str = ""
+    progress: str | None = None
+
+
+class Amendment(msgspec.Struct, kw_only=True):
+    """Checkpoints made by hand that a thread's namespace is to go on from, and the tasks that come after the last.
+
+    All are of the one namespace ``ns``.
+    """
+
+    thread_id: str
+    ns: str = ""
+    head_id: str | None  #: the head that the caller saw (``None``: there was none)
+    checkpoints: list[
+        NewCheckpoint
+    ]  #: the first one's parent is any checkpoint of the namespace, or ``None``
+    tasks: list[
+        NewTask
+    ] = []  #: in place of the active run's; they are interrupted or ready as the run is: see ``Ledger.amend``
+    blobs: list[Blob] = []
+
+
 class FinishAnswer(msgspec.Struct, kw_only=True):
     task_id: str
     result: Result
-    reason: str = ""  #: why it was refused: "missing", "fenced", "run <status>", "head moved", "not alone"
+    #: why it was refused: "missing", "fenced", "run <status>", "head moved", "not alone", "busy"
+    reason: str = ""
     open: int = 0  #: tasks of the superstep still to end
     run_status: RunStatus = "running"
     publish: list[
@@ -352,7 +394,8 @@ class Trimmed(msgspec.Struct, kw_only=True):
 
 
 class Answer(msgspec.Struct, kw_only=True):
-    """The answer for one run of ``cancel``, ``replay``, ``resume``, ``pause``, ``unpause``, ``block`` and ``unblock``."""
+    """The answer for one run of ``cancel``, ``replay``, ``resume``, ``amend``, ``pause``, ``unpause``, ``block`` and
+    ``unblock``."""
 
     run_id: str
     result: Result

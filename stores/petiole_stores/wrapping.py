@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from petiole_stores.events import EventWrite, StoredEvent
+from petiole_stores.items import ItemWrite, StoredItem
 from petiole_stores.records import (
+    Amendment,
     Answer,
     BeatAnswer,
     Blob,
@@ -21,6 +23,7 @@ from petiole_stores.records import (
     NewRun,
     Outcome,
     QueueBacklog,
+    Resumption,
     Run,
     RunFilter,
     RunPage,
@@ -39,7 +42,7 @@ T = TypeVar("T")
 #: The operations of a store by their public names.
 PROTOCOL = (
     "submit", "claim", "finish", "beat", "release", "postpone", "sweep", "due", "cancel", "replay", "resume", "note",
-    "pause", "unpause", "block", "unblock", "drop",
+    "amend", "wake", "pause", "unpause", "block", "unblock", "drop",
 )  # fmt: skip
 UPKEEP = (
     "quarantine",
@@ -58,6 +61,8 @@ READING = (
 )  # fmt: skip
 EVENTS = ("append_events", "purge_events")
 READING_EVENTS = ("read_events", "newest_event")
+ITEMS = ("put_items", "remove_items", "purge_items")
+READING_ITEMS = ("get_items", "search_items", "list_namespaces")
 OTHER = ("connect", "migrate_schema", "validate", "transaction")
 
 
@@ -211,8 +216,14 @@ class WrappedStore(Store):
     def _replay(self, run_id: str, replacements: Sequence[tuple[str, str]], now: float | None) -> Answer:
         return self.around("replay", lambda: self.store._replay(run_id, replacements, now))
 
-    def _resume(self, run_id: str, now: float | None) -> Answer:
-        return self.around("resume", lambda: self.store._resume(run_id, now))
+    def _resume(self, run_id: str, answers: Sequence[Resumption] | None, now: float | None) -> Answer:
+        return self.around("resume", lambda: self.store._resume(run_id, answers, now))
+
+    def _amend(self, amendment: Amendment, now: float | None) -> Answer:
+        return self.around("amend", lambda: self.store._amend(amendment, now))
+
+    def _wake(self, thread_id: str, name: str, now: float | None) -> list[TaskRef]:
+        return self.around("wake", lambda: self.store._wake(thread_id, name, now))
 
     def _note(self, task_id: str, token: str, progress: str) -> bool:
         return self.around("note", lambda: self.store._note(task_id, token, progress))
@@ -315,6 +326,30 @@ class WrappedStore(Store):
 
     def _purge_events(self, age: float, limit: int, now: float | None) -> int:
         return self.around("purge_events", lambda: self.store._purge_events(age, limit, now))
+
+    # ---------------------------------------------------------------- items
+
+    def _put_items(self, writes: Sequence[ItemWrite], now: float | None) -> builtins.list[StoredItem | None]:
+        return self.around("put_items", lambda: self.store._put_items(writes, now))
+
+    def _remove_items(self, prefix: str, limit: int) -> int:
+        return self.around("remove_items", lambda: self.store._remove_items(prefix, limit))
+
+    def _purge_items(self, limit: int, now: float | None) -> int:
+        return self.around("purge_items", lambda: self.store._purge_items(limit, now))
+
+    def _get_items(
+        self, keys: Sequence[tuple[str, str]], refresh: bool, now: float | None
+    ) -> builtins.list[StoredItem | None]:
+        return self.around("get_items", lambda: self.store._get_items(keys, refresh, now))
+
+    def _search_items(
+        self, prefix: str, limit: int, offset: int, now: float | None
+    ) -> builtins.list[StoredItem]:
+        return self.around("search_items", lambda: self.store._search_items(prefix, limit, offset, now))
+
+    def _list_namespaces(self, prefix: str, after: str, limit: int, now: float | None) -> builtins.list[str]:
+        return self.around("list_namespaces", lambda: self.store._list_namespaces(prefix, after, limit, now))
 
 
 class WrappedTransaction(StoreTransaction):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.conformance import CHECKPOINT_CHECKS, LEDGER_CHECKS, check_checkpoint_store, check_ledger
@@ -15,6 +16,7 @@ from petiole_stores.conformance.__main__ import main
 from petiole_stores.contract import CheckpointStore
 from petiole_stores.errors import NotFoundError
 from petiole_stores.events import StoredEvent
+from petiole_stores.items import ItemWrite, StoredItem
 from petiole_stores.memory import MemoryStore
 from petiole_stores.memory_tables import store_time
 from petiole_stores.records import NewTask, Outcome, Run, Task
@@ -159,6 +161,27 @@ class Repeating(MemoryStore):
             )
 
 
+class Immortal(MemoryStore):
+    """Finds items whose time is over."""
+
+    def _living_item(self, place: tuple[str, str], now: float) -> StoredItem | None:
+        return self._items.get(place)
+
+
+class Alike(MemoryStore):
+    """Takes a namespace for below another one when its text begins so."""
+
+    def _search_items(self, prefix: str, *rest: Any) -> Any:
+        return super()._search_items(prefix[:-1], *rest)
+
+
+class Overwriting(MemoryStore):
+    """Takes no notice of if_absent."""
+
+    def _put_items(self, writes: Sequence[ItemWrite], now: float | None) -> Any:
+        return super()._put_items([replace(write, if_absent=False) for write in writes], now)
+
+
 @pytest.mark.parametrize(
     ("kind", "rules"),
     [
@@ -169,6 +192,9 @@ class Repeating(MemoryStore):
         (Endless, {"deadline_fails_the_run", "deadline_in_every_status", "deadline_of_an_advance"}),
         (Absent, {"progress_outlives_interrupt_and_replay", "deadline_then_replay"}),
         (Repeating, {"events_are_one_by_their_ids", "events_are_purged", "events_go_with_their_thread"}),
+        (Immortal, {"items_expire", "items_are_purged"}),
+        (Alike, {"items_of_namespaces_apart"}),
+        (Overwriting, {"items_if_absent", "items_in_one_batch", "items_of_many_writers"}),
         (Tidy, {"trim_collects_blobs", "trim_keeps_what_was_asked"}),
     ],
 )

@@ -50,10 +50,15 @@ ELSEWHERE = {
     "block",
     "unblock",
     "drop",
+    "amend",
+    "wake",
     "mend",
     "quarantine",
     "trim",
     "delete",
+    "put_items",
+    "remove_items",
+    "purge_items",
 }
 
 pytestmark = pytest.mark.timeout(180)

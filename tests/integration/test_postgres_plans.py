@@ -14,6 +14,7 @@ import pytest
 
 from petiole_stores.conformance import Scene
 from petiole_stores.events import NewEvent
+from petiole_stores.items import NewItem
 from petiole_stores.opening import open_store
 from petiole_stores.records import Blob, RunFilter
 from petiole_stores.sql.connection import PostgresEngine
@@ -22,7 +23,7 @@ from petiole_stores.sql.postgres import PostgresStore
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
 
 THREADS = 100_000
-BIG = ("threads", "heads", "runs", "checkpoints", "tasks", "blobs", "events")
+BIG = ("threads", "heads", "runs", "checkpoints", "tasks", "blobs", "items", "events")
 #: 5 supersteps on each thread would be the same shape: one checkpoint and two tasks a thread make the tables big enough.
 FILL = f"""
 SET session_replication_role = replica;
@@ -44,6 +45,9 @@ SELECT 't' || i || k, 'r' || i, 'f' || i, '', 'c' || i, 'p', 'node', 'n', 'q', '
 FROM generate_series(1, {THREADS}) i, generate_series(1, 2) k;
 INSERT INTO events (thread_id, seq, run_id, event_id, kind, codec, data, created_at)
 SELECT 'f' || i, k, 'r' || i, 'e' || k, 'custom', 'plain', '1', 1e10 + i
+FROM generate_series(1, {THREADS}) i, generate_series(1, 2) k;
+INSERT INTO items (ns, key, codec, data, checksum, created_at, updated_at, ttl, expires_at)
+SELECT 'users' || chr(31) || 'u' || i || chr(31), 'k' || k, 'plain', '1', encode(sha256('1'), 'hex'), i, i, 9, CASE k WHEN 2 THEN 1e12 + i END
 FROM generate_series(1, {THREADS}) i, generate_series(1, 2) k;
 SET session_replication_role = origin;
 """
@@ -183,6 +187,14 @@ def keep(store: PostgresStore, scene: Scene, waiting: int) -> None:
         few,
     )
     reads(store, lambda: store.purge_events(10.0, limit=5), few)
+    known, new = ("users", "u777"), ("users", scene.id("u"))
+    reads(store, lambda: store.put_items([NewItem(known, "k1", "1"), NewItem(new, "k", "1", ttl=9.0)]), few)
+    reads(store, lambda: store.put_items([NewItem(known, "k1", "1", if_absent=True)]), few)
+    reads(store, lambda: store.get_items([(known, "k2"), (new, "k")], refresh=True), few)
+    reads(store, lambda: store.put_items([NewItem(known, "k1", None)]), few)
+    scene.tick(10)
+    reads(store, lambda: store.purge_items(10), few)
+    reads(store, lambda: store.remove_items(new), few)
 
 
 def test_every_operation_reads_a_few_rows(watched: PostgresStore) -> None:
@@ -225,6 +237,9 @@ def test_every_look_reads_a_few_rows(watched: PostgresStore) -> None:
     reads(store, lambda: store.get_blobs("f777", ["a", "b"]), few)
     reads(store, lambda: store.read_events("f777", 1), few)
     reads(store, lambda: store.newest_event("f777"), few)
+    reads(store, lambda: store.get_items([(("users", f"u{n}"), "k1") for n in range(5)]), few)
+    reads(store, lambda: store.search_items(("users", "u778")), few)
+    reads(store, lambda: store.list_namespaces(("users", "u779")), few)
 
 
 def plain_worker(worker_id: str) -> Any:

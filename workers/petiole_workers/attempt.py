@@ -7,21 +7,28 @@ import hashlib
 import itertools
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
 
-from petiole_stores.errors import CorruptionError, GraphError, PetioleError, StoreUnavailableError, UnfitError
-from petiole_stores.ids import derived_id, new_id
-from petiole_stores.records import START_PATH, Checkpointed, Claim, Outcome, Settle, Task
+from petiole_stores.errors import (
+    CorruptionError,
+    GraphError,
+    InvalidUpdateError,
+    StoreUnavailableError,
+    UnfitError,
+)
+from petiole_stores.ids import new_id
+from petiole_stores.records import Claim, Outcome
 from petiole_workers.board import TakenOverError
 from petiole_workers.caller import NodeTimeoutError, RetryLaterError, is_interruptible, next_try, timed_out
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.damage import UnreadableError
-from petiole_workers.documents import Loaded, Rows, checkpointed
+from petiole_workers.documents import Loaded
 from petiole_workers.failure import (
     MAX_EARLIER,
     MAX_EARLIER_TRACEBACK,
@@ -32,27 +39,26 @@ from petiole_workers.failure import (
     failure_of,
     parse_failure,
 )
-from petiole_workers.fitting import queue_of
+from petiole_workers.given import Given, coerced
 from petiole_workers.graph import (
     HANDLER_PREFIX,
     MISSING,
-    START,
+    Caller,
+    GraphDefinition,
+    GraphInterrupt,
     NodeError,
     NodeSpec,
     Runtime,
-    Snapshot,
     TaskOutput,
     TaskSpec,
-    advance,
-    begin,
     task_input,
     task_output,
 )
 from petiole_workers.graph import call as call_function
-from petiole_workers.graph.current import current
 from petiole_workers.hop import RunConfig, Work
-from petiole_workers.repair import FIRST_STEP
+from petiole_workers.nesting import Nesting, namespace
 from petiole_workers.services import AttemptServices, ParkedError
+from petiole_workers.settling import Settling, reading
 from petiole_workers.streaming.messages import Hearing, is_there
 from petiole_workers.streaming.speaking import Spoken, metadata_of
 
@@ -71,8 +77,14 @@ class Attempt:
 
     def __init__(self, runner: Runner, graph: CompiledGraph, claim: Claim) -> None:
         self.runner, self.graph, self.claim = runner, graph, claim
-        self.definition = graph.definition
         self.task, self.run = claim.task, claim.run
+        #: Of the graph that the task is of: ``graph``, or one of its subgraphs.
+        self.definition = graph.definition
+        self._unknown: GraphError | None = None
+        try:
+            self.definition = self.definition_of(claim.task.ns)
+        except GraphError as error:
+            self._unknown = error
         self.documents = runner.documents
         known = parse_failure(self.task.error) if self.task.failures else None
         #: Earlier tries that failed: the ledger counts those that left the worker, the error has those made in it too.
@@ -86,6 +98,17 @@ class Attempt:
         self.services = AttemptServices(runner, self.task)
         self._hearing: Hearing | None = None
         self._said = itertools.count(1)
+        self.settling = Settling(self)
+        self.nesting = Nesting(self)
+
+    def definition_of(self, ns: str) -> GraphDefinition:
+        """The graph of a namespace."""
+        return self.graph.definition.within(ns)
+
+    def check(self) -> None:
+        """Raises GraphError when this version of the graph does not have the task's subgraph."""
+        if self._unknown is not None:
+            raise self._unknown
 
     def outcome(self) -> Outcome:
         return Outcome(
@@ -102,25 +125,44 @@ class Attempt:
 
     def run_node(self, work: Work) -> None:
         try:
+            self.check()
             if self.task.node not in self.definition.nodes:
                 known = ", ".join(self.definition.nodes)
                 raise GraphError(
                     f"graph {self.run.graph!r} has no node {self.task.node!r} in this worker's version; it has: {known}. "
                     "Bring the node back, or replay the run from a checkpoint before it"
                 )
-            loaded = self._base(tasks=self.claim.width == 1)
+            loaded = self.base(tasks=self.claim.width == 1)
             spec = TaskSpec(path=self.task.path, node=self.task.node, arg=self._arg())
-            input = task_input(self.definition, loaded.snapshot, spec)
-            output = self._output(work, input, spec)
+            input = task_input(
+                self.definition, loaded.snapshot, spec, stop=self.settling.stop(loaded.snapshot)
+            )
+            if self.definition.nodes[spec.node].subgraph is None:
+                output = self._output(work, input, spec)
+            elif self.task.child:
+                output = self.nesting.output(spec)
+            else:
+                self.nesting.open(work, loaded, spec, input)
+                return
+            if output.to_parent and not self.task.ns:
+                raise InvalidUpdateError(
+                    f"node {spec.node!r} returned a Command for its parent graph, but graph {self.run.graph!r} is no other "
+                    "graph's node here: leave graph=Command.PARENT out"
+                )
             document, blobs = self.documents.output(self.task.thread_id, output, node=self.task.node)
+        except GraphInterrupt:
+            self.services.roll_back()
+            work.outcome.ending, work.outcome.progress = "interrupted", self.services.progress.text()
+            return
         except ParkedError as parked:
             self._put_off(work, "parked", parked.delay)
+            work.outcome.awaits = parked.awaits
             return
         except UnreadableError as unreadable:
-            self._unreadable(work, unreadable.error)
+            self.unreadable(work, unreadable.error)
             return
         except RetryLaterError as later:
-            self._end(work, "retry", later.error)
+            self.end(work, "retry", later.error)
             self._put_off(work, "retry", later.delay)
             return
         except TakenOverError:
@@ -132,7 +174,7 @@ class Attempt:
             self.services.roll_back()
             if ends_the_process(error) or isinstance(error, StoreUnavailableError):
                 raise
-            self._end(work, "failed", error)
+            self.end(work, "failed", error)
             return
         work.transaction = self.services.open_transaction
         if (
@@ -143,7 +185,7 @@ class Attempt:
         work.outcome.output = document
         work.outcome.blobs = list(blobs.values())
         if self.claim.width == 1:
-            self._settle_alone(work, loaded, output)
+            self.settling.alone(work, loaded, output)
 
     def _output(self, work: Work, input: object, spec: TaskSpec) -> TaskOutput:
         """What the node gives; or, once it has failed for good, its error handler."""
@@ -151,23 +193,37 @@ class Attempt:
         try:
             if node.error_handler is not None and self._is_over(node):
                 raise timed_out(node.name, node.timeout)
-            return task_output(self.definition, spec, self._call(input, spec))
+            return self._cached(node, input, spec)
         except Exception as error:
             if node.error_handler is None or isinstance(error, StoreUnavailableError | RetryLaterError):
                 raise
             self.services.again()
-            self._end(work, "failed", error, handled=True)
+            self.end(work, "failed", error, handled=True)
             work.outcome.ending = "done"
             handler = node.error_handler.bind(NodeError(node.name, error))
             fresh = dataclasses.replace(spec, arg=self._arg())
-            again = task_input(self.definition, self._base(tasks=False).snapshot, fresh)
-            runtime = self._runtime()
-            with current(runtime):
-                returned = call_function(handler, again, runtime, self.runner.caller.wait)
+            again = self._input(fresh)
+            returned = call_function(handler, again, self.runtime(), self.runner.caller.wait)
             given = task_output(self.definition, spec, returned)
             return dataclasses.replace(given, node=HANDLER_PREFIX + node.name)
 
-    def _unreadable(self, work: Work, error: CorruptionError | UnfitError) -> None:
+    def _cached(self, node: NodeSpec, input: object, spec: TaskSpec) -> TaskOutput:
+        """What the node gave for this input before, if it may be used again; else what it gives now."""
+        if node.cache_policy is None:
+            return task_output(self.definition, spec, self._call(input, spec))
+        cache, definition = self.runner.cache, self.definition
+        name = namespace(self.task.ns, node.name, "", persistent=True)
+        place = cache.place(
+            node.cache_policy, input, graph=self.run.graph, node=name, version=self.graph.definition.version
+        )
+        if (kept := cache.find(place, spec)) is not None:
+            return dataclasses.replace(kept, cached=True)
+        output = task_output(definition, spec, self._call(input, spec))
+        if self.services.open_transaction is None:
+            cache.keep(place, output)
+        return output
+
+    def unreadable(self, work: Work, error: CorruptionError | UnfitError) -> None:
         """The stored data is damaged, or this worker is not fit for it: neither is a failure of the node's."""
         self.services.roll_back()
         delay = self.runner.damage.handle(self.claim, error)
@@ -184,16 +240,14 @@ class Attempt:
     def _call(self, input: object, spec: TaskSpec) -> Any:
         def again() -> object:
             self.services.again()
-            return task_input(
-                self.definition, self._base(tasks=False).snapshot, dataclasses.replace(spec, arg=self._arg())
-            )
+            return self._input(dataclasses.replace(spec, arg=self._arg()))
 
         caller, node = self.runner.caller, self.definition.nodes[self.task.node]
         try:
             returned = caller.call(
                 node,
                 input,
-                self._runtime(),
+                self.runtime(),
                 failures=self._failures,
                 key=self._key,
                 again=again,
@@ -206,6 +260,11 @@ class Attempt:
             return returned
         finally:
             self._tries = caller.tries
+
+    def _input(self, spec: TaskSpec) -> object:
+        """What the node is given, made anew."""
+        base = self.base(tasks=False).snapshot
+        return task_input(self.definition, base, spec, stop=self.settling.stop(base))
 
     def _note(self, error: BaseException) -> None:
         """A try has failed that another one follows."""
@@ -255,185 +314,9 @@ class Attempt:
             return False
         return next_try(node, timed_out(node.name, node.timeout), self._failures, self._key) is None
 
-    def _settle_alone(self, work: Work, loaded: Loaded, output: TaskOutput) -> None:
-        """A lone task brings its settle along; where that fails, an ``advance`` will fail in its stead, output kept."""
-        try:
-            written = {key for key, _ in output.writes}
-            base = loaded.snapshot
-            if self._reads_state(written):
-                with reading():
-                    base = dataclasses.replace(base, values=self.documents.fresh_values(loaded))
-            self._settle(work, loaded, base, [output])
-        except UnreadableError:
-            raise
-        except BaseException as error:  # the store may be gone, too: the node's output is not lost for that
-            if ends_the_process(error):
-                raise
-            logger.debug(
-                "settling after %s failed; an advance task will say why", self.task.node, exc_info=True
-            )
-            work.outcome.settle, work.rows, work.follow = None, None, None
-
-    def _reads_state(self, written: set[str]) -> bool:
-        """Whether settling looks at the state itself: a router does, and so does the reducer of a written key."""
-        channels = self.definition.channels
-        return bool(self.definition.branches_from(self.task.node)) or any(
-            channels[key].reducer is not None for key in written
-        )
-
-    # ---------------------------------------------------------------- advance
-
-    def settle_only(self, work: Work) -> None:
-        try:
-            if self.task.path == START_PATH:
-                self._start(work)
-            else:
-                loaded = self._base()
-                with reading():
-                    outputs = self.documents.outputs(self.task.thread_id, self.claim.outputs)
-                self._settle(work, loaded, loaded.snapshot, outputs)
-        except StoreUnavailableError:
-            raise
-        except UnreadableError as unreadable:
-            self._unreadable(work, unreadable.error)
-        except BaseException as error:  # reducers and routers are users' code too
-            if ends_the_process(error):
-                raise
-            work.outcome.settle, work.rows, work.follow = None, None, None
-            self._end(work, "failed", error)
-
-    def _start(self, work: Work) -> None:
-        """Apply the input to the thread's head and plan the first superstep."""
-        loaded = self._base() if self.task.checkpoint_id is not None else None
-        base = loaded.snapshot if loaded else None
-        if self.run.input is None:
-            if loaded is None or base is None:
-                raise PetioleError(
-                    f"run {self.run.run_id} has neither an input nor a checkpoint to go on from"
-                )
-            self._rows(work, [self._forked(base, loaded.parts)], loaded.record)
-            return
-        with reading():
-            given = self.documents.value(self.task.thread_id, self.run.input)
-        taken, first = begin(
-            self.definition, base, given, runner=self.runner.caller.wait, runtime=self._runtime()
-        )
-        first = dataclasses.replace(first, control={**first.control, FIRST_STEP: taken.step})
-        kept = loaded.parts if loaded else {}
-        self._rows(work, [(taken, kept), (first, {})], loaded.record if loaded else None)
-
-    def _forked(self, base: Snapshot, parts: dict[str, bytes]) -> tuple[Snapshot, dict[str, bytes]]:
-        """The snapshot that a run begins with which goes on from a checkpoint: the same state, the same tasks to come."""
-        control: dict[str, object] = {**base.control, FIRST_STEP: base.step}
-        starts = [task for task in base.next if task.node == START]
-        if starts:  # the checkpoint is an input's: what comes next is to apply it
-            outputs = [task_output(self.definition, task, task.arg) for task in starts]
-            first = advance(
-                self.definition,
-                base,
-                outputs,
-                stop=None,
-                runner=self.runner.caller.wait,
-                runtime=self._runtime(),
-            )
-            return dataclasses.replace(first, control={**first.control, FIRST_STEP: base.step}), {}
-        return dataclasses.replace(
-            base, step=base.step + 1, source="fork", control=control, writers=()
-        ), parts
-
-    def _settle(self, work: Work, loaded: Loaded, base: Snapshot, outputs: Sequence[TaskOutput]) -> None:
-        snapshot = advance(
-            self.definition,
-            base,
-            outputs,
-            stop=self._stop(base),
-            runner=self.runner.caller.wait,
-            runtime=self._runtime(),
-        )
-        written = {key for output in outputs for key, _ in output.writes}
-        kept = {key: part for key, part in loaded.parts.items() if key not in written}
-        self._rows(work, [(snapshot, kept)], loaded.record)
-
-    def _rows(
-        self, work: Work, snapshots: Sequence[tuple[Snapshot, dict[str, bytes]]], parent: Checkpointed | None
-    ) -> None:
-        """Put the settle of these snapshots, one after the other, into the outcome."""
-        parent_id = parent.checkpoint_id if parent else None
-        checkpoints = []
-        rows: Rows | None = None
-        last = snapshots[-1][0]
-        interrupted = self._interrupts(last)
-        for snapshot, kept in snapshots:
-            rows = self.documents.settle(
-                self.definition,
-                snapshot,
-                thread_id=self.task.thread_id,
-                parent_id=parent_id,
-                kept=kept,
-                queue=self._queue(),
-                interrupted=interrupted and snapshot is last,
-            )
-            parent_id = rows.checkpoint.checkpoint_id
-            checkpoints.append(rows.checkpoint)
-            work.outcome.blobs = [*work.outcome.blobs, *rows.blobs.values()]
-        assert rows is not None
-        for task in rows.tasks:
-            task.queue = self.task.queue if self.config.inline else queue_of(self.graph.offer, task.queue)
-        status = "succeeded" if not rows.tasks else "interrupted" if interrupted else "running"
-        if not interrupted and self.services.open_transaction is None:
-            work.carried = self.durability.carries and self.runner.is_lone(rows.tasks)
-            if work.carried or self.runner.may_go_on(self.claim, rows.tasks):
-                self._go_on(work, rows)
-        work.outcome.settle = Settle(
-            checkpoints=checkpoints,
-            tasks=rows.tasks,
-            run_status=status,  # type: ignore[arg-type]
-            version=self.definition.version,
-            fingerprint=self.definition.fingerprint,
-        )
-        work.rows = rows
-
-    def _go_on(self, work: Work, rows: Rows) -> None:
-        """Claim the settle's only task in the settle itself.
-
-        A carried task may be run again before the ledger has heard of it: its id derives from what came before it, so
-        that its idempotency key is the same then.
-        """
-        new = rows.tasks[0]
-        if work.carried:
-            new.task_id = derived_id("carried", self.task.task_id, str(work.claim.run.replays), new.path)
-        new.token = new_id()
-        work.follow = self._followed(rows)
-
-    def _followed(self, rows: Rows) -> Claim:
-        """The claim of the settle's only task, which this slot will hold when the settle is committed."""
-        new, made = rows.tasks[0], rows.checkpoint
-        base = checkpointed(made, self.task, run_id=self.run.run_id)
-        task = Task(
-            task_id=new.task_id,
-            run_id=self.run.run_id,
-            thread_id=self.task.thread_id,
-            ns=new.ns,
-            checkpoint_id=made.checkpoint_id,
-            path=new.path,
-            kind=new.kind,
-            node=new.node,
-            queue=new.queue,
-            priority=new.priority,
-            status="claimed",
-            arg=new.arg,
-            token=new.token,
-            holder=self.runner.holder,
-            slot=self.runner.slot,
-            attempt=1,
-            started=True,
-            created_at=self.task.created_at,
-        )
-        return Claim(task=task, run=self.run, base=base, width=1)
-
     # ---------------------------------------------------------------- parts
 
-    def _base(self, *, tasks: bool = True) -> Loaded:
+    def base(self, *, tasks: bool = True) -> Loaded:
         base = self.claim.base
         with reading():
             if base is None:
@@ -447,32 +330,6 @@ class Attempt:
             return MISSING
         with reading():
             return self.documents.value(self.task.thread_id, self.task.arg)
-
-    def _stop(self, base: Snapshot) -> int:
-        """The last step that the run may take: its first one and the recursion limit, as LangGraph counts."""
-        first = base.control.get(FIRST_STEP, -1)
-        assert isinstance(first, int)
-        return first + self.config.recursion_limit + 1
-
-    def _queue(self) -> str:
-        return self.graph.queue or self.runner.settings.queue
-
-    def _interrupts(self, snapshot: Snapshot) -> bool:
-        """Whether the run stops here: after a node in ``interrupt_after``, or before one in ``interrupt_before``.
-
-        Not at a fork: whoever goes on from an interrupted checkpoint means to pass it.
-        """
-        stops = self.runner.stops
-        before = self.definition.interrupt_before if stops.before is None else stops.before
-        after = self.definition.interrupt_after if stops.after is None else stops.after
-        return (
-            bool(snapshot.next)
-            and snapshot.source != "fork"
-            and (
-                any(name in after for name in snapshot.writers)
-                or any(task.node in before for task in snapshot.next)
-            )
-        )
 
     def close(self) -> None:
         """Give up what the node still holds of the store."""
@@ -488,7 +345,31 @@ class Attempt:
         """The number of the first try that is made here."""
         return self.task.attempt + self._failures - self.task.failures
 
-    def _runtime(self) -> Runtime:
+    @cached_property
+    def _given(self) -> Given:
+        with reading():
+            kept = Given.read(self.documents, self.run, self.config)
+        given = kept if self.runner.given is None else self.runner.given.over(kept)
+        context = coerced(self.definition.context_schema, given.context, self.run.graph)
+        return dataclasses.replace(given, context=context)
+
+    @cached_property
+    def _caller(self) -> Caller:
+        with reading():
+            metadata = (
+                {}
+                if self.run.metadata == "{}"
+                else self.documents.value(self.run.thread_id, self.run.metadata)
+            )
+        return Caller(
+            configurable=self._given.configurable,
+            tags=tuple(self.run.tags),
+            metadata=metadata,
+            recursion_limit=self.config.recursion_limit,
+            callbacks=self._given.callbacks,
+        )
+
+    def runtime(self) -> Runtime[Any]:
         task, base = self.task, self.claim.base
         digest = hashlib.sha256(f"{base.digest if base else ''}\n{task.arg or ''}".encode()).hexdigest()[:16]
         return Runtime(
@@ -501,6 +382,12 @@ class Attempt:
             logger=logging.getLogger(f"petiole.node.{self.run.graph}.{task.node}"),
             is_cancelled=self.services.cancelled,
             services=self.services,
+            context=self._given.context,
+            caller=self._caller,
+            step=base.step + 1 if base else -1,
+            checkpoint_id=task.checkpoint_id or "",
+            checkpoint_ns=task.ns,
+            store=self.runner.memory if self.graph.store is None else self.graph.store,
             stream_writer=self._write,
         )
 
@@ -533,7 +420,7 @@ class Attempt:
         """An id for the next thing that the node says; no two attempts have the same."""
         return f"{self.task.token}:{next(self._said)}"
 
-    def _end(self, work: Work, ending: str, error: BaseException, *, handled: bool = False) -> None:
+    def end(self, work: Work, ending: str, error: BaseException, *, handled: bool = False) -> None:
         """The task or, with ``retry``, this attempt ends by an error."""
         node = self.task.node
         work.outcome.ending = ending  # type: ignore[assignment]
@@ -550,12 +437,3 @@ class Attempt:
             "node %s of thread %s (run %s, attempt %d) failed: %s: %s",
             node, self.task.thread_id, self.run.run_id, attempt, type(error).__name__, error,
         )  # fmt: skip
-
-
-@contextmanager
-def reading() -> Iterator[None]:
-    """What cannot be read within is the engine's to deal with: it is no failure of users' code."""
-    try:
-        yield
-    except (CorruptionError, UnfitError) as error:
-        raise UnreadableError(error) from error

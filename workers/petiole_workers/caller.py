@@ -18,7 +18,6 @@ import tenacity
 
 from petiole_stores.errors import PetioleError
 from petiole_workers.graph import NodeSpec, Runtime, call_node
-from petiole_workers.graph.current import current
 from petiole_workers.greenlets import in_native_thread, is_patched
 from petiole_workers.retry.retrying import retrying
 from petiole_workers.retry.strategy import strategy_for
@@ -67,7 +66,7 @@ class NodeCaller:
         self,
         spec: NodeSpec,
         input: object,
-        runtime: Runtime,
+        runtime: Runtime[Any],
         *,
         failures: int = 0,
         key: str = "",
@@ -122,7 +121,7 @@ class NodeCaller:
         time.sleep(seconds)
 
     def _once(
-        self, spec: NodeSpec, input: object, runtime: Runtime, watched: AbstractContextManager[None]
+        self, spec: NodeSpec, input: object, runtime: Runtime[Any], watched: AbstractContextManager[None]
     ) -> Any:
         timeout = spec.timeout
 
@@ -130,9 +129,9 @@ class NodeCaller:
             return self._await(_limited(awaitable, timeout, spec.name, self._cancelled))
 
         if spec.is_async:
-            with watched, current(runtime):
+            with watched:
                 return call_node(spec, input, runtime, runner=limited)
-        with watched, current(runtime), _deadline(timeout, spec.name):
+        with watched, _deadline(timeout, spec.name):
             return call_node(spec, input, runtime, runner=limited)
 
     def wait(self, awaitable: Awaitable[object]) -> object:
@@ -169,7 +168,7 @@ class NodeCaller:
             self._kept = None
 
 
-def _again(runtime: Runtime, more: int) -> Runtime:
+def _again(runtime: Runtime[Any], more: int) -> Runtime[Any]:
     return dataclasses.replace(runtime, attempt=runtime.attempt + more) if more else runtime
 
 

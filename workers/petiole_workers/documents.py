@@ -18,13 +18,29 @@ from petiole_stores.errors import CorruptionError
 from petiole_stores.ids import new_id
 from petiole_stores.integrity import damage_of, seal_of
 from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, NewTask, Output, Task
-from petiole_stores.serde import digest_document
+from petiole_stores.serde import Serde, digest_document
 from petiole_stores.store import Store
-from petiole_workers.graph import MISSING, GraphDefinition, Send, Snapshot, TaskOutput, TaskSpec
+from petiole_workers.graph import (
+    MISSING,
+    GraphDefinition,
+    Overwrite,
+    Send,
+    Snapshot,
+    TaskOutput,
+    TaskSpec,
+    is_overwrite,
+)
 from petiole_workers.patience import Patience
 
-#: Keys of an output's document that are no keys of the state: where a Command leads, and who gave the output.
-_GOTO, _NODE = "__goto__", "__node__"
+#: Keys of an output's document that are no keys of the state: where a Command leads, who gave the output, that it is for
+#: the parent graph, that it was kept from before, and a key with what overwrites it.
+_GOTO, _NODE, _PARENT, _CACHED, _OVERWRITE = (
+    "__goto__",
+    "__node__",
+    "__parent__",
+    "__cached__",
+    "__overwrite__",
+)
 
 BLOB_CACHE_BYTES = 64 * 1024 * 1024
 
@@ -112,6 +128,16 @@ class Documents:
         self._cache = BlobCache()
         self._unsaved: dict[tuple[str, str], Blob] = {}
 
+    @property
+    def store(self) -> Store:
+        """Where they are kept."""
+        return self._store
+
+    @property
+    def serde(self) -> Serde:
+        """What turns values into documents and back."""
+        return self._serde
+
     # ---------------------------------------------------------------- reading
 
     def blobs(self, thread_id: str, documents: Sequence[str]) -> dict[str, Blob]:
@@ -197,24 +223,33 @@ class Documents:
         blobs = self.blobs(record.thread_id, [record.state])
         return self._serde.load_values(record.state, blobs, thread_id=record.thread_id)
 
-    def outputs(self, thread_id: str, outputs: Sequence[Output]) -> list[TaskOutput]:
-        """The kept outputs of a superstep's tasks."""
-        blobs = self.blobs(thread_id, [output.output for output in outputs])
+    def outputs(
+        self, thread_id: str, outputs: Sequence[Output], blobs: Mapping[str, Blob] | None = None
+    ) -> list[TaskOutput]:
+        """The kept outputs of a superstep's tasks; ``blobs`` are theirs, where the store does not have them."""
+        if blobs is None:
+            blobs = self.blobs(thread_id, [output.output for output in outputs])
         load = self._serde.load
 
         def read(output: Output) -> TaskOutput:
-            node = output.node
+            node, to_parent, cached = output.node, False, False
             goto: tuple[str | Send, ...] = ()
-            writes = []
+            writes: list[tuple[str, object]] = []
             for key, raw in _raw_writes.decode(output.output):
                 value = load(bytes(raw).decode(), blobs, thread_id=thread_id)
                 if key == _GOTO:
                     goto = tuple(to if isinstance(to, str) else Send(*to) for to in value)
                 elif key == _NODE:
                     node = value
+                elif key == _PARENT:
+                    to_parent = True
+                elif key == _CACHED:
+                    cached = True
+                elif key == _OVERWRITE:
+                    writes.append((value[0], Overwrite(value[1])))
                 else:
                     writes.append((key, value))
-            return TaskOutput(output.path, node, tuple(writes), goto)
+            return TaskOutput(output.path, node, tuple(writes), goto, to_parent, cached)
 
         return [read(output) for output in outputs]
 
@@ -236,7 +271,15 @@ class Documents:
             )
         if node not in (None, output.node):
             more_pairs.append((_NODE, output.node))
-        for key, value in (*output.writes, *more_pairs):
+        if output.to_parent:
+            more_pairs.append((_PARENT, True))
+        if output.cached:
+            more_pairs.append((_CACHED, True))
+        writes = [
+            (_OVERWRITE, [key, value.value]) if is_overwrite(value) else (key, value)
+            for key, value in output.writes
+        ]
+        for key, value in (*writes, *more_pairs):
             text, more = self._serde.dump(value, thread_id=thread_id)
             blobs |= more
             pairs.append((key, msgspec.Raw(text.encode())))
@@ -252,9 +295,10 @@ class Documents:
         kept: Mapping[str, bytes],
         queue: str,
         interrupted: bool = False,
+        ns: str = "",
         metadata: Mapping[str, object] | None = None,
     ) -> Rows:
-        """A new snapshot as a checkpoint and its tasks.
+        """A new snapshot as a checkpoint and its tasks, in the namespace ``ns``.
 
         ``kept`` is the stored text of the values that did not change; ``queue`` serves the nodes that name none.
         """
@@ -279,6 +323,7 @@ class Documents:
                     task_id=new_id(),
                     path=spec.path,
                     node=spec.node,
+                    ns=ns,
                     queue=(node.queue if node else None) or queue,
                     priority=(node.priority if node else None) or "default",
                     arg=arg,
@@ -288,6 +333,7 @@ class Documents:
         checkpoint = NewCheckpoint(
             checkpoint_id=new_id(),
             parent_id=parent_id,
+            ns=ns,
             step=snapshot.step,
             source=snapshot.source,
             node_names=[*snapshot.writers],

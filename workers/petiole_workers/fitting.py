@@ -39,7 +39,7 @@ def offer_of(graph: CompiledGraph) -> Offer:
         version=definition.version,
         fingerprint=definition.fingerprint,
         policy=definition.versions,
-        nodes=list(definition.nodes),
+        nodes=list(dict.fromkeys(name for graph in definition.family() for name in graph.nodes)),
     )
 
 

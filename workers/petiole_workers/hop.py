@@ -45,6 +45,9 @@ class RunConfig(msgspec.Struct, omit_defaults=True):
         None  #: see :mod:`petiole_workers.durability`; ``None``: the graph's, else the worker's
     )
     relaxed: bool = False  #: a power cut may lose its commits
+    #: Documents of what the run was given beside its input (:mod:`petiole_workers.given`); empty: nothing.
+    context: msgspec.Raw = msgspec.Raw()
+    configurable: msgspec.Raw = msgspec.Raw()
 
 
 @dataclass(frozen=True)

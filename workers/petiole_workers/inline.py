@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -30,20 +30,37 @@ from petiole_stores.errors import (
     ThreadBusyError,
 )
 from petiole_stores.ids import new_id
+from petiole_stores.ledger import replaceable
 from petiole_stores.memory import MemoryStore
-from petiole_stores.records import RUNNABLE, SETTLED, START_PATH, Claim, NewRun, NewTask, Run, TaskRef, Worker
+from petiole_stores.records import (
+    RUNNABLE,
+    SETTLED,
+    START_PATH,
+    Blob,
+    Claim,
+    NewRun,
+    NewTask,
+    Resumption,
+    Run,
+    TaskRef,
+    Worker,
+)
 from petiole_stores.store import Store
 from petiole_workers.caller import NodeCaller
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.documents import Documents
 from petiole_workers.failure import parse_failure
-from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, START, result
+from petiole_workers.given import Given, checked_tags
+from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, INTERRUPT, START, Command, result
 from petiole_workers.hop import AS_COMPILED, Hint, RunConfig, Stops
 from petiole_workers.processes import process_birth
 from petiole_workers.queues import INLINE_PREFIX
 from petiole_workers.registry import Registry
+from petiole_workers.resuming import interrupts_of, resumptions
 from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
+from petiole_workers.snapshot import values_now
+from petiole_workers.states import States
 
 if TYPE_CHECKING:
     from petiole_workers.streaming.live import Watch
@@ -51,6 +68,19 @@ if TYPE_CHECKING:
 LEASE = 15.0
 #: In a holder's stats: when its process was started, so that a pid that is used again is not taken for it.
 BIRTH = "process_birth"
+#: The keys of a config that are not ``configurable`` ones.
+CONFIG_KEYS = frozenset(
+    {
+        "tags",
+        "metadata",
+        "callbacks",
+        "run_name",
+        "max_concurrency",
+        "recursion_limit",
+        "configurable",
+        "run_id",
+    }
+)
 #: How many nodes of a superstep run side by side when ``max_concurrency`` is not given.
 CONCURRENCY = min(32, (os.cpu_count() or 1) + 4)
 
@@ -65,6 +95,10 @@ class InvokeOptions:
     max_concurrency: int = CONCURRENCY
     durability: str | None = None
     stops: Stops = AS_COMPILED
+    run_id: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    given: Given = field(default_factory=Given)
 
     @classmethod
     def of(
@@ -74,10 +108,15 @@ class InvokeOptions:
         needs_thread: bool,
         durability: str | None = None,
         stops: Stops = AS_COMPILED,
+        context: Any = None,
     ) -> InvokeOptions:
-        """Raises InputError when the thread id is missing or a number is out of range."""
+        """What a config in LangGraph's shape says; keys that it does not know count as ``configurable`` ones there.
+
+        Raises InputError when the thread id is missing or a value is out of range.
+        """
         config = config or {}
-        configurable = config.get("configurable") or {}
+        unknown = {key: value for key, value in config.items() if key not in CONFIG_KEYS}
+        configurable = {**unknown, **(config.get("configurable") or {})}
         thread_id = configurable.get("thread_id")
         if thread_id is None and needs_thread:
             raise InputError(
@@ -87,13 +126,22 @@ class InvokeOptions:
         if not isinstance(limit, int) or limit < 1:
             raise InputError(f"recursion_limit is {limit!r}: take a whole number from 1")
         side_by_side = config.get("max_concurrency") or CONCURRENCY
+        if not isinstance(side_by_side, int) or side_by_side < 1:
+            raise InputError(f"max_concurrency is {side_by_side!r}: take a whole number from 1")
+        run_id, metadata = config.get("run_id"), config.get("metadata") or {}
+        if not isinstance(metadata, Mapping):
+            raise InputError(f"metadata is {metadata!r}: take a dict")
         return cls(
             thread_id=str(thread_id) if thread_id is not None else new_id(),
             checkpoint_id=configurable.get("checkpoint_id"),
             recursion_limit=limit,
-            max_concurrency=max(1, int(side_by_side)),
+            max_concurrency=side_by_side,
             durability=durability,
             stops=stops,
+            run_id=None if run_id is None else str(run_id),
+            tags=checked_tags(config.get("tags") or ()),
+            metadata=metadata,
+            given=Given.of(configurable, context, config.get("callbacks")),
         )
 
 
@@ -105,6 +153,7 @@ class InlineEngine:
         self.graph, self.store, self.archive = graph, store, archive
         self.documents = Documents(store)
         self._registry = Registry([graph])
+        self.states = States(graph, self.documents, queue=_SETTINGS.queue)
         self._active: set[str] = set()
         self._presence = _Presence(store)
 
@@ -133,8 +182,12 @@ class InlineEngine:
     ) -> Any:
         self.load_archive(options.thread_id)
         with self._presence:
-            run_id, ready = self._go_on(options) if input is None else self._begin(input, options)
-            if watch is not None and input is None and options.checkpoint_id is None:
+            if isinstance(input, Command):
+                run_id, ready = self._command(input, options)
+            else:
+                run_id, ready = self._go_on(options) if input is None else self._begin(input, options)
+            goes_on = input is None or isinstance(input, Command)
+            if watch is not None and goes_on and options.checkpoint_id is None:
                 self._report_head(watch, options.thread_id, run_id)
             if run_id is not None:
                 self._active.add(run_id)
@@ -143,28 +196,56 @@ class InlineEngine:
                 finally:
                     self._active.discard(run_id)
         record = self.store.head(options.thread_id)
-        return result(self.graph.definition, self.documents.checkpoint(record).snapshot) if record else None
+        if record is None:
+            return None
+        graph = self.graph.definition
+        run = self.store.get_run(run_id) if run_id is not None else None
+        if run is None or run.status != "interrupted":
+            return result(graph, self.documents.checkpoint(record).snapshot.values)
+        tasks = self.store.list_tasks(run.run_id)
+        values = result(graph, values_now(self.documents, graph, record, tasks))
+        asked = interrupts_of(tasks, self.store.serde)
+        if questions := {question.id: question for them in asked.values() for question in them}:
+            values[INTERRUPT] = list(questions.values())
+        return values
+
+    def _command(self, command: Command[Any], options: InvokeOptions) -> tuple[str | None, Sequence[TaskRef]]:
+        """Change the state of the thread, send it to nodes, and answer its interrupts, as the command says."""
+        thread_id, run = options.thread_id, self.store.newest_run(options.thread_id)
+        interrupted = run is not None and run.status == "interrupted"
+        if run is not None and run.status not in SETTLED and not interrupted:
+            raise ThreadBusyError(f"thread {thread_id!r} has the run {run.run_id}, which is {run.status}")
+        if command.resume is not None and not interrupted:
+            raise InputError(
+                f"thread {thread_id!r} has no interrupted run to resume"
+                + (f": its newest one is {run.status}" if run else "")
+            )
+        if run is None and self.store.head(thread_id) is None:
+            if command.destinations or command.update is None:
+                raise InputError(f"thread {thread_id!r} is new: give an input")
+            return self._begin(command.update, options)
+        answers: Sequence[Resumption] | None = None
+        if command.update is not None or command.destinations:
+            answers = self.states.command(thread_id, command)
+        elif command.resume is not None and run is not None:
+            answers = resumptions(self.store.list_tasks(run.run_id), command.resume, self.store.serde)
+        if run is None or not interrupted:
+            return self._go_on(options)
+        return run.run_id, self.store.resume(run.run_id, answers).publish
 
     def _begin(self, input: Any, options: InvokeOptions) -> tuple[str, Sequence[TaskRef]]:
         """Submit a run for this input."""
         document, blobs = self.store.serde.dump(self.graph.accept(input), thread_id=options.thread_id)
-        new = NewRun(
-            run_id=new_id(),
-            thread_id=options.thread_id,
-            graph=self.graph.name,
-            version=self.graph.definition.version,
-            fingerprint=self.graph.definition.fingerprint,
-            input=document,
-            base_id=options.checkpoint_id,
-            config=_run_config(options),
-            start=self._start_task(),
-            blobs=list(blobs.values()),
-        )
+        new = self._new_run(options, document, blobs)
         answer = self.store.submit([new])[0]
         if answer.reason == "busy" and answer.active_run is not None:
             self._take_over(answer.active_run)
             self.store.cancel([answer.active_run], reason="its process died; a new input took its place")
             answer = self.store.submit([new])[0]
+        if answer.result == "already" or answer.reason == "conflict":
+            raise InputError(
+                f"run_id {new.run_id!r} is that of an earlier run: give each run an id of its own"
+            )
         if answer.result == "refused":
             raise _refused(answer.reason, options, answer.active_run)
         return new.run_id, answer.publish
@@ -181,6 +262,10 @@ class InlineEngine:
                     f"thread {options.thread_id!r} has no checkpoint to go on from: give an input"
                 )
             return self._fork(options) if head.next != "[]" else (None, [])
+        if run.status in SETTLED:
+            head = self.store.head(options.thread_id)
+            if head is not None and head.checkpoint_id != run.checkpoint_id:  # its state was updated since
+                return self._fork(options) if head.next != "[]" else (None, [])
         if run.status == "failed":
             return run.run_id, self._replay(run)
         if run.status == "interrupted":
@@ -191,23 +276,37 @@ class InlineEngine:
         return run.run_id, self._ready(run.run_id)
 
     def _fork(self, options: InvokeOptions) -> tuple[str, Sequence[TaskRef]]:
-        new = NewRun(
-            run_id=new_id(),
-            thread_id=options.thread_id,
-            graph=self.graph.name,
-            version=self.graph.definition.version,
-            fingerprint=self.graph.definition.fingerprint,
-            base_id=options.checkpoint_id,
-            config=_run_config(options),
-            start=self._start_task(),
-        )
+        new = self._new_run(options, None, {})
         answer = self.store.submit([new])[0]
         if answer.result == "refused":
             raise _refused(answer.reason, options, answer.active_run)
         return new.run_id, answer.publish
 
+    def _new_run(self, options: InvokeOptions, input: str | None, blobs: dict[str, Blob]) -> NewRun:
+        serde, thread_id = self.store.serde, options.thread_id
+        config = RunConfig(
+            recursion_limit=options.recursion_limit, inline=True, durability=options.durability
+        )
+        # What cannot be stored is for this invocation alone, as all of it is in LangGraph.
+        given = options.given.dump(config, serde, thread_id, strict=False)
+        metadata, more = serde.dump_values(options.metadata, thread_id=thread_id)
+        return NewRun(
+            run_id=options.run_id or new_id(),
+            thread_id=thread_id,
+            graph=self.graph.name,
+            version=self.graph.definition.version,
+            fingerprint=self.graph.definition.fingerprint,
+            input=input,
+            base_id=options.checkpoint_id,
+            config=msgspec.json.encode(config).decode(),
+            tags=list(options.tags),
+            metadata=metadata,
+            start=self._start_task(),
+            blobs=[*(blobs | given | more).values()],
+        )
+
     def _replay(self, run: Run) -> Sequence[TaskRef]:
-        failed = [t for t in self.store.list_tasks(run.run_id) if t.status == "failed" and not t.replaced]
+        failed = replaceable(self.store.list_tasks(run.run_id))
         answer = self.store.replay(run.run_id, [(task.task_id, new_id()) for task in failed])
         if answer.result == "refused":
             raise PetioleError(f"run {run.run_id} cannot be replayed: {answer.reason}")
@@ -324,6 +423,7 @@ class InlineEngine:
             published_elsewhere=False,
             stops=crew.stops,
             watch=crew.watch,
+            given=crew.given,
         )
 
 
@@ -339,6 +439,7 @@ class _Crew:
     ) -> None:
         self._engine, self._loop = engine, loop
         self.stops, self.watch = options.stops, watch
+        self.given = options.given
         self._limit = options.max_concurrency
         self._ready: deque[TaskRef] = deque()
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
@@ -473,11 +574,6 @@ class _Presence:
 
 
 _SETTINGS = Settings()
-
-
-def _run_config(options: InvokeOptions) -> str:
-    config = RunConfig(recursion_limit=options.recursion_limit, inline=True, durability=options.durability)
-    return msgspec.json.encode(config).decode()
 
 
 def _refused(reason: str, options: InvokeOptions, active: str | None) -> PetioleError:

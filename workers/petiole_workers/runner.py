@@ -34,13 +34,16 @@ from petiole_stores.records import (
 from petiole_stores.store import Store, StoreTransaction
 from petiole_workers.attempt import Attempt
 from petiole_workers.board import Posted, Seat
+from petiole_workers.caching import NodeCache
 from petiole_workers.caller import NodeCaller
 from petiole_workers.carry import Carry
 from petiole_workers.damage import DamageControl
 from petiole_workers.documents import Documents
 from petiole_workers.durability import Durability, Measured
 from petiole_workers.failure import describe
+from petiole_workers.given import Given
 from petiole_workers.hop import AS_COMPILED, Hint, RunConfig, Stops, Work
+from petiole_workers.long_term import LongTermMemory
 from petiole_workers.misfits import note_misfits
 from petiole_workers.patience import Patience
 from petiole_workers.registry import Registry
@@ -84,6 +87,7 @@ class Runner:
         seat      where the worker's main process sees what this slot works on
         stops     where runs are interrupted, whatever their graph says (for ``graph.stream``)
         watch     told of every outcome, and of what nodes say (for ``graph.stream``)
+        given     what the caller of ``graph.invoke`` gave along: it goes before what is kept with the run
     """
 
     def __init__(
@@ -105,12 +109,16 @@ class Runner:
         seat: Seat | None = None,
         stops: Stops = AS_COMPILED,
         watch: Watch | None = None,
+        given: Given | None = None,
     ) -> None:
         self.store, self.registry, self.settings = store, registry, settings
         self.holder, self.slot = holder, slot
         self.patiently = Patience.of(settings, store)
         self.documents = documents or Documents(store, self.patiently)
-        self.seat = seat
+        self.cache = NodeCache(store, self.documents)
+        #: What nodes get as ``runtime.store`` where their graph has none of its own.
+        self.memory = LongTermMemory(store, patiently=self.patiently)
+        self.seat, self.given = seat, given
         self.caller = caller or NodeCaller(
             in_process_wait=settings.in_process_wait,
             cancelled=None if seat is None else lambda: seat.cancelled,
@@ -261,7 +269,7 @@ class Runner:
         self._post(claim)
         try:
             if claim.task.kind == "advance":
-                attempt.settle_only(work)
+                attempt.settling.advance(work)
             else:
                 attempt.run_node(work)
         finally:

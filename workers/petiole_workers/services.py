@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from petiole_stores.errors import StoreUnavailableError
+from petiole_stores.errors import SignalTimeoutError, StoreUnavailableError
+from petiole_stores.ids import derived_id
 from petiole_stores.store import StoreTransaction
 from petiole_workers.caller import undisturbed
-from petiole_workers.progress import Progress
+from petiole_workers.graph import GraphInterrupt, Interrupt
+from petiole_workers.progress import Awaited, Packed, Progress
+from petiole_workers.signals import take_signal
 
 if TYPE_CHECKING:
     from petiole_stores.records import Task
     from petiole_workers.runner import Runner
 
+#: How often a node of ``graph.invoke`` looks for its signal, in seconds.
+LOOK = 0.05
 #: Heartbeats closer together than this are kept with the next one, in seconds.
 TOGETHER = 0.1
 
@@ -23,9 +29,11 @@ TOGETHER = 0.1
 class ParkedError(BaseException):
     """A node waits too long to do so in its slot. No ``Exception``: a node's own ``except`` must not stop it."""
 
-    def __init__(self, delay: float) -> None:
-        super().__init__(f"the node sleeps for {delay:.1f} s")
-        self.delay = delay
+    def __init__(self, delay: float, awaits: str = "") -> None:
+        super().__init__(
+            f"the node waits for the signal {awaits!r}" if awaits else f"the node sleeps for {delay:.1f} s"
+        )
+        self.delay, self.awaits = delay, awaits
 
 
 class AttemptServices:
@@ -36,13 +44,15 @@ class AttemptServices:
         self._serde = runner.store.serde
         self._known = Progress.read(task.progress)
         self.progress = self._seen = self._known
-        self._timer = 0
+        self._timer = self._question = self._signal = 0
         self._noted = float("-inf")
         self._pending = False
         self._asked = time.monotonic() + runner.settings.beat_every
         self._lost = False
         self._stack = ExitStack()
         self.open_transaction: StoreTransaction | None = None
+        #: Who takes signals: the same for a task that a replay puts in this one's place.
+        self._taker = derived_id("taker", task.run_id, task.ns, task.checkpoint_id or "", task.path)
 
     # ---------------------------------------------------------------- is it still wanted?
 
@@ -71,7 +81,7 @@ class AttemptServices:
         timers = list(self.progress.timers)
         if index == len(timers):
             timers.append(now + seconds)
-            self.progress = Progress(self.progress.details, self.progress.blobs, timers)
+            self.progress = self.progress.with_timer(now + seconds)
         left = max(0.0, timers[index] - now)
         if left > self._runner.caller.in_process_wait:
             raise ParkedError(left)
@@ -79,9 +89,51 @@ class AttemptServices:
 
     def again(self) -> None:
         """A further try begins in this process."""
-        self._timer = 0
+        self._timer = self._question = self._signal = 0
         self._seen = self.progress
         self.roll_back()
+
+    # ---------------------------------------------------------------- signals
+
+    def wait_signal(self, name: str, timeout: float | None) -> Any:
+        """The payload of the attempt's next signal. Raises ParkedError while there is none, SignalTimeoutError when its time
+        is over."""
+        index, self._signal = self._signal, self._signal + 1
+        thread_id, store, now = self._task.thread_id, self._runner.store, self._runner.store_time
+        if index == len(self.progress.signals):
+            until = None if timeout is None else now() + timeout
+            self.progress = self.progress.with_signal(index, Awaited(name, until))
+        awaited = self.progress.signals[index]
+        if awaited.value is not None:
+            return awaited.value.value(self._serde, thread_id)
+        with undisturbed():
+            self._runner.commit_carried()  # so that the ledger knows who is to be woken
+        while True:
+            with undisturbed():
+                document = take_signal(store, thread_id, name, self._taker, index)
+            if document is not None:
+                payload = self._serde.load_whole(document)
+                value = Packed.of(payload, self._serde, thread_id)
+                self.progress = self.progress.with_signal(index, Awaited(name, awaited.until, value))
+                return payload
+            left = None if awaited.until is None else awaited.until - now()
+            if left is not None and left <= 0:
+                raise SignalTimeoutError(f"no signal {name!r} came to thread {thread_id!r} in time")
+            if self._runner.published_elsewhere:
+                raise ParkedError(left or 0.0, name)
+            time.sleep(min(LOOK, left or LOOK))
+
+    # ---------------------------------------------------------------- interrupts
+
+    def interrupt(self, value: object) -> Any:
+        """The answer to the attempt's next interrupt. Raises GraphInterrupt where there is none yet."""
+        index, self._question = self._question, self._question + 1
+        thread_id = self._task.thread_id
+        if index < len(self.progress.answers):
+            return self.progress.answers[index].value.value(self._serde, thread_id)
+        question = Interrupt(value, hashlib.sha256(f"{self._task.task_id}:{index}".encode()).hexdigest()[:32])
+        self.progress = self.progress.with_question(question.id, value, self._serde, thread_id)
+        raise GraphInterrupt((question,))
 
     # ---------------------------------------------------------------- heartbeats
 
@@ -107,7 +159,12 @@ class AttemptServices:
 
     def left_behind(self) -> str | None:
         """The progress that the ledger does not have yet."""
-        return self.progress.text() if self._pending or self.progress.timers != self._known.timers else None
+        waited = (self.progress.timers, self.progress.signals)
+        return (
+            self.progress.text()
+            if self._pending or waited != (self._known.timers, self._known.signals)
+            else None
+        )
 
     # ---------------------------------------------------------------- transactions
 

@@ -58,6 +58,15 @@ def start(
     metadata: Annotated[
         str | None, typer.Option("--metadata", metavar="JSON", help="An object kept with the run.")
     ] = None,
+    context: Annotated[
+        str | None, typer.Option("--context", metavar="JSON", help="What nodes get as runtime.context.")
+    ] = None,
+    configurable: Annotated[
+        str | None,
+        typer.Option(
+            "--configurable", metavar="JSON", help="An object of values for nodes that take config."
+        ),
+    ] = None,
     if_busy: Annotated[Busy, typer.Option("--if-busy", help="On a thread with an active run.")] = Busy.reject,
     at: Annotated[
         str | None, typer.Option("--at", metavar="TIME", help="Not before this ISO 8601 time.")
@@ -96,6 +105,8 @@ def start(
     """Submit a run. Once this returns, the run is stored and a worker will take it up."""
     value = parsing.json_value("--input", input)
     extra = parsing.json_object("--metadata", metadata)
+    values = parsing.json_object("--configurable", configurable)
+    shared = None if context is None else parsing.json_value("--context", context)
     when, until = parsing.start_time(at, after), parsing.deadline(deadline)
     with connected(ctx, store, broker, notes=True) as client:
         handle = client.submit(
@@ -105,6 +116,8 @@ def start(
             idempotency_key=idempotency_key,
             tags=tag or (),
             metadata=extra,
+            context=shared,
+            configurable=values,
             at=when,
             deadline=until,
             if_busy=if_busy.value,

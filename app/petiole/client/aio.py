@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 from petiole.client.client import Client
 from petiole.client.handle import RESTING, RunHandle, pauses, timed_out
 from petiole_stores.records import Run, RunStatus
+from petiole_workers.long_term import LongTermMemory
 
 if TYPE_CHECKING:
     from petiole_workers.streaming import StreamMode
@@ -131,6 +132,7 @@ class AsyncClient:
     pause = _threaded(Client.pause)
     unpause = _threaded(Client.unpause)
     delete = _threaded(Client.delete)
+    clear_cache = _threaded(Client.clear_cache)
     close = _threaded(Client.close)
 
     drop_dead_letters = _threaded(Client.drop_dead_letters)
@@ -150,6 +152,11 @@ class AsyncClient:
         found = await asyncio.to_thread(self.client.stream, thread_id, run_id, stream_mode, **options)
         async for event in found:
             yield event
+
+    @property
+    def memory(self) -> LongTermMemory:
+        """As :attr:`Client.memory`: it has async twins of its own, such as ``aget``."""
+        return self.client.memory
 
     async def __aenter__(self) -> Self:
         return self

@@ -15,7 +15,11 @@ from petiole.client.removal import remove_thread
 from petiole.client.replaying import find_base, replay_failed
 from petiole_stores.errors import InputError
 from petiole_stores.records import Run
+from petiole_workers.caching import clear_cache
 from petiole_workers.fitting import Fleet, queue_of
+from petiole_workers.given import Given
+from petiole_workers.graph.overwrite import plain
+from petiole_workers.long_term import LongTermMemory
 
 if TYPE_CHECKING:
     from petiole.client.aio import AsyncClient
@@ -52,6 +56,8 @@ class Client(Reading):
         *,
         thread_id: str | None = None,
         idempotency_key: str | None = None,
+        context: Any = None,
+        configurable: Mapping[str, Any] | None = None,
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
         at: datetime | timedelta | float | None = None,
@@ -70,7 +76,10 @@ class Client(Reading):
             thread_id        nothing: a new thread
             idempotency_key  the same key (for the same graph) gives the same run, however often it is submitted; run and
                              thread ids derive from it
-            tags, metadata   kept with the run, for finding and reading it
+            context          what nodes get as ``runtime.context``, kept with the run: an instance of the graph's
+                             ``context_schema``, or a dict for one, checked here if the graph itself is given, else where it runs
+            configurable     values for nodes that take ``config``: they find them in ``config["configurable"]``
+            tags, metadata   kept with the run, for finding and reading it; nodes find them in ``config``
             at               not before this time (aware datetime, or seconds since the epoch), or not before so long from
                              now by the store's clock (timedelta)
             deadline         fail the run if it has not ended by then: an aware datetime, or so long after the time at
@@ -90,8 +99,11 @@ class Client(Reading):
                 "input is None: a run needs one; replay() goes on from a checkpoint, resume() past an interrupt"
             )
         made = self._submission(graph, version)
-        if not isinstance(graph, str):
-            input = graph.accept(input)
+        if isinstance(graph, str):
+            input = plain(input)
+        else:
+            input, context = graph.accept(input), graph.accept_context(context)
+        made.given = Given.of(configurable or {}, context)
         made.input, made.thread_id, made.idempotency_key = input, thread_id, idempotency_key
         made.tags, made.metadata, made.if_busy = tags, metadata, if_busy
         made.at, made.deadline = at, deadline
@@ -192,6 +204,17 @@ class Client(Reading):
         ``force`` cancels its active and queued runs first. Raises ThreadBusyError while a run is active, without it.
         """
         return remove_thread(self.store, thread_id, force=force)
+
+    # ---------------------------------------------------------------- beside the threads
+
+    @property
+    def memory(self) -> LongTermMemory:
+        """The long-term memory that nodes have as ``runtime.store``."""
+        return LongTermMemory(self.store)
+
+    def clear_cache(self, graph: str | CompiledGraph, nodes: Sequence[str] | None = None) -> None:
+        """Forget the cached results of these nodes of a graph (``None``: of all), whatever its version."""
+        clear_cache(self.store, graph if isinstance(graph, str) else graph.name, nodes)
 
     # ---------------------------------------------------------------- many at once
 

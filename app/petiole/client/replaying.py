@@ -6,6 +6,7 @@ import msgspec
 
 from petiole_stores.errors import ConflictError, NotFoundError, ThreadBusyError
 from petiole_stores.ids import derived_id
+from petiole_stores.ledger import replaceable
 from petiole_stores.records import Answer, Checkpointed, Run, Task
 from petiole_stores.store import Store
 
@@ -27,7 +28,7 @@ def ask_for_replay(store: Store, run: Run) -> Answer:
     """
     if run.status != "failed":
         return Answer(run_id=run.run_id, result="refused", reason=f"run {run.status}")
-    failed = [task for task in store.list_tasks(run.run_id) if task.status == "failed" and not task.replaced]
+    failed = replaceable(store.list_tasks(run.run_id))
     if not failed:
         return Answer(run_id=run.run_id, result="refused", reason="no failed task")
     return store.replay(run.run_id, [(task.task_id, _successor(run, task)) for task in failed])

@@ -22,6 +22,8 @@ from petiole_stores.records import START_PATH, Blob, NewRun, NewTask, SubmitAnsw
 from petiole_stores.serde import Serde
 from petiole_stores.store import Store
 from petiole_workers.durability import Durability, preset
+from petiole_workers.given import Given, checked_tags
+from petiole_workers.hop import RunConfig
 
 START_NODE = "__start__"
 
@@ -43,6 +45,7 @@ class Submission(msgspec.Struct, kw_only=True):
     fingerprint: str | None = None
     base_id: str | None = None
     config: str = "{}"
+    given: Given = Given()
 
     def new_run(self, serde: Serde) -> NewRun:
         """The run with its ids and documents. Raises InputError and SerializationError."""
@@ -54,6 +57,11 @@ class Submission(msgspec.Struct, kw_only=True):
         if self.base_id is None:
             document, blobs = serde.dump(self.input, thread_id=thread_id)
         metadata, more = serde.dump_values(self.metadata or {}, thread_id=thread_id)
+        config, given = self.config, {}
+        if self.given != Given():
+            made = msgspec.json.decode(config, type=RunConfig)
+            given = self.given.dump(made, serde, thread_id)
+            config = msgspec.json.encode(made).decode()
         start, end = Start.of(self.at), Deadline.of(self.deadline)
         return NewRun(
             run_id=run_id,
@@ -71,16 +79,18 @@ class Submission(msgspec.Struct, kw_only=True):
             fingerprint=self.fingerprint,
             if_busy=self.if_busy,
             idempotency_key=self.idempotency_key,
-            request_digest=request_digest(self.graph, thread_id, document or f"checkpoint {self.base_id}"),
+            request_digest=request_digest(
+                self.graph, thread_id, _requested(document or f"checkpoint {self.base_id}", config)
+            ),
             base_id=self.base_id,
-            config=self.config,
-            tags=_tags(self.tags),
+            config=config,
+            tags=list(checked_tags(self.tags)),
             metadata=metadata,
             run_at=start.run_at,
             delay=start.delay,
             deadline=end.deadline,
             lifetime=end.lifetime,
-            blobs=[*blobs.values(), *more.values()],
+            blobs=[*(blobs | more | given).values()],
         )
 
     def _ids(self) -> tuple[str, str]:
@@ -124,6 +134,15 @@ def config_document(
     except ConfigurationError as error:
         raise InputError(str(error)) from None
     return msgspec.json.encode(config).decode()
+
+
+def _requested(document: str, config: str) -> str:
+    """The input's document, with what else was given to the run if there is any."""
+    made = msgspec.json.decode(config, type=RunConfig)
+    if document[:1] not in '{["' or not (made.context or made.configurable):
+        return document
+    parts = (bytes(part).decode() if part else "null" for part in (made.context, made.configurable))
+    return f"[{document},{','.join(parts)}]"
 
 
 def request_digest(graph: str, thread_id: str, document: str) -> str:
@@ -173,12 +192,3 @@ def _without_order(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_order(item) for key, item in value.items() if key != "$order"}
     return [_without_order(item) for item in value] if isinstance(value, list) else value
-
-
-def _tags(tags: Sequence[str]) -> list[str]:
-    if isinstance(tags, str):
-        raise InputError(f"tags is the text {tags!r}: give a list of texts")
-    for tag in tags:
-        if not isinstance(tag, str) or not tag or len(tag) > 255 or not tag.isprintable():
-            raise InputError(f"a tag is {tag!r}: it needs 1 to 255 printable characters")
-    return list(dict.fromkeys(tags))

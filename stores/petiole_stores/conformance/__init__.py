@@ -11,21 +11,27 @@ from collections.abc import Callable
 
 from petiole_stores.conformance import (  # noqa: F401 - they fill the catalogues
     aging,
+    amending,
     claiming,
     deciding,
     finishing,
     healing,
     held,
     holding,
+    inside,
+    interrupting,
     keeping,
+    nesting,
     noting,
     publishing,
     reading,
+    remembering,
     settling,
     submitting,
     telling,
     timing,
     trimming,
+    waking,
     working,
 )
 from petiole_stores.conformance.report import Check, NotOffered, Report, run_checks

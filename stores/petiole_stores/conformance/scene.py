@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.conformance.report import same
@@ -96,10 +97,14 @@ class Scene:
         } | fields
         return NewCheckpoint(**values)
 
-    def settle(self, name: str, parent: str | None, *tasks: NewTask, status: str | None = None) -> Settle:
+    def settle(
+        self, name: str, parent: str | None, *tasks: NewTask, status: str | None = None, ns: str = ""
+    ) -> Settle:
+        """A settle of one checkpoint; with ``ns`` it and its tasks are of that namespace."""
         chosen = status or ("running" if tasks else "succeeded")
-        checkpoint = self.new_checkpoint(name, parent)
-        return Settle(checkpoints=[checkpoint], tasks=[*tasks], run_status=chosen)  # type: ignore[arg-type]
+        made = [replace(task, ns=ns) for task in tasks]
+        checkpoint = self.new_checkpoint(name, parent, ns=ns)
+        return Settle(checkpoints=[checkpoint], tasks=made, run_status=chosen)  # type: ignore[arg-type]
 
     def outcome(self, task: str, token: str, ending: str = "done", **fields: Any) -> Outcome:
         """An outcome for ``finish``; without a settle its advance is named ``<task>.adv`` with token ``<token>.adv``."""
@@ -183,7 +188,34 @@ class Scene:
         self.claimed(f"{last}.next", f"{last}.k")
         self.finished(f"{last}.next", f"{last}.k", settle=self.settle(final, last))
 
+    def nest(
+        self,
+        task: str,
+        token: str,
+        ns: str,
+        name: str,
+        *nodes: str,
+        parent: str | None = None,
+        status: str | None = None,
+        slot: str = "s",
+    ) -> FinishAnswer:
+        """A claimed task opens the namespace ``ns`` with the checkpoint ``name`` and the tasks ``nodes``."""
+        waiting = {"status": "interrupted"} if status == "interrupted" else {}
+        made = [self.new_task(node, **waiting) for node in nodes]
+        nest = self.settle(name, parent, *made, status=status, ns=ns)
+        return self.finished(task, token, "parked", slot=slot, nest=nest)
+
+    def take(self, task: str, ending: str = "done", **options: Any) -> FinishAnswer:
+        """Claim a task under the token ``k<task>``, in a slot of its own, and finish it."""
+        self.claimed(task, f"k{task}", slot=task)
+        return self.finished(task, f"k{task}", ending, slot=task, **options)
+
     # ---------------------------------------------------------------- looking
+
+    def statuses(self, *names: str, run: str = "r") -> list[str]:
+        """The statuses of tasks of one run."""
+        found = self.tasks(run)
+        return [found[name].status for name in names]
 
     def run(self, name: str = "r") -> Run:
         found = self.store.get_run(self.id(name))
@@ -244,12 +276,13 @@ def snapshot(store: Store, threads: Sequence[str], queue: str | None = None) -> 
     for thread in threads:
         runs = store.list_runs(RunFilter(thread_id=thread, limit=1000)).runs
         tasks = [task for run in runs for task in store.list_tasks(run.run_id)]
-        head = store.head(thread)
+        checkpoints = store.list_checkpoints(thread, ns=None)
+        heads = {ns: store.head(thread, ns) for ns in sorted({"", *(c.ns for c in checkpoints)})}
         found[thread] = {
-            "head": head.checkpoint_id if head else None,
+            "heads": {ns: head and head.checkpoint_id for ns, head in heads.items()},
             "runs": [plain(run) for run in runs],
             "tasks": [plain(task) for task in tasks],
-            "checkpoints": [plain(checkpoint) for checkpoint in store.list_checkpoints(thread, ns=None)],
+            "checkpoints": [plain(checkpoint) for checkpoint in checkpoints],
         }
     found["backlogs"] = [plain(b) for b in store.backlogs() if queue in (None, b.queue)]
     return found

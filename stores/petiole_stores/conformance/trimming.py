@@ -136,7 +136,7 @@ def trim_counts_by_namespace(scene: Scene) -> None:
 def trim_collects_blobs(scene: Scene) -> None:
     """Blobs that no checkpoint, run or task of the thread names are removed, also with every checkpoint kept."""
     scene.worker()
-    scene.submit(input=naming(0), metadata=naming(1), blobs=[blob(n) for n in range(10)])
+    scene.submit(input=naming(0), metadata=naming(1), config=naming(7), blobs=[blob(n) for n in range(10)])
     scene.submit("r2", "t2", blobs=[blob(9)])
     scene.claimed("r.start", "k")
     checkpoint = scene.new_checkpoint("c0", None, state=naming(2), metadata=naming(3))
@@ -149,8 +149,8 @@ def trim_collects_blobs(scene: Scene) -> None:
         scene.claimed(task, f"k{task}", slot=task)
     scene.finished("a", "ka", slot="a", output=naming(5))
     scene.finished("b", "kb", "retry", slot="b", progress=naming(6))
-    same(_trim(scene, None), (0, 0, 3), "what it removed")
-    same(_blobs(scene), [f"b{n}" for n in range(7)], "the blobs that are left")
+    same(_trim(scene, None), (0, 0, 2), "what it removed")
+    same(_blobs(scene), [f"b{n}" for n in range(8)], "the blobs that are left")
     same(_blobs(scene, "t2"), ["b9"], "another thread's")
     same(_trim(scene, None), (0, 0, 0), "the same again")
 

@@ -123,6 +123,8 @@ class FileReads(SQLiteStore):
     def _fill(self, claim: Claim | None) -> None:
         if claim is not None and claim.base is not None:
             claim.base = self._filled(claim.base)
+        if claim is not None and claim.child is not None:
+            claim.child = self._filled(claim.child)
 
     def _filled(self, record: Checkpointed) -> Checkpointed | None:
         """The record with the state of its file; ``None``: it was deleted meanwhile.

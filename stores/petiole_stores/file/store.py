@@ -22,9 +22,20 @@ from petiole_stores.file.archive import pack, unpack
 from petiole_stores.file.paper import bare_blob, marker, read_state, write_paper
 from petiole_stores.file.reading import FileReads
 from petiole_stores.folder import is_older, safe_name
-from petiole_stores.records import Blob, FinishAnswer, NewCheckpoint, NewRun, Outcome, SubmitAnswer, Trimmed
+from petiole_stores.records import (
+    Amendment,
+    Answer,
+    Blob,
+    FinishAnswer,
+    NewCheckpoint,
+    NewRun,
+    Outcome,
+    Settle,
+    SubmitAnswer,
+    Trimmed,
+)
 from petiole_stores.references import blobs_named
-from petiole_stores.sql.sqlite import checkpoints, finishing, retention, submission
+from petiole_stores.sql.sqlite import amending, checkpoints, finishing, retention, submission
 from petiole_stores.sql.sqlite.work import Work
 from petiole_stores.store import Store, StoreTransaction
 
@@ -125,29 +136,34 @@ class FileStore(FileReads):
         owners: dict[str, str] = self.connections.read(
             lambda db: dict(db.execute(_THREADS_OF, (ids,)).fetchall())
         )
-        for outcome in outcomes:  # a task that an earlier outcome's settle makes will be of that one's thread
-            for task in outcome.settle.tasks if outcome.settle and outcome.task_id in owners else ():
-                owners.setdefault(task.task_id, owners[outcome.task_id])
+        for outcome in outcomes:  # a task that an earlier outcome makes will be of that one's thread
+            for made in _settles(outcome) if outcome.task_id in owners else ():
+                for task in made.tasks:
+                    owners.setdefault(task.task_id, owners[outcome.task_id])
         known = [outcome for outcome in outcomes if outcome.task_id in owners]
         settled = {
             id(checkpoint): owners[outcome.task_id]
-            for outcome in known if outcome.settle is not None for checkpoint in outcome.settle.checkpoints
+            for outcome in known for made in _settles(outcome) for checkpoint in made.checkpoints
         }  # fmt: skip
         places: dict[int, Path] = {}
 
         def write() -> list[Path]:
             blobs = [path for o in known for path in self._write_blobs(owners[o.task_id], o.blobs)]
             for outcome in known:
-                for checkpoint in outcome.settle.checkpoints if outcome.settle else ():
+                for checkpoint in (c for made in _settles(outcome) for c in made.checkpoints):
                     places[id(checkpoint)] = self._write_checkpoint(checkpoint, settled[id(checkpoint)])
             return [*blobs, *places.values()]
 
+        def short(made: Settle | None) -> Settle | None:
+            return made and replace(
+                made, checkpoints=[_shortened(c, places[id(c)]) for c in made.checkpoints]
+            )
+
         def bare(outcome: Outcome) -> Outcome:
-            settle = outcome.settle
-            if settle is not None and outcome.task_id in owners:
-                short = [replace(c, state=marker(places[id(c)].name)) for c in settle.checkpoints]
-                settle = replace(settle, checkpoints=short)
-            return replace(outcome, settle=settle, blobs=[*map(bare_blob, outcome.blobs)])
+            blobs = [*map(bare_blob, outcome.blobs)]
+            if outcome.task_id not in owners:
+                return replace(outcome, blobs=blobs)
+            return replace(outcome, settle=short(outcome.settle), nest=short(outcome.nest), blobs=blobs)
 
         answers = self._behind(
             write,
@@ -161,6 +177,27 @@ class FileStore(FileReads):
             self._fill(answer.advance)
         return answers
 
+    def _amend(self, amendment: Amendment, now: float | None) -> Answer:
+        thread_id = amendment.thread_id
+
+        def write() -> list[Path]:
+            blobs = self._write_blobs(thread_id, amendment.blobs)
+            return [*blobs, *(self._write_checkpoint(c, thread_id) for c in amendment.checkpoints)]
+
+        def amend(work: Work, written: list[Path]) -> tuple[Answer, list[Path]]:
+            places = written[len(amendment.blobs) :]
+            bare = replace(
+                amendment,
+                checkpoints=[*map(_shortened, amendment.checkpoints, places)],
+                blobs=[*map(bare_blob, amendment.blobs)],
+            )
+            return amending.amend(work, bare), places
+
+        answer, places = self._behind(write, amend, now)
+        if answer.result != "committed":
+            self._discard(places, [thread_id])
+        return answer
+
     def transaction(self) -> AbstractContextManager[StoreTransaction]:
         # The ledger is a SQLite file, but not one for others' tables: Petiole may rebuild it from the files some day.
         return Store.transaction(self)
@@ -173,7 +210,7 @@ class FileStore(FileReads):
 
         def save(work: Work, written: list[Path]) -> tuple[str, Path] | None:
             old = self._place(work.db, checkpoint.checkpoint_id)
-            short = replace(checkpoint, state=marker(written[-1].name))
+            short = _shortened(checkpoint, written[-1])
             checkpoints.save(work, short, thread_id, run_id, at, [*map(bare_blob, blobs)])
             return old
 
@@ -293,6 +330,16 @@ class FileStore(FileReads):
 
     def _write_checkpoint(self, new: NewCheckpoint, thread_id: str) -> Path:
         return self.folder.write_checkpoint(thread_id, new.checkpoint_id, write_paper(new, thread_id))
+
+
+def _settles(outcome: Outcome) -> list[Settle]:
+    """What an outcome brings of checkpoints and tasks."""
+    return [made for made in (outcome.settle, outcome.nest) if made is not None]
+
+
+def _shortened(checkpoint: NewCheckpoint, place: Path) -> NewCheckpoint:
+    """As the ledger keeps it: with the name of its file for its state."""
+    return replace(checkpoint, state=marker(place.name))
 
 
 class _GoneError(StoreError):

@@ -17,7 +17,7 @@ from petiole_stores.serde import Serde
 from petiole_stores.store import Store, StoreUrl
 
 #: Version of the layout of keys (lua/records.lua). A store of another one is refused; an older one can be migrated.
-SCHEMA = 2
+SCHEMA = 3
 PARTITIONS = 16
 #: How many threads one script of a migration looks at: none holds the server for long.
 BATCH = 500
@@ -121,9 +121,19 @@ class RedisBase(Store):
         schema = self._reach()
         if schema == SCHEMA:
             return []
-        self._index_threads()
+        steps = self._change_layout(schema)
         self._connection.ask(lambda client: client.hset(self._meta_key, "schema", SCHEMA))
-        return [f"schema {schema} to {SCHEMA}: show the threads in the indexes of ended and touched ones"]
+        return steps
+
+    def _change_layout(self, schema: int) -> list[str]:
+        """Change the records of an older schema where that is needed; fields that they lack are read as their defaults."""
+        steps = []
+        if schema < 2:
+            self._index_threads()
+            steps.append("schema 1 to 2: show the threads in the indexes of ended and touched ones")
+        if schema < 3:
+            steps.append("schema 2 to 3: let namespaces have owners and tasks wait for signals")
+        return steps
 
     def _index_threads(self) -> None:
         """Show every thread in the indexes that schema 1 had not (lua/index.lua)."""
@@ -277,8 +287,7 @@ class RedisBase(Store):
         count, schema = self._connection.ask(
             lambda client: load(client, self.prefix, partitions, SCHEMA, Path(path))
         )
-        if schema < SCHEMA:
-            self._index_threads()
+        self._change_layout(schema)
         return int(count)
 
 

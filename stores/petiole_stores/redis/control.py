@@ -1,4 +1,4 @@
-"""What people decide about runs: cancel, replay, resume, hold back, let go; and what tasks are marked with."""
+"""What people decide about runs: cancel, replay, resume, amend, wake, hold back, let go; and what tasks are marked with."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from petiole_stores.contract import json_text
-from petiole_stores.records import Answer
+from petiole_stores.records import Amendment, Answer, Resumption, TaskRef
 from petiole_stores.redis.protocol import Operations
-from petiole_stores.redis.requests import decoder
+from petiole_stores.redis.requests import amendment_request, blob_args, decoder
 
 _answers = decoder(list[Answer])
 _answer = decoder(Answer)
+_refs = decoder(list[TaskRef])
 _bool = decoder(bool)
 
 
@@ -53,8 +54,26 @@ class Control(Operations):
     def _replay(self, run_id: str, replacements: Sequence[tuple[str, str]], now: float | None) -> Answer:
         return self._on_run("replay", run_id, {**self._options(now), "replacements": replacements})
 
-    def _resume(self, run_id: str, now: float | None) -> Answer:
-        return self._on_run("resume", run_id, self._options(now))
+    def _resume(self, run_id: str, answers: Sequence[Resumption] | None, now: float | None) -> Answer:
+        return self._on_run("resume", run_id, {**self._options(now), "answers": answers})
+
+    def _amend(self, amendment: Amendment, now: float | None) -> Answer:
+        partition = self._partition(amendment.thread_id)
+        request = {**self._options(now), "amendment": amendment_request(amendment)}
+        call = self._call("amend", partition, request, blob_args(amendment.blobs))
+        answer = self._run([call], _answer)[0]
+        if answer.result == "committed":
+            made = [checkpoint.checkpoint_id for checkpoint in amendment.checkpoints]
+            self._locator.learn("checkpoint", made, partition)
+            self._locator.learn("task", [task.task_id for task in amendment.tasks], partition)
+        self._learn(answer.publish)
+        return answer
+
+    def _wake(self, thread_id: str, name: str, now: float | None) -> list[TaskRef]:
+        request = {**self._options(now), "thread": thread_id, "name": name}
+        refs = self._on(self._partition(thread_id), "wake", request, _refs)
+        self._learn(refs)
+        return refs
 
     def _on_run(self, name: str, run_id: str, request: Mapping[str, Any]) -> Answer:
         partition = self._locate("run", [run_id]).get(run_id, 0)

@@ -13,6 +13,7 @@ from petiole_stores.records import (
     ClaimAnswer,
     FinishAnswer,
     NewRun,
+    NewTask,
     Outcome,
     SubmitAnswer,
     TaskRef,
@@ -189,13 +190,8 @@ class Operations(RedisBase):
         return [answers[index] for index in range(len(outcomes))]
 
     def _places_of(self, outcomes: Sequence[Outcome]) -> dict[str, int]:
-        """The partitions of the tasks; one that an earlier outcome's settle makes will be where that outcome is."""
-        made = {
-            task.task_id: outcome.task_id
-            for outcome in outcomes
-            if outcome.settle is not None
-            for task in outcome.settle.tasks
-        }
+        """The partitions of the tasks; one that an earlier outcome makes will be where that outcome is."""
+        made = {task.task_id: outcome.task_id for outcome in outcomes for task in _made(outcome)}
         where = self._locate("task", [outcome.task_id for outcome in outcomes if outcome.task_id not in made])
         for outcome in outcomes:
             maker = made.get(outcome.task_id)
@@ -207,8 +203,7 @@ class Operations(RedisBase):
         if answer.reason == "missing":
             self._locator.forget("task", outcome.task_id)
         elif answer.result == "committed":
-            made = outcome.settle.tasks if outcome.settle is not None else []
-            self._locator.learn("task", [task.task_id for task in made], partition)
+            self._locator.learn("task", [task.task_id for task in _made(outcome)], partition)
         if answer.advance is not None:
             self._in_order(answer.advance)
             self._locator.learn("task", [answer.advance.task.task_id], partition)
@@ -223,3 +218,8 @@ class Operations(RedisBase):
             partition = self._partition(ref.thread_id)
             self._locator.learn("task", [ref.task_id], partition)
             self._locator.learn("run", [ref.run_id], partition)
+
+
+def _made(outcome: Outcome) -> list[NewTask]:
+    """The tasks that an outcome makes."""
+    return [task for step in (outcome.settle, outcome.nest) if step is not None for task in step.tasks]

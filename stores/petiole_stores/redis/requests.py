@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from petiole_stores.errors import CorruptionError
-from petiole_stores.records import Blob, NewRun, Outcome
+from petiole_stores.records import Amendment, Blob, NewRun, Outcome
 from petiole_stores.redis.texts import readable
 
 T = TypeVar("T")
@@ -42,6 +42,11 @@ def run_request(run: NewRun) -> dict[str, Any]:
 def outcome_request(outcome: Outcome) -> dict[str, Any]:
     """An outcome as finish.lua takes it: with the number of its blobs in their place."""
     return {**_fields(outcome), "blobs": len(outcome.blobs)}
+
+
+def amendment_request(amendment: Amendment) -> dict[str, Any]:
+    """An amendment as amend.lua takes it: with the number of its blobs in their place."""
+    return {**_fields(amendment), "blobs": len(amendment.blobs)}
 
 
 def _fields(record: msgspec.Struct) -> dict[str, Any]:

@@ -28,6 +28,7 @@ T = TypeVar("T")
 class _Begun(msgspec.Struct):
     count: int
     blobs: list[str]
+    dead: list[str] = []
 
 
 class _PlannedTask(msgspec.Struct, array_like=True):
@@ -79,6 +80,7 @@ _runs = optional(_Runs)
 _places = optional(list[_Place])
 _removed = optional(_Removed)
 _names = optional(_Named)
+_spaces = optional(list[str])
 _count = optional(int)
 _bool = optional(bool)
 
@@ -95,7 +97,7 @@ class Trimming(Upkeep):
         trim = _Trim(self, thread_id)
         try:
             begun = trim.step("begin", _begun)
-            many = max_checkpoints is not None and begun.count > max_checkpoints
+            many = max_checkpoints is not None and (begun.count > max_checkpoints or bool(begun.dead))
             if many or begun.blobs:
                 _carry_out(trim, begun, max_checkpoints if many else None, done)
             trim.step("end", _bool)
@@ -132,13 +134,10 @@ def _carry_out(trim: _Trim, begun: _Begun, most: int | None, done: Trimmed) -> N
             if not task.over:
                 needed.add(task.checkpoint_id)
     if most is not None:
-        for piece in _pieces(_superfluous(trim, most, needed), tasks):
-            answer = trim.step("remove", _removed, seen=seen, checkpoints=piece)
-            done.checkpoints += answer.checkpoints
-            done.tasks += answer.tasks
-            for part in piece:
-                if part.last and part.checkpoint_id not in answer.kept:
-                    tasks.pop(part.checkpoint_id, None)
+        _remove(trim, seen, _superfluous(trim, most, needed), tasks, done)
+        while dead := trim.step("dead", _spaces):
+            _remove(trim, seen, [place for place in _history(trim) if place.ns in dead], tasks, done)
+            trim.step("forget", _bool, spaces=dead)
     if begun.blobs:
         named.update(name for kept in tasks.values() for task in kept for name in task.named)
         done.blobs = _collect(trim, set(begun.blobs) - named)
@@ -156,14 +155,32 @@ def _pages_of_runs(trim: _Trim, names: bool) -> Iterator[_Runs]:
 def _superfluous(trim: _Trim, most: int, needed: set[str]) -> list[_Place]:
     """What is beyond the newest ``most`` of its namespace, oldest first; heads and their parents are the script's matter."""
     by_ns: dict[str, list[_Place]] = {}
-    after = 0
-    while page := trim.step("history", _places, after=after, most=PAGE):
-        for place in page:
-            by_ns.setdefault(place.ns, []).append(place)
-        after = page[-1].seq
+    for place in _history(trim):
+        by_ns.setdefault(place.ns, []).append(place)
     return [
         place for places in by_ns.values() for place in places[:-most] if place.checkpoint_id not in needed
     ]
+
+
+def _history(trim: _Trim) -> Iterator[_Place]:
+    """The thread's checkpoints, oldest first."""
+    after = 0
+    while page := trim.step("history", _places, after=after, most=PAGE):
+        yield from page
+        after = page[-1].seq
+
+
+def _remove(
+    trim: _Trim, seen: int, places: Sequence[_Place], tasks: dict[str, list[_PlannedTask]], done: Trimmed
+) -> None:
+    """Remove checkpoints with their tasks, which are taken off the plan."""
+    for piece in _pieces(places, tasks):
+        answer = trim.step("remove", _removed, seen=seen, checkpoints=piece)
+        done.checkpoints += answer.checkpoints
+        done.tasks += answer.tasks
+        for part in piece:
+            if part.last and part.checkpoint_id not in answer.kept:
+                tasks.pop(part.checkpoint_id, None)
 
 
 def _pieces(places: Sequence[_Place], tasks: dict[str, list[_PlannedTask]]) -> Iterator[list[_Part]]:

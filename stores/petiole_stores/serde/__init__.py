@@ -2,6 +2,7 @@
 
 from petiole_stores.serde.blob import Blob
 from petiole_stores.serde.digest import digest_document
+from petiole_stores.serde.sealed import Sealed
 from petiole_stores.serde.serde import Serde
 
-__all__ = ["Blob", "Serde", "digest_document"]
+__all__ = ["Blob", "Sealed", "Serde", "digest_document"]

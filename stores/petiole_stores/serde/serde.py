@@ -23,6 +23,8 @@ from petiole_stores.serde.document import (
 from petiole_stores.serde.explain import refusal
 from petiole_stores.serde.packed import NotStorable, Packer
 from petiole_stores.serde.schema import reachable_classes
+from petiole_stores.serde.sealed import Sealed, seal, unseal
+from petiole_stores.serde.whole import WholeWriter
 
 #: Keyed digests begin with this, so that a reader knows which ones it can check.
 _KEYED = "k"
@@ -56,6 +58,7 @@ class Serde:
         self._registry = Registry()
         self._packer = Packer(self._registry)
         self._writer = Writer(self._registry, blob_threshold)
+        self._whole = WholeWriter(self._registry, self._packer)
         self._reader = Reader(self._registry)
         self.register(*types)
 
@@ -175,6 +178,33 @@ class Serde:
     def decode(self, codec: str, data: bytes, *, bound: bytes) -> bytes:
         """What `encode` was given. Raises CorruptionError and UnfitError as `load`."""
         return self._codec.decode(codec, data, aad=bound)
+
+    def dump_whole(self, value: object) -> str:
+        """The document of one value with all that belongs to it: of any size, without blobs, in the clear.
+
+        For what is sealed as a whole afterwards. Raises SerializationError as `dump` does.
+        """
+        return self._whole.write(value)
+
+    def load_whole(self, text: str) -> Any:
+        """The value of a document that `dump_whole` made; raises as `load` does."""
+        return self._whole.unpack(text) if self._whole.is_packed(text) else self.load(text)
+
+    def seal(self, text: str, *, bound: bytes) -> Sealed:
+        """A document's stored form, compressed and encrypted as blobs are.
+
+        ``bound`` names the place that it is stored in: encrypted bytes that are read from another one are refused.
+        """
+        return seal(self._codec, text, bound)
+
+    def unseal(self, sealed: Sealed, *, bound: bytes) -> str:
+        """The document that `seal` was given.
+
+        Raises:
+            UnfitError: this process lacks the codec or key.
+            CorruptionError: the bytes are not those that were stored.
+        """
+        return unseal(self._codec, sealed, bound)
 
     def blob_digests(self, text: str) -> list[str]:
         """Which blobs a document refers to, in order, each once; no value is built."""

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from petiole_stores.errors import SchemaError, UnstorableError
 from petiole_stores.records import (
+    Amendment,
     Answer,
     BeatAnswer,
     ClaimAnswer,
@@ -20,6 +21,7 @@ from petiole_stores.records import (
     NewRun,
     Outcome,
     QueueBacklog,
+    Resumption,
     SubmitAnswer,
     SweepReport,
     TaskRef,
@@ -44,7 +46,11 @@ _BACKLOGS = "SELECT petiole_backlogs(%s::float8)"
 _DUE = "SELECT petiole_due(%s::int, %s, %s, %s::float8, %s::float8, %s::float8, %s::float8)"
 _CANCEL = "SELECT petiole_cancel(%s::text[], %s, %s::float8, %s::float8)"
 _REPLAY = "SELECT petiole_replay(%s, %s::text[], %s::text[], %s::float8, %s::float8)"
-_RESUME = "SELECT petiole_resume(%s, %s::float8, %s::float8)"
+_RESUME = "SELECT petiole_resume(%s, %s::text[], %s::text[], %s::text[], %s::float8, %s::float8)"
+_AMEND = (
+    "SELECT petiole_amend(%s::jsonb, %s::text[], %s::text[], %b::bytea[], %s::text[], %s::float8, %s::float8)"
+)
+_WAKE = "SELECT petiole_wake(%s, %s, %s::float8)"
 _HOLD_BACK = "SELECT petiole_hold_back(%s::text[], %s, %s, %s)"
 _LET_GO = "SELECT petiole_let_go(%s::text[], %s, %s::float8)"
 
@@ -199,8 +205,23 @@ class PostgresStore(PostgresUpkeep):
         old, new = [pair[0] for pair in replacements], [pair[1] for pair in replacements]
         return _answer.decode(self._call(_REPLAY, (run_id, old, new, now, self.grace)))
 
-    def _resume(self, run_id: str, now: float | None) -> Answer:
-        return _answer.decode(self._call(_RESUME, (run_id, now, self.grace)))
+    def _resume(self, run_id: str, answers: Sequence[Resumption] | None, now: float | None) -> Answer:
+        columns: list[list[str | None] | None] = [None, None, None]
+        if answers is not None:
+            columns = [
+                [it.task_id for it in answers],
+                [it.token for it in answers],
+                [it.progress for it in answers],
+            ]
+        return _answer.decode(self._call(_RESUME, (run_id, *columns, now, self.grace)))
+
+    def _amend(self, amendment: Amendment, now: float | None) -> Answer:
+        columns = blob_columns([amendment.blobs])[1:]
+        plain = replace(amendment, blobs=[]) if amendment.blobs else amendment
+        return _answer.decode(self._call(_AMEND, (as_json(plain), *columns, now, self.grace)))
+
+    def _wake(self, thread_id: str, name: str, now: float | None) -> list[TaskRef]:
+        return _refs.decode(self._call(_WAKE, (thread_id, name, now)))
 
     def _hold_back(
         self, run_ids: Sequence[str], status: str, kind: str, reason: str, now: float | None

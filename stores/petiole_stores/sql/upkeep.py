@@ -8,6 +8,7 @@ import msgspec
 
 from petiole_stores.records import Blob, NewCheckpoint, Trimmed
 from petiole_stores.sql.events import PostgresEvents
+from petiole_stores.sql.items import PostgresItems
 from petiole_stores.sql.parameters import as_json, blob_columns
 
 _SAVE = "SELECT petiole_save(%s::jsonb, %s, %s, %s::float8, %s::text[], %s::text[], %b::bytea[], %s::text[])"
@@ -28,7 +29,7 @@ _trimmed = msgspec.json.Decoder(Trimmed)
 _ids = msgspec.json.Decoder(list[str])
 
 
-class PostgresUpkeep(PostgresEvents):
+class PostgresUpkeep(PostgresItems, PostgresEvents):
     """What looks after rows without running anything."""
 
     # ---------------------------------------------------------------- checkpoints by hand

@@ -78,6 +78,14 @@ def test_start_reads_input_from_a_file_and_from_standard_input(
     assert [json.loads(run.input or "") for run in store.list_runs().runs] == [{"n": 8}, {"n": 7}]
 
 
+def test_start_keeps_context_and_configurable_values_with_the_run(cli: Cli, store: MemoryStore) -> None:
+    options = ("--context", '{"user": "ada"}', "--configurable", '{"k": [1]}')
+    assert cli("run", "start", "counting", "--input", "{}", *options).code == 0
+    config = json.loads(store.list_runs().runs[0].config)
+    assert config == {"context": {"user": "ada"}, "configurable": {"k": [1]}}
+    assert cli("run", "start", "counting", "--input", "{}", "--configurable", "3").code == 2
+
+
 def test_start_checks_the_input_of_a_graph_it_can_import(
     cli: Cli, store: MemoryStore, tmp_path: Path
 ) -> None:

@@ -74,7 +74,7 @@ def test_a_failed_node_is_raised_and_goes_on_where_it_failed(store: Store) -> No
     with pytest.raises(ValueError, match="not yet"):
         graph.invoke({"n": 1}, CONFIG)
     state = graph.get_state(CONFIG)
-    assert state.values == {"n": 1, "log": ["a"]}
+    assert state.values == {"n": 1, "log": ["a", "c"]}
     assert state.next == ("b",), "the sibling is done"
     assert {task.name: task.error.message if task.error else None for task in state.tasks} == {
         "b": "not yet",

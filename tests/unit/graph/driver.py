@@ -35,7 +35,7 @@ def drive(
     """
     stop = stop_step(base, limit)
     history = [] if history is None else history
-    history += begin(graph, base, input)
+    history += begin(graph, base, input, stop=stop)
     while (now := history[-1]).next:
         tasks = list(now.next)
         if shuffle is not None:
@@ -43,7 +43,7 @@ def drive(
         outputs = []
         for task in tasks:
             returned = call_node(
-                graph.nodes[task.node], task_input(graph, now, task), Runtime(node=task.node)
+                graph.nodes[task.node], task_input(graph, now, task, stop=stop), Runtime(node=task.node)
             )
             outputs.append(task_output(graph, task, returned))
         history.append(advance(graph, now, outputs, stop=None))

@@ -102,7 +102,9 @@ def test_every_wrong_reducer_of_a_schema_is_named() -> None:
         (lambda g: g.add_node("x", 3), "not callable"),
         (lambda g: g.add_node(lambda state: None), "add_node\\('name', function\\)"),
         (lambda g: g.add_node(functools.partial(step)), "add_node\\('name', function\\)"),
-        (lambda g: g.add_node(Callable_()), "add_node\\('name', function\\)"),
+        (lambda g: g.add_node(Callable_(), timeout=True), "timeout True"),
+        (lambda g: g.add_node("x", step, destinations="a"), "destinations 'a'"),
+        (lambda g: g.add_node("x", step, destinations=["nobody"]).compile(), "destination 'nobody'"),
         (lambda g: g.add_node("x", lambda: None), "takes no positional argument"),
         (lambda g: g.add_node("x", lambda state, runtime, more: None), "asks for 'more'"),
         (lambda g: g.add_node("x", lambda state: (yield)), "generator"),
@@ -167,7 +169,7 @@ def test_nodes_get_an_instance_and_may_return_one(schema: Any) -> None:
         .add_edge(START, "a")
         .definition()
     )
-    assert result(graph, drive(graph, schema(n=4))[-1])["n"] == 5
+    assert result(graph, drive(graph, schema(n=4))[-1].values)["n"] == 5
 
 
 def test_a_pydantic_state_is_validated_where_a_node_takes_it() -> None:

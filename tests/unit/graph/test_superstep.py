@@ -195,8 +195,8 @@ def test_a_second_run_goes_on_with_the_threads_state() -> None:
     first = drive(graph, {"last": "one"})
     second = drive(graph, {"log": ["more"]}, base=first[-1])
     assert [s.step for s in first + second] == [-1, 0, 1, 2, 3, 4]
-    assert result(graph, second[-1])["log"] == ["a", "more", "a"]
-    assert result(graph, second[-1])["last"] == "one"
+    assert result(graph, second[-1].values)["log"] == ["a", "more", "a"]
+    assert result(graph, second[-1].values)["last"] == "one"
 
 
 def test_none_is_no_input_and_an_empty_dict_is() -> None:

@@ -227,7 +227,7 @@ def test_sync_nodes_in_threads_of_invoke_know_their_runtime() -> None:
 
 
 def test_the_writer_cannot_be_had_outside_a_node() -> None:
-    with pytest.raises(ConfigurationError, match="outside a node"):
+    with pytest.raises(ConfigurationError, match="outside of a node"):
         get_stream_writer()
 
 

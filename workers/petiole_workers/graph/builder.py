@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import typing
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from petiole_stores.errors import GraphValidationError
+from petiole_workers.graph.cache import CachePolicy
 from petiole_workers.graph.callables import graph_function
+from petiole_workers.graph.defaults import NodeDefaults
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.errors import error_handler as read_handler
 from petiole_workers.graph.faults import graph_faults
 from petiole_workers.graph.names import END, RESERVED_CHARACTERS, RESERVED_NAMES, START
 from petiole_workers.graph.parts import Branch, Join, NodeSpec, Priority
+from petiole_workers.graph.reading import (
+    Destinations,
+    Function,
+    Policies,
+    name_of,
+    policies,
+    renamed,
+    timeout_policy,
+)
+from petiole_workers.graph.reading import destinations as read_destinations
 from petiole_workers.graph.schema import Channel, Schema, annotated_input, function_hints, read_schema
-from petiole_workers.retry import RetryStrategy
+from petiole_workers.graph.subgraphs import as_subgraph, placeholder, within_its_node
+from petiole_workers.graph.timeout import Seconds, TimeoutPolicy
 
 if TYPE_CHECKING:
     from petiole_workers.compiled import CompiledGraph
 
-Function = Callable[..., Any]
+#: Arguments by their former names in LangGraph.
+_FORMER_SCHEMAS = {"config_schema": "context_schema", "input": "input_schema", "output": "output_schema"}
+_FORMER_OPTIONS = {"retry": "retry_policy", "input": "input_schema"}
+
 PathMap = Mapping[Any, str] | Sequence[str]
 
 
@@ -33,36 +46,92 @@ class StateGraph:
     each of which returns the graph, then `compile` it.
 
     state_schema: a TypedDict, dataclass or pydantic model. A key declared as ``Annotated[T, reducer]`` joins
-        writes by ``reducer(current, update)``; any other key takes one write a superstep.
+        writes by ``reducer(current, update)``, one declared with a channel takes them as that says; any other key takes
+        one write a superstep.
+    context_schema: what ``runtime.context`` is: a dataclass, pydantic model or TypedDict. A run that is given a dict for
+        one of the first two makes an instance of it.
     input_schema, output_schema: narrower schemas for what a run takes and returns; the state's by default.
 
     Raises GraphValidationError for a schema that cannot be read.
     """
 
-    def __init__(self, state_schema: Any, *, input_schema: Any = None, output_schema: Any = None) -> None:
+    def __init__(
+        self,
+        state_schema: Any,
+        context_schema: type[Any] | None = None,
+        *,
+        input_schema: Any = None,
+        output_schema: Any = None,
+        **former: Any,
+    ) -> None:
+        options = {
+            "context_schema": context_schema,
+            "input_schema": input_schema,
+            "output_schema": output_schema,
+        }
+        renamed("StateGraph", former, _FORMER_SCHEMAS, options)
         self.nodes: dict[str, NodeSpec] = {}
         self.edges: dict[tuple[str, str], None] = {}
         self.joins: dict[Join, None] = {}
         self.branches: dict[str, dict[str, Branch]] = {}
         self.channels: dict[str, Channel] = {}
         self._schemas: dict[type, Schema] = {}
+        self._defaults = NodeDefaults()
+        self._own_retries: set[str] = set()
         self.state_schema = self._add_schema(state_schema)
-        self.input_schema = self._add_schema(input_schema or state_schema)
-        self.output_schema = self._add_schema(output_schema or state_schema)
+        self.input_schema = self._add_schema(options["input_schema"] or state_schema, role="input")
+        self.output_schema = self._add_schema(options["output_schema"] or state_schema, role="output")
+        self.context_schema: type[Any] | None = options["context_schema"]
+        if self.context_schema is not None and not isinstance(self.context_schema, type):
+            raise GraphValidationError(
+                [
+                    f"context_schema is {self.context_schema!r}: give a dataclass, a pydantic model or a TypedDict"
+                ]
+            )
 
-    def _add_schema(self, cls: Any) -> Schema:
+    def set_node_defaults(
+        self,
+        *,
+        retry_policy: Policies = None,
+        error_handler: Function | None = None,
+        timeout: Seconds | TimeoutPolicy | None = None,
+    ) -> Self:
+        """Policies for every node that was added without one of its own, before or after this call.
+
+        A later call changes what it names. Subgraphs do not inherit them. Raises GraphValidationError.
+        """
+        faults: list[str] = []
+        role = "set_node_defaults"
+        changed = NodeDefaults(
+            policies(retry_policy, role, faults)
+            if retry_policy is not None
+            else self._defaults.retry_policies,
+            timeout_policy(timeout, role, faults) if timeout is not None else self._defaults.timeout,
+            read_handler(error_handler, "(by default)")
+            if error_handler is not None
+            else self._defaults.error_handler,
+        )
+        if faults:
+            raise GraphValidationError(faults)
+        self._defaults = changed
+        return self
+
+    def _add_schema(self, cls: Any, *, role: str = "") -> Schema:
         if isinstance(cls, type) and cls in self._schemas:
             return self._schemas[cls]
         schema = read_schema(cls)
-        faults = []
+        faults = [
+            f"the key {name!r} of the {role} schema {cls.__name__} is one that the engine fills in: leave it out there"
+            for name in (schema.managed if role else ())
+        ]
         for name, channel in schema.channels.items():
             known = self.channels.setdefault(name, channel)
-            # A schema that reads a reduced key need not repeat its reducer. Lambdas cannot be told apart.
-            if channel.reducer is None or channel.reducer == known.reducer or _both_lambdas(channel, known):
+            # A schema that reads a reduced key need not repeat its reducer.
+            if channel.label is None or channel.rule.same_as(known.rule):
                 continue
             faults.append(
-                f"the key {name!r} of {cls.__name__} is reduced by {channel.reducer_name}, elsewhere by "
-                f"{known.reducer_name or 'nothing'}: declare one reducer, in the state's schema"
+                f"the key {name!r} of {cls.__name__} is reduced by {channel.label}, elsewhere by "
+                f"{known.label or 'nothing'}: declare one reducer, in the state's schema"
             )
         if faults:
             raise GraphValidationError(faults)
@@ -75,14 +144,17 @@ class StateGraph:
         node: Function,
         action: None = None,
         *,
-        retry_policy: RetryStrategy | Sequence[RetryStrategy] | None = None,
-        timeout: float | timedelta | None = None,
+        retry_policy: Policies = None,
+        timeout: Seconds | TimeoutPolicy | None = None,
         queue: str | None = None,
         priority: Priority | None = None,
         defer: bool = False,
         metadata: Mapping[str, object] | None = None,
         input_schema: Any = None,
         error_handler: Function | None = None,
+        destinations: Destinations | None = None,
+        cache_policy: CachePolicy | None = None,
+        **former: Any,
     ) -> Self: ...
 
     @overload
@@ -91,14 +163,17 @@ class StateGraph:
         node: str,
         action: Function,
         *,
-        retry_policy: RetryStrategy | Sequence[RetryStrategy] | None = None,
-        timeout: float | timedelta | None = None,
+        retry_policy: Policies = None,
+        timeout: Seconds | TimeoutPolicy | None = None,
         queue: str | None = None,
         priority: Priority | None = None,
         defer: bool = False,
         metadata: Mapping[str, object] | None = None,
         input_schema: Any = None,
         error_handler: Function | None = None,
+        destinations: Destinations | None = None,
+        cache_policy: CachePolicy | None = None,
+        **former: Any,
     ) -> Self: ...
 
     def add_node(
@@ -106,44 +181,102 @@ class StateGraph:
         node: str | Function,
         action: Function | None = None,
         *,
-        retry_policy: RetryStrategy | Sequence[RetryStrategy] | None = None,
-        timeout: float | timedelta | None = None,
+        retry_policy: Policies = None,
+        timeout: Seconds | TimeoutPolicy | None = None,
         queue: str | None = None,
         priority: Priority | None = None,
         defer: bool = False,
         metadata: Mapping[str, object] | None = None,
         input_schema: Any = None,
         error_handler: Function | None = None,
+        destinations: Destinations | None = None,
+        cache_policy: CachePolicy | None = None,
+        **former: Any,
     ) -> Self:
         """Adds a node: ``add_node(function)`` under the function's name, or ``add_node(name, function)``.
 
-        The function takes ``(state)`` or ``(state, runtime)``, may be async, and returns the keys to change:
-        a dict, an instance of a schema, or ``None`` for none.
+        The function takes ``(state)``, ``(state, runtime)`` or ``(state, config)``, may be async, and returns the keys to
+        change: a dict, an instance of a schema, a `Command`, a list with Commands in it, or ``None`` for none. A compiled
+        graph in its place is unfolded: each of its nodes is a task of its own.
 
         retry_policy: when a failed attempt is made again: `Exponential`, `Fixed`, `Adaptive`, `Emergency` or
             `RetryPolicy`; of several, the first that takes the exception.
-        timeout: seconds (or a timedelta) for one attempt.
+        timeout: seconds (or a timedelta) for one attempt, or a `TimeoutPolicy`.
         queue: the queue its tasks wait in.
         priority: ``"high"``, ``"default"`` or ``"low"``.
         defer: run only when nothing else is left to run.
         metadata: the author's own.
         input_schema: what the function reads of the state; by default the schema that its first parameter is
-            annotated with, else the state's.
+            annotated with, else the state's. Keys that only it has are the graph's, too.
         error_handler: called in the node's place once its retries are over: ``(state)`` or ``(state, error)`` with a
             `NodeError`, and ``runtime`` if it asks for it. What it returns is the node's output; the node's edges
             are not followed, a ``Command(goto=...)`` says where to go on (LangGraph's rule).
+        destinations: where its Commands may lead, for drawings: names, or names and labels. By default what its return
+            annotation says, as in ``Command[Literal["a", "b"]]``.
+        cache_policy: use results again that the node gave for the same input before (`CachePolicy`).
 
         Raises GraphValidationError for a name that is taken, reserved or cannot be told from the function, and
         for an argument that is out of range.
         """
-        name, function = (node, action) if isinstance(node, str) else (_name_of(node), node)
-        faults = []
+        options = {"retry_policy": retry_policy, "input_schema": input_schema}
+        renamed("add_node", former, _FORMER_OPTIONS, options)
+        name, function = (node, action) if isinstance(node, str) else (name_of(node), node)
+        role = f"node {name!r}"
+        faults = self._name_faults(name)
         if function is None:
-            faults.append(f"node {name!r} has no function: give it as the second argument")
+            faults.append(f"{role} has no function: give it as the second argument")
         if not isinstance(node, str) and action is not None:
             faults.append(
                 f"add_node was given two functions ({node!r}, {action!r}): the first argument is the name"
             )
+        if priority not in (None, "high", "default", "low"):
+            faults.append(f"{role} has priority {priority!r}: it is 'high', 'default' or 'low'")
+        if queue is not None and (not queue or queue.startswith("@")):
+            faults.append(
+                f"{role} has queue {queue!r}: a queue's name is not empty and does not begin with '@'"
+            )
+        limits = timeout_policy(timeout, role, faults) or TimeoutPolicy()
+        retries = policies(options["retry_policy"], role, faults)
+        hints, first = function_hints(function)
+        faults += _cache_faults(name, cache_policy)
+        leads_to = read_destinations(destinations, hints.get("return"), role, faults)
+        subgraph = as_subgraph(function)
+        if subgraph is not None and (
+            retries or timeout is not None or error_handler is not None or cache_policy is not None
+        ):
+            faults.append(
+                f"{role} is a graph: give retry_policy, timeout, error_handler and cache_policy to the nodes in it, each is a "
+                "task of its own"
+            )
+        if faults or function is None:
+            raise GraphValidationError(faults)
+        function = placeholder(name) if subgraph is not None else cast("Function", within_its_node(function))
+        wanted = options["input_schema"] or annotated_input(hints, first or "")
+        schema = self._add_schema(wanted) if wanted is not None else self.state_schema
+        if options["retry_policy"] is not None:
+            self._own_retries.add(name)
+        self.nodes[name] = NodeSpec(
+            name=name,
+            function=graph_function(function, role),
+            input_schema=schema,
+            retry_policies=retries,
+            timeout=limits.run_seconds,
+            queue=queue,
+            priority=priority,
+            defer=defer,
+            metadata=dict(metadata or {}),
+            error_handler=None if error_handler is None else read_handler(error_handler, name),
+            idle_timeout=limits.idle_seconds,
+            refresh_on=limits.refresh_on,
+            destinations=leads_to,
+            subgraph=subgraph,
+            cache_policy=cache_policy,
+        )
+        return self
+
+    def _name_faults(self, name: str) -> list[str]:
+        """What is wrong with the name of a node to be added."""
+        faults = []
         if name in self.nodes:
             faults.append(f"there is a node {name!r} already: give this one another name")
         if name in RESERVED_NAMES or not name:
@@ -153,35 +286,7 @@ class StateGraph:
             for character in RESERVED_CHARACTERS
             if character in name
         ]
-        if priority not in (None, "high", "default", "low"):
-            faults.append(f"node {name!r} has priority {priority!r}: it is 'high', 'default' or 'low'")
-        if queue is not None and (not queue or queue.startswith("@")):
-            faults.append(
-                f"node {name!r} has queue {queue!r}: a queue's name is not empty and does not begin with '@'"
-            )
-        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        if seconds is not None and not seconds > 0:
-            faults.append(f"node {name!r} has timeout {timeout!r}: give a number of seconds above 0, or None")
-        policies = _policies(name, retry_policy, faults)
-        if faults or function is None:
-            raise GraphValidationError(faults)
-        bound = graph_function(function, f"node {name!r}")
-        hints, first = function_hints(function)
-        wanted = input_schema or annotated_input(hints, first or "")
-        schema = self._add_schema(wanted) if wanted is not None else self.state_schema
-        self.nodes[name] = NodeSpec(
-            name,
-            bound,
-            schema,
-            policies,
-            seconds,
-            queue,
-            priority,
-            defer,
-            dict(metadata or {}),
-            None if error_handler is None else read_handler(error_handler, name),
-        )
-        return self
+        return faults
 
     def add_edge(self, start_key: str | Sequence[str], end_key: str) -> Self:
         """Leads from a node to another; with a list of nodes, once all of them have run (a join).
@@ -260,7 +365,7 @@ class StateGraph:
             raise GraphValidationError(["add_sequence was given no node: give at least one"])
         previous: str | None = None
         for item in nodes:
-            name, function = item if isinstance(item, tuple) else (_name_of(item), item)
+            name, function = item if isinstance(item, tuple) else (name_of(item), item)
             self.add_node(name, function)
             if previous is not None:
                 self.add_edge(previous, name)
@@ -308,7 +413,10 @@ class StateGraph:
         if versions == "pin" and not version:
             raise GraphValidationError(["versions is 'pin' and there is no version: give one"])
         return GraphDefinition(
-            nodes=dict(self.nodes),
+            nodes={
+                name: self._defaults.applied(node, own_retries=name in self._own_retries)
+                for name, node in self.nodes.items()
+            },
             edges=tuple(self.edges),
             joins=tuple(self.joins),
             branches=tuple(branch for named in self.branches.values() for branch in named.values()),
@@ -321,6 +429,7 @@ class StateGraph:
             interrupt_before=before,
             interrupt_after=after,
             versions=versions,
+            context_schema=self.context_schema,
         )
 
     def _interrupts(self, option: str, names: Sequence[str] | None) -> tuple[str, ...]:
@@ -340,6 +449,7 @@ class StateGraph:
         version: str | None = None,
         interrupt_before: Sequence[str] | Literal["*"] | None = (),
         interrupt_after: Sequence[str] | Literal["*"] | None = (),
+        store: Any = None,
         durability: str | None = None,
         versions: Literal["upgrade", "pin"] = "upgrade",
     ) -> CompiledGraph:
@@ -348,6 +458,8 @@ class StateGraph:
         checkpointer: where threads are kept; ``None`` for none.
         name, version: what workers register the graph under.
         interrupt_before, interrupt_after: nodes to stop at, or ``"*"`` for all.
+        store: what nodes get as ``runtime.store``: a store or its URL, whose items they then remember in, or anything
+            with LangGraph's methods, as it is. Without one, the store that the run is on.
         versions: ``upgrade`` lets a thread go on with another version of the graph that still has its nodes; ``pin``
             lets only workers of its own version run it, on queues of their own.
         durability: how much of its runs a worker may carry before it commits, where a run says nothing itself:
@@ -365,43 +477,13 @@ class StateGraph:
             interrupt_after=interrupt_after,
             versions=versions,
         )
-        return CompiledGraph(definition, checkpointer, durability=durability)
+        return CompiledGraph(definition, checkpointer, durability=durability, store=store)
 
 
-def _policies(
-    name: str, given: RetryStrategy | Sequence[RetryStrategy] | None, faults: list[str]
-) -> tuple[RetryStrategy, ...]:
-    """A node's strategies; what is none of them is named in ``faults``."""
-    if given is None:
-        return ()
-    policies = tuple(given) if isinstance(given, (list, tuple)) else (given,)
-    faults += [
-        f"node {name!r} has the retry policy {policy!r}: give Exponential(), Fixed(), Adaptive(), Emergency(), "
-        "RetryPolicy(), or a list of them"
-        for policy in policies
-        if isinstance(policy, type) or not isinstance(policy, RetryStrategy)
-    ]
-    return cast("tuple[RetryStrategy, ...]", policies)
-
-
-def _both_lambdas(one: Channel, other: Channel) -> bool:
-    return all(getattr(c.reducer, "__name__", "") == "<lambda>" for c in (one, other))
-
-
-def _name_of(function: object) -> str:
-    """The name of a node given without one: its function's.
-
-    LangGraph would take ``<lambda>``, ``partial`` or a class's name: two of a kind then collide, and a name in
-    the history of a thread should say what ran.
-    """
-    name = getattr(function, "__name__", None)
-    if (
-        isinstance(function, functools.partial)
-        or name is None
-        or name == "<lambda>"
-        or not inspect.isroutine(function)
-    ):
-        raise GraphValidationError(
-            [f"a node's name cannot be told from {function!r}: name it, as in add_node('name', function)"]
-        )
-    return str(name)
+def _cache_faults(name: str, policy: object) -> list[str]:
+    if policy is None:
+        return []
+    if not isinstance(policy, CachePolicy):
+        return [f"node {name!r} has the cache policy {policy!r}: give CachePolicy(), or None"]
+    fault = policy.fault()
+    return [f"node {name!r} has a cache policy whose {fault}"] if fault else []

@@ -9,15 +9,23 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from petiole_stores.errors import GraphValidationError
-from petiole_workers.graph.runtime import Runtime
+from petiole_workers.graph.runtime import Runtime, running
 
 #: Turns an awaitable into its result; `run_awaitable` is the default everywhere.
 Runner = Callable[[Awaitable[object]], object]
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+#: The parameters that are filled in by their names, and what each takes of the runtime.
+INJECTED: dict[str, Callable[[Runtime[Any]], object]] = {
+    "runtime": lambda runtime: runtime,
+    "config": lambda runtime: runtime.config,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,34 +34,52 @@ class GraphFunction:
 
     fn: the function, method or other callable.
     is_async: calling it gives an awaitable.
-    extra: what is passed beside the state: nothing, the `Runtime`, or LangGraph's config.
-    keyword: the name to pass the extra by; ``None`` for by position.
+    second: which of `INJECTED` is passed by position, after the state; ``None`` for nothing.
+    named: which of `INJECTED` are passed by keyword.
     """
 
     fn: Callable[..., Any]
     is_async: bool
-    extra: Literal["runtime", "config"] | None = None
-    keyword: str | None = None
+    second: str | None = None
+    named: tuple[str, ...] = ()
 
-    def __call__(self, state: object, runtime: Runtime) -> object:
-        """What the function returns: an awaitable where it is async."""
-        if self.extra is None:
-            return self.fn(state)
-        extra = runtime if self.extra == "runtime" else runtime.config
-        return self.fn(state, extra) if self.keyword is None else self.fn(state, **{self.keyword: extra})
+    @property
+    def takes(self) -> frozenset[str]:
+        """Which of `INJECTED` it asks for."""
+        return frozenset((*self.named, *([self.second] if self.second else [])))
+
+    def __call__(self, state: object, runtime: Runtime[Any]) -> object:
+        """What the function returns: an awaitable where it is async. Within it, `get_runtime` gives ``runtime``."""
+        more = () if self.second is None else (INJECTED[self.second](runtime),)
+        named = {name: INJECTED[name](runtime) for name in self.named}
+        with running(runtime):
+            returned = self.fn(state, *more, **named)
+        return _within(returned, runtime) if inspect.isawaitable(returned) else returned
+
+
+async def _within(awaitable: Awaitable[object], runtime: Runtime[Any]) -> object:
+    with running(runtime):
+        return await awaitable
 
 
 def graph_function(fn: Callable[..., Any], role: str) -> GraphFunction:
     """Reads the signature of ``fn``.
 
-    The state is the first argument. A parameter called ``runtime`` gets the `Runtime`, wherever it stands; so
-    does the second positional one if it has no default. One called ``config`` gets LangGraph's config shape.
+    The state is the first argument. Parameters that are called as in `INJECTED` are filled in wherever they stand:
+    ``runtime`` gets the `Runtime`, ``config`` LangGraph's config. So is the second positional one if it has no default: with
+    the config where it is annotated as a RunnableConfig, else with the runtime.
+
+    An object with ``invoke`` and ``ainvoke``, as LangChain's Runnables are, is called by ``invoke(state, config)``.
 
     role: what ``fn`` is, for the message, such as ``node 'fetch'``.
 
-    Raises GraphValidationError for what is not callable, a generator, or a signature that takes neither
-    ``(state)`` nor ``(state, runtime)``.
+    Raises GraphValidationError for what is not callable, a generator, or a signature that asks for anything else.
     """
+    if is_runnable(fn):
+        runnable: Any = fn
+        # LangChain's wrapper of a coroutine function cannot be invoked otherwise.
+        only_async = getattr(fn, "func", None) is None and getattr(fn, "afunc", None) is not None
+        return GraphFunction(runnable.ainvoke if only_async else runnable.invoke, only_async, second="config")
     if not callable(fn):
         raise GraphValidationError([f"{role} is {fn!r}, which is not callable: give a function of the state"])
     target = _unwrapped(fn)
@@ -68,38 +94,47 @@ def graph_function(fn: Callable[..., Any], role: str) -> GraphFunction:
     variadic = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
     if not positional and not variadic:
         raise GraphValidationError([f"{role} takes no positional argument: its first one is the state"])
-    extra, keyword, filled = _extra(parameters, positional)
+    second = _second(positional)
+    named = tuple(p.name for p in parameters if p not in positional[:1] and _is_injected(p))
     unfilled = [
         p.name
         for p in parameters
         if p.default is p.empty
         and (p in positional or p.kind is inspect.Parameter.KEYWORD_ONLY)
         and p not in positional[:1]
-        and p is not filled
+        and p.name not in named
+        and not (second is not None and p is positional[1])
     ]
     if unfilled:
-        raise GraphValidationError(
-            [
-                f"{role} asks for {', '.join(map(repr, unfilled))}: it may take (state) or (state, runtime) only"
-            ]
-        )
-    return GraphFunction(fn, is_async, extra, keyword)
+        wanted = ", ".join(map(repr, unfilled))
+        may = f"it may take (state), (state, runtime) or (state, config), and by name {', '.join(INJECTED)}"
+        raise GraphValidationError([f"{role} asks for {wanted}: {may}"])
+    return GraphFunction(fn, is_async, second, named)
 
 
-def _extra(
-    parameters: list[inspect.Parameter], positional: list[inspect.Parameter]
-) -> tuple[Literal["runtime", "config"] | None, str | None, inspect.Parameter | None]:
-    """What to pass beside the state, by which keyword, and the parameter that it fills."""
-    for name in ("runtime", "config"):
-        for p in parameters:
-            # A config with a default of its own kind is the author's; only a bare or None one is asked of us.
-            ours = name == "runtime" or p.default in (p.empty, None)
-            if p.name == name and p not in positional[:1] and ours and "VAR" not in p.kind.name:
-                by_keyword = p.kind is not inspect.Parameter.POSITIONAL_ONLY
-                return ("runtime" if name == "runtime" else "config"), (name if by_keyword else None), p
-    if len(positional) > 1 and positional[1].default is inspect.Parameter.empty:
-        return "runtime", None, positional[1]
-    return None, None, None
+def is_runnable(fn: object) -> bool:
+    """Whether ``fn`` is to be called by its ``invoke``, as LangChain's Runnables are."""
+    if isinstance(fn, type) or inspect.isroutine(fn) or type(fn).__module__ == "petiole_workers.compiled":
+        return False
+    return all(callable(getattr(fn, method, None)) for method in ("invoke", "ainvoke"))
+
+
+def _is_injected(parameter: inspect.Parameter) -> bool:
+    if parameter.name not in INJECTED or parameter.kind not in _BY_KEYWORD:
+        return False
+    # One with a default of its own kind is the author's; only a bare or None one is asked of us.
+    return parameter.name == "runtime" or parameter.default in (parameter.empty, None)
+
+
+def _second(positional: list[inspect.Parameter]) -> str | None:
+    """What the second positional parameter gets, where it is not filled by its name."""
+    if len(positional) < 2 or positional[1].default is not inspect.Parameter.empty:
+        return None
+    second = positional[1]
+    if _is_injected(second):
+        return None
+    wants_config = second.name == "config" or "RunnableConfig" in str(second.annotation)
+    return "config" if wants_config else "runtime"
 
 
 def _unwrapped(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,13 +174,15 @@ def run_awaitable(awaitable: Awaitable[object]) -> object:
     return outcome[0]
 
 
-def call(function: GraphFunction, state: object, runtime: Runtime, runner: Runner = run_awaitable) -> object:
+def call(
+    function: GraphFunction, state: object, runtime: Runtime[Any], runner: Runner = run_awaitable
+) -> object:
     """Calls ``function`` and waits for its result."""
     returned = function(state, runtime)
     return runner(returned) if inspect.isawaitable(returned) else returned
 
 
-async def acall(function: GraphFunction, state: object, runtime: Runtime) -> object:
+async def acall(function: GraphFunction, state: object, runtime: Runtime[Any]) -> object:
     """Calls ``function`` from a coroutine; a sync one runs in a thread, so that it does not hold up the loop."""
     if function.is_async:
         return await function(state, runtime)  # type: ignore[misc]

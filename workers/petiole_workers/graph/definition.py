@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from petiole_stores.errors import GraphError
 from petiole_workers.graph.mermaid import mermaid
 from petiole_workers.graph.parts import Branch, Join, NodeSpec
 from petiole_workers.graph.schema import Channel, Schema
@@ -25,6 +26,7 @@ class GraphDefinition:
     state_schema, input_schema, output_schema: what routers of ``__start__`` read, what an input may write,
         what a run returns.
     interrupt_before, interrupt_after: names of nodes (``"*"`` is written out).
+    context_schema: the class of ``runtime.context``; ``None``: whatever a run is given.
     versions: whether a thread goes on with whatever version is served, or with its own alone.
     """
 
@@ -41,6 +43,7 @@ class GraphDefinition:
     interrupt_before: tuple[str, ...] = ()
     interrupt_after: tuple[str, ...] = ()
     versions: Literal["upgrade", "pin"] = "upgrade"
+    context_schema: type[Any] | None = None
     #: SHA-256 in hex over the graph's shape and state keys: the same in every process that builds this graph.
     fingerprint: str = field(init=False)
     _targets: dict[str, tuple[str, ...]] = field(init=False, repr=False)
@@ -80,6 +83,29 @@ class GraphDefinition:
         """The conditional edges of ``source`` in the order added."""
         return self._branches_from.get(source, ())
 
+    def within(self, ns: str) -> GraphDefinition:
+        """The graph of a namespace: parts ``node`` or ``node:task`` joined by ``|``, from this graph (``""``) inwards.
+
+        Raises GraphError when this version has no such subgraph.
+        """
+        graph = self
+        for part in ns.split("|") if ns else ():
+            node = graph.nodes.get(part.partition(":")[0])
+            if node is None or node.subgraph is None:
+                raise GraphError(
+                    f"this worker's version of graph {self.name!r} has no subgraph {ns!r}: bring it back, or replay the run "
+                    "from a checkpoint before it"
+                )
+            graph = node.subgraph.definition
+        return graph
+
+    def family(self) -> Iterator[GraphDefinition]:
+        """This graph and all that are its nodes, at any depth."""
+        yield self
+        for node in self.nodes.values():
+            if node.subgraph is not None:
+                yield from node.subgraph.definition.family()
+
     def mermaid(self) -> str:
         """The graph as Mermaid flowchart text."""
         return mermaid(self.nodes, self.edges, self.joins, self.branches)
@@ -97,8 +123,15 @@ class GraphDefinition:
                 ]
                 for branch in self.branches
             ),
-            "channels": sorted([channel.name, channel.reducer_name] for channel in self.channels.values()),
+            "channels": sorted([channel.name, channel.label] for channel in self.channels.values()),
             "input": sorted(self.input_schema.channels),
             "output": sorted(self.output_schema.channels),
         }
+        subgraphs = [
+            [node.name, node.subgraph.definition.fingerprint, node.subgraph.persistent]
+            for node in self.nodes.values()
+            if node.subgraph is not None
+        ]
+        if subgraphs:
+            shape["subgraphs"] = sorted(subgraphs)
         return hashlib.sha256(json.dumps(shape, separators=(",", ":")).encode()).hexdigest()

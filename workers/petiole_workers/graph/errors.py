@@ -39,7 +39,7 @@ class ErrorHandler:
     def bind(self, failure: NodeError) -> GraphFunction:
         """The handler of this failure, to be called as a node's function is."""
 
-        def handle(state: object, runtime: Runtime) -> object:
+        def handle(state: object, runtime: Runtime[Any]) -> object:
             given: dict[str, object] = {}
             if self.error is not None:
                 given[self.error] = failure

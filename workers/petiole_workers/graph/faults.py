@@ -48,6 +48,12 @@ def graph_faults(
             for answer, end in (branch.ends or {}).items()
             if end not in nodes and end != END
         ]
+    faults += [
+        f"node {node.name!r} names the unknown destination {end!r}: add it or correct it; {known}"
+        for node in nodes.values()
+        for end in node.destinations
+        if end not in nodes and end != END
+    ]
     if START not in {start for start, _ in edges} | {branch.source for branch in branches}:
         faults.append("the graph has no entry point: add an edge from START, or call set_entry_point")
     faults += [

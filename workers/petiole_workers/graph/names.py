@@ -11,6 +11,9 @@ START: Final = "__start__"
 #: The virtual node where a path ends; it never runs.
 END: Final = "__end__"
 
+#: The key of an interrupted run's result under which its questions stand.
+INTERRUPT: Final = "__interrupt__"
+
 #: Supersteps a run may take when the caller names no limit: LangGraph 1.2's number.
 DEFAULT_RECURSION_LIMIT: Final = 10_007
 

@@ -5,14 +5,30 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from petiole_workers.graph.cache import CachePolicy
 from petiole_workers.graph.callables import GraphFunction
 from petiole_workers.graph.errors import ErrorHandler
 from petiole_workers.graph.schema import Schema
 from petiole_workers.retry import RetryStrategy
 
+if TYPE_CHECKING:
+    from petiole_workers.graph.definition import GraphDefinition
+
 Priority = Literal["high", "default", "low"]
+
+
+@dataclass(frozen=True, slots=True)
+class Subgraph:
+    """A graph that is a node.
+
+    persistent: whether it goes on from its own last state the next time that it is come to on the thread
+        (``compile(checkpointer=True)``), or begins anew each time.
+    """
+
+    definition: GraphDefinition
+    persistent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +42,11 @@ class NodeSpec:
     defer: an edge to it is followed only when nothing else is left to run.
     metadata: the author's own, not read by the engine.
     error_handler: called in its place once it has failed for good.
+    subgraph: the graph that runs in its place, each of its nodes a task of its own; ``function`` is not called then.
+    idle_timeout: seconds for one attempt without a sign of progress; ``None`` for no limit.
+    refresh_on: what counts as one (`TimeoutPolicy`).
+    destinations: where its Commands may lead, with labels, for drawings.
+    cache_policy: which of its results are used again; ``None`` for none.
     """
 
     name: str
@@ -38,6 +59,11 @@ class NodeSpec:
     defer: bool = False
     metadata: Mapping[str, object] = field(default_factory=dict)
     error_handler: ErrorHandler | None = None
+    subgraph: Subgraph | None = None
+    idle_timeout: float | None = None
+    refresh_on: Literal["auto", "heartbeat"] = "auto"
+    destinations: Mapping[str, str | None] = field(default_factory=dict)
+    cache_policy: CachePolicy | None = None
 
     @property
     def is_async(self) -> bool:
@@ -47,7 +73,7 @@ class NodeSpec:
     @property
     def takes_runtime(self) -> bool:
         """Whether its function takes the `Runtime` beside the state."""
-        return self.function.extra == "runtime"
+        return "runtime" in self.function.takes
 
 
 @dataclass(frozen=True, slots=True)

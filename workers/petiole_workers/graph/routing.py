@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 from petiole_stores.errors import InvalidUpdateError
 from petiole_workers.graph.callables import Runner, call
@@ -13,11 +14,17 @@ from petiole_workers.graph.parts import Branch
 from petiole_workers.graph.runtime import Runtime
 from petiole_workers.graph.send import Send
 from petiole_workers.graph.snapshot import Snapshot, TaskOutput
-from petiole_workers.graph.updates import apply_writes
+from petiole_workers.graph.updates import apply_writes, managed_values
 
 
 def route(
-    graph: GraphDefinition, base: Snapshot, output: TaskOutput, *, runner: Runner, runtime: Runtime
+    graph: GraphDefinition,
+    base: Snapshot,
+    output: TaskOutput,
+    *,
+    runner: Runner,
+    runtime: Runtime[Any],
+    stop: int | None = None,
 ) -> Iterator[str | Send]:
     """The nodes and Sends that the branches of ``output``'s node choose, in the order of branches and answers.
 
@@ -32,7 +39,8 @@ def route(
     values = apply_writes(graph, base.values, [output])
     source = graph.nodes[output.node].input_schema if output.node in graph.nodes else graph.state_schema
     for branch in branches:
-        state = (branch.input_schema or source).instance(values)
+        schema = branch.input_schema or source
+        state = schema.instance(values | managed_values(schema, base.step, stop))
         if isinstance(state, dict) and branch.input_schema is None:
             # What the node has just written counts, even if the node itself does not read that key.
             state = {**dict(output.writes), **state}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from petiole_stores.errors import ConfigurationError
+from petiole_workers.graph.names import DEFAULT_RECURSION_LIMIT
 
 
 def _never() -> bool:
@@ -32,6 +34,11 @@ class NodeServices(Protocol):
 
     def transaction(self) -> AbstractContextManager[Any]: ...
 
+    def wait_signal(self, name: str, timeout: float | None) -> Any: ...
+
+    def interrupt(self, value: object) -> Any:
+        """The answer to the node's next interrupt; raises GraphInterrupt where there is none yet."""
+
 
 class NoServices:
     """Outside an engine: timers are slept through, details are forgotten, there is no store."""
@@ -50,10 +57,50 @@ class NoServices:
             "runtime.transaction() needs a store with tables: run the graph on postgresql:// or sqlite://"
         )
 
+    def wait_signal(self, name: str, timeout: float | None) -> Any:
+        raise ConfigurationError("wait_signal() needs a graph that runs: call it in a node")
+
+    def interrupt(self, value: object) -> Any:
+        raise ConfigurationError("interrupt() needs a graph that runs: call it in a node")
+
 
 @dataclass(frozen=True, slots=True)
-class Runtime:
+class ExecutionInfo:
+    """Which execution of a node this is: LangGraph's fields, ids as strings."""
+
+    checkpoint_id: str
+    checkpoint_ns: str
+    task_id: str
+    thread_id: str | None = None
+    run_id: str | None = None
+    node_attempt: int = 1
+    node_first_attempt_time: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What the caller of a run gave along with it, beside input and context.
+
+    configurable: its values for functions that take ``config``.
+    tags, metadata, recursion_limit: of the run.
+    callbacks: LangChain's, for a graph that runs in the caller's process; they go nowhere else.
+    """
+
+    configurable: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    recursion_limit: int = DEFAULT_RECURSION_LIMIT
+    callbacks: Any = None
+
+
+ContextT = TypeVar("ContextT")
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime(Generic[ContextT]):
     """The second argument of a node or router that asks for one.
+
+    context: what the run was given as its context, as the graph's ``context_schema`` has it; ``None`` if it was given none.
 
     thread_id, run_id, task_id: ids as strings; empty where there is none.
     node: the name of the node; for a router, the node that it routes from.
@@ -64,8 +111,15 @@ class Runtime:
     services: what the engine does for the node, by the methods below.
     stream_writer: says something, at once, to whoever follows the run in ``stream_mode="custom"``; anything that a state
         may hold. It never fails a node, and what a try said that failed later is not taken back.
+    caller: what the run was given, for `config`.
+    step: the superstep that the task is of, counted as checkpoints count.
+    checkpoint_id, checkpoint_ns: where the task starts from, and the namespace that it is in.
+    first_attempt_time: seconds since the epoch when the first attempt began.
+    store: long-term memory across threads, a `petiole_workers.long_term.LongTermMemory` or what ``compile(store=...)`` was
+        given; ``None`` outside an engine.
     """
 
+    context: ContextT = None  # type: ignore[assignment]
     thread_id: str = ""
     run_id: str = ""
     task_id: str = ""
@@ -78,6 +132,25 @@ class Runtime:
     is_cancelled: Callable[[], bool] = _never
     services: NodeServices = field(default_factory=NoServices, repr=False)
     stream_writer: Callable[[Any], None] = field(default=_unheard, repr=False)
+    store: Any = field(default=None, repr=False)
+    caller: Caller = field(default_factory=Caller, repr=False)
+    step: int = 0
+    checkpoint_id: str = ""
+    checkpoint_ns: str = ""
+    first_attempt_time: float | None = None
+
+    @property
+    def execution_info(self) -> ExecutionInfo:
+        """The same ids in the shape of LangGraph's ``runtime.execution_info``."""
+        return ExecutionInfo(
+            self.checkpoint_id,
+            self.checkpoint_ns,
+            self.task_id,
+            self.thread_id or None,
+            self.run_id or None,
+            self.attempt,
+            self.first_attempt_time,
+        )
 
     @property
     def cancelled(self) -> bool:
@@ -98,6 +171,21 @@ class Runtime:
         import asyncio
 
         await asyncio.sleep(self.services.pause(_duration(seconds)))
+
+    def wait_signal(self, name: str, timeout: float | None = None) -> Any:
+        """Waits durably for a signal (``client.signal(thread, name, payload)``) and returns its payload.
+
+        A signal that came before it was waited for counts; each is given to one wait alone, the oldest first. While there is
+        none the task is put away and costs a row; when one comes the node runs again from its top, and the signals it has had
+        return at once. ``timeout`` is in seconds; after it SignalTimeoutError is raised.
+        """
+        return self.services.wait_signal(name, None if timeout is None else _duration(timeout))
+
+    async def await_signal(self, name: str, timeout: float | None = None) -> Any:
+        """As `wait_signal`, for async nodes."""
+        import asyncio
+
+        return await asyncio.to_thread(self.wait_signal, name, timeout)
 
     def heartbeat(self, details: Any = None) -> None:
         """Keeps ``details`` (anything that a state may hold, up to 1 MiB) for the next attempt, should this one not end.
@@ -124,12 +212,74 @@ class Runtime:
         return self.services.transaction()
 
     @property
-    def config(self) -> dict[str, object]:
-        """The same ids in the shape of LangGraph's config, for functions that take ``(state, config)``."""
+    def config(self) -> dict[str, Any]:
+        """What functions get that take ``(state, config)``: LangGraph's config, a new one each time."""
+        caller = self.caller
         return {
-            "configurable": {"thread_id": self.thread_id, "run_id": self.run_id, "task_id": self.task_id},
-            "metadata": {"node": self.node, "attempt": self.attempt},
+            "tags": list(caller.tags),
+            "metadata": {
+                **caller.metadata,
+                "node": self.node,
+                "attempt": self.attempt,
+                "langgraph_node": self.node,
+                "langgraph_step": self.step,
+            },
+            "callbacks": caller.callbacks,
+            "recursion_limit": caller.recursion_limit,
+            "configurable": {
+                **caller.configurable,
+                "thread_id": self.thread_id,
+                "run_id": self.run_id,
+                "task_id": self.task_id,
+                "checkpoint_id": self.checkpoint_id,
+                "checkpoint_ns": self.checkpoint_ns,
+            },
         }
+
+
+_running: ContextVar[Runtime[Any]] = ContextVar("petiole_runtime")
+
+
+@contextmanager
+def running(runtime: Runtime[Any]) -> Iterator[None]:
+    """Lets `get_runtime` give ``runtime`` within the block."""
+    token = _running.set(runtime)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+def current_runtime(what: str) -> Runtime[Any]:
+    """The `Runtime` of the node that runs here. ``what`` asks for it: ConfigurationError names it outside a node."""
+    try:
+        return _running.get()
+    except LookupError:
+        raise ConfigurationError(
+            f"{what} was called outside of a node: call it in a node's or router's function, or in one that it calls "
+            "(threads of its own do not count)"
+        ) from None
+
+
+def get_runtime(context_schema: type[ContextT] | None = None) -> Runtime[ContextT]:
+    """The `Runtime` of the node or router that is running here, for functions that it calls.
+
+    context_schema: for type checkers alone. Raises ConfigurationError outside of a node.
+    """
+    return current_runtime("get_runtime()")
+
+
+def get_config() -> dict[str, Any]:
+    """The config of the node or router that is running here. Raises ConfigurationError outside of a node."""
+    return get_runtime().config
+
+
+def get_stream_writer() -> Callable[[Any], None]:
+    """What says something to whoever follows the run in ``stream_mode="custom"``: ``runtime.stream_writer``.
+
+    Raises ConfigurationError outside of a node.
+    """
+    return current_runtime("get_stream_writer()").stream_writer
 
 
 def _duration(seconds: float) -> float:

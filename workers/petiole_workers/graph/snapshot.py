@@ -36,6 +36,8 @@ class TaskSpec:
 class TaskOutput:
     """What a task wrote: pairs of state key and value, in the order written, and where a `Command` leads.
 
+    to_parent: both are for the graph whose node this graph is, where they are checked: this graph ends.
+    cached: the node did not run, its result was kept from before.
     node: the node, or ``__error_handler__<node>`` where its handler gave the output (whose edges are not the node's).
     """
 
@@ -43,6 +45,8 @@ class TaskOutput:
     node: str
     writes: tuple[tuple[str, object], ...]
     goto: tuple[str | Send, ...] = ()
+    to_parent: bool = False
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ class Snapshot:
     values: the keys that have a value.
     next: the tasks of the next superstep in path order; empty when the run is finished.
     control: what the engine has to remember beside the state, JSON-able: ``joins`` (for each join, the sources
-        that arrived so far) and ``deferred`` (deferred nodes that were reached and still wait). Absent when empty.
+        that arrived so far), ``fired`` (the joins that led to ``next``) and ``deferred`` (deferred nodes that were
+        reached and still wait). Absent when empty.
     writers: the nodes whose writes made this snapshot, in path order; ``__start__`` for an input.
     """
 

@@ -6,7 +6,7 @@ as far as the author's reducers and routers do. The order of everything is LangG
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from petiole_stores.errors import GraphRecursionError, InputError
@@ -26,13 +26,15 @@ def begin(
     input: object,
     *,
     runner: Runner = run_awaitable,
-    runtime: Runtime | None = None,
+    runtime: Runtime[Any] | None = None,
+    stop: int | None = None,
 ) -> tuple[Snapshot, Snapshot]:
     """Starts a run: the ``input`` snapshot, and the one after ``__start__``, in which the entry nodes come next.
 
     base: the thread's newest snapshot; ``None`` for a new thread. What it still had to run is dropped; what its
         joins and deferred nodes have seen is kept.
     input: a dict of state keys, or an instance of the input schema. ``{}`` is an input, ``None`` is not.
+    stop: what routers' managed values count to (see `stop_step`); it is not checked.
 
     Raises InputError for ``None``, InvalidUpdateError for another kind of input, and what `advance` raises.
     """
@@ -42,13 +44,13 @@ def begin(
     first = Snapshot(
         step=-1 if base is None else base.step + 1,
         source="input",
-        values=readable(graph, {} if base is None else base.values),
+        values=readable(graph, {} if base is None else _of_the_thread(graph, base.values)),
         next=(start,),
         control={} if base is None else dict(base.control),
         writers=(START,),
     )
     output = task_output(graph, start, input)
-    return first, advance(graph, first, [output], stop=None, runner=runner, runtime=runtime)
+    return first, _advanced(graph, first, [output], stop, runner, runtime)
 
 
 def advance(
@@ -58,7 +60,8 @@ def advance(
     *,
     stop: int | None,
     runner: Runner = run_awaitable,
-    runtime: Runtime | None = None,
+    runtime: Runtime[Any] | None = None,
+    unstarted: bool = False,
 ) -> Snapshot:
     """The snapshot after a superstep. ``base`` and ``outputs`` are left as they are.
 
@@ -66,20 +69,39 @@ def advance(
     stop: the last step that may follow (see `stop_step`); ``None`` for no limit.
     runner: waits for async routers.
     runtime: what routers get that ask for one.
+    unstarted: the tasks of ``base.next`` did not run (``outputs`` are by hand): the joins that led to them still stand.
 
     Raises InvalidUpdateError (two writes to a key without a reducer, a router's wrong answer),
     GraphRecursionError, and whatever a reducer or router raises.
     """
+    snapshot = _advanced(graph, base, outputs, stop, runner, runtime, unstarted=unstarted)
+    if stop is not None:
+        check_limit(snapshot, stop)
+    return snapshot
+
+
+def _advanced(
+    graph: GraphDefinition,
+    base: Snapshot,
+    outputs: Sequence[TaskOutput],
+    stop: int | None,
+    runner: Runner,
+    runtime: Runtime[Any] | None,
+    *,
+    unstarted: bool = False,
+) -> Snapshot:
     outputs = sorted(outputs, key=lambda output: output.path)
     values = apply_writes(graph, base.values, outputs)
     plan = _Plan(graph, base.control)
+    if unstarted:
+        plan.restore({task.node for task in base.next}, base.control)
     for output in outputs:
         plan.arrive(output.node)
-        for destination in route(graph, base, output, runner=runner, runtime=runtime or Runtime()):
+        for destination in route(graph, base, output, runner=runner, runtime=runtime or Runtime(), stop=stop):
             plan.lead_to(destination)
         for destination in output.goto:
             plan.lead_to(destination)
-    snapshot = Snapshot(
+    return Snapshot(
         step=base.step + 1,
         source="loop",
         values=values,
@@ -87,9 +109,12 @@ def advance(
         control=plan.control(),
         writers=tuple(output.node for output in outputs),
     )
-    if stop is not None:
-        check_limit(snapshot, stop)
-    return snapshot
+
+
+def _of_the_thread(graph: GraphDefinition, values: Mapping[str, object]) -> dict[str, object]:
+    """``values`` without those that were kept for one run alone."""
+    one_run = {name for name, channel in graph.channels.items() if channel.rule.of_one_run}
+    return {name: value for name, value in values.items() if name not in one_run}
 
 
 class _Plan:
@@ -99,10 +124,20 @@ class _Plan:
         self._graph = graph
         self._ready: set[str] = set()
         self._sends: list[Send] = []
-        self._rest = {key: value for key, value in control.items() if key not in ("joins", "deferred")}
+        self._rest = {
+            key: value for key, value in control.items() if key not in ("joins", "deferred", "fired")
+        }
         joins = cast("dict[str, list[str]]", control.get("joins", {}))
         self._arrived = {key: set(names) for key, names in joins.items()}
         self._deferred = set(cast("list[str]", control.get("deferred", [])))
+        self._fired: list[str] = []
+
+    def restore(self, nodes: set[str], control: dict[str, object]) -> None:
+        """Fill the joins again that have led to these nodes."""
+        fired = cast("list[str]", control.get("fired", []))
+        for join in self._graph.joins:
+            if join.key in fired and join.end in nodes:
+                self._arrived[join.key] = set(join.starts)
 
     def arrive(self, source: str) -> None:
         """Follows the plain edges of ``source`` and ticks it off in the joins that wait for it."""
@@ -137,11 +172,14 @@ class _Plan:
                 # Emptied as it fires, so that in a loop it waits for all of them again.
                 del self._arrived[join.key]
                 self._ready.add(join.end)
+                self._fired.append(join.key)
 
     def control(self) -> dict[str, object]:
         control: dict[str, Any] = dict(self._rest)
         if joins := {key: sorted(names) for key, names in sorted(self._arrived.items()) if names}:
             control["joins"] = joins
+        if self._fired:
+            control["fired"] = sorted(self._fired)
         if self._deferred:
             control["deferred"] = sorted(self._deferred)
         return control

@@ -1,4 +1,4 @@
-"""deadlines, reasons, progress, seals and offers; the ledger's functions"""
+"""deadlines, reasons, progress, seals and offers"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from petiole_stores.sql.migrate import install_functions, run_script
+from petiole_stores.sql.migrate import run_script
 
 revision = "0002"
 down_revision: str | None = "0001"
@@ -44,4 +44,3 @@ def upgrade() -> None:
         "ix_runs_ended_at", "runs", ["ended_at"], postgresql_where=sa.text("ended_at IS NOT NULL")
     )
     op.create_index("ix_checkpoints_seq", "checkpoints", ["seq"])
-    install_functions()

@@ -19,6 +19,7 @@ local function claim(id, token, first)
     set(task, {
       status = 'claimed', token = token, holder = request.holder, slot = request.slot,
       attempt = (task.attempt or 0) + 1, started = first, claimed_at = now, next_publish = NIL,
+      awaits = NIL, woken = NIL,
     })
     if run.status == 'queued' then set(run, { status = 'running', started_at = run.started_at or now }) end
     return { task_id = id, result = 'committed', claim = claim_of(task) }

@@ -9,6 +9,7 @@ for _, member in ipairs(redis.call('ZRANGE', history, 0, -1)) do
 end
 later('SREM', P .. 'touched', request.id)
 later('DEL', history, P .. 'blobs:' .. request.id)
+spaces_of(thread)
 for name in pairs(thread) do
   if name ~= 'thread_id' then set(thread, { [name] = NIL }) end
 end

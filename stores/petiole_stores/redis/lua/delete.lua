@@ -6,8 +6,8 @@ if not gone then return 1 end
 gone.thread_id, gone.ns = gone.thread_id or '', gone.ns or '' -- a damaged record goes as well as it can
 local thread = thread_of(gone.thread_id)
 if thread.active_run then return 0 end
-local history, head = P .. 'history:' .. gone.thread_id, 'c' .. gone.ns
-if thread[head] == request.id then
+local history = P .. 'history:' .. gone.thread_id
+if head_of(thread, gone.ns).checkpoint_id == request.id then
   local parent, newest
   for _, member in ipairs(redis.call('ZREVRANGE', history, 0, -1)) do
     local split = member:find(SEP, 1, true)
@@ -17,7 +17,7 @@ if thread[head] == request.id then
       if id == gone.parent_id then parent = id end
     end
   end
-  set(thread, { [head] = parent or newest or NIL })
+  set(thread, { ['c' .. gone.ns] = parent or newest or NIL })
 end
 later('ZREM', history, gone.ns .. SEP .. request.id)
 later('DEL', P .. 'checkpoint:' .. request.id)

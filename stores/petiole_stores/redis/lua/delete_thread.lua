@@ -4,7 +4,6 @@
 
 if dig(request.id, request.most) then return 'left' end
 if not request.bury then return 'done' end
-local thread = load('thread', request.id)
-if thread and thread.active_run then return 'active' end
+if thread_of(request.id).active_run then return 'active' end
 bury(request.id)
 return 'buried'

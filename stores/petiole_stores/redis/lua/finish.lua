@@ -1,7 +1,17 @@
---- include records protocol
+--- include records protocol ending
 -- End attempts of one partition; each outcome is judged and written on its own. KEYS[1] prefix; ARGV[1] {holder, slot,
 -- outcomes, grace, ttl?, now?}, each outcome an Outcome with "blobs" as a count; ARGV[2...] digest and payload of the
 -- blobs, in order. Answers a list of FinishAnswer.
+
+-- Why a task cannot open a namespace, or go on in it.
+local function refusal_below(nest, run)
+  local first = nest.checkpoints[1]
+  if head_of(thread_of(run.thread_id), first.ns).checkpoint_id ~= first.parent_id then return 'head moved' end
+  for _, id in ipairs(step_ids(run.run_id, first.parent_id, first.ns)) do
+    local it = peek(id, 'status', 'replaced')
+    if it[1] and it[1] ~= 'done' and it[1] ~= 'cancelled' and not it[2] then return 'busy' end
+  end
+end
 
 local function refusal(outcome, task, run, head)
   if task.token ~= outcome.token then return 'fenced' end
@@ -11,6 +21,7 @@ local function refusal(outcome, task, run, head)
     if task.kind == 'node' and head.width ~= 1 then return 'not alone' end
     if head.checkpoint_id ~= outcome.settle.checkpoints[1].parent_id then return 'head moved' end
   end
+  if outcome.nest then return refusal_below(outcome.nest, run) end
 end
 
 -- The attempt is over, the task is not.
@@ -20,10 +31,14 @@ local function put_off(task, outcome)
   if outcome.ending == 'retry' then
     set(task, { failures = (task.failures or 0) + 1, error = outcome.error or NIL })
   end
-  if outcome.delay > 0 then
-    set(task, { status = 'parked', run_at = now + outcome.delay, next_publish = NIL })
-  else
+  local awaits = outcome.awaits ~= ''
+  if not (awaits or outcome.nest or outcome.delay > 0) or (awaits and task.woken) then
     make_ready(task)
+  else
+    set(task, {
+      status = 'parked', next_publish = NIL, awaits = awaits and outcome.awaits or NIL,
+      run_at = outcome.delay > 0 and now + outcome.delay or NIL,
+    })
   end
 end
 
@@ -31,16 +46,9 @@ end
 local ends = {}
 for _, outcome in ipairs(request.outcomes) do ends[outcome.task_id] = true end
 
--- Does this very finish end the task?
-local function ended_here(task_id)
-  for _, outcome in ipairs(request.outcomes) do
-    if outcome.task_id == task_id then return true end
-  end
-end
-
--- Returns the id of a run that starts because this one has ended.
-local function settle(task, run, thread, new)
-  local ns, head = task.ns, nil
+-- Move a namespace on; returns what its end, if it is one, leaves to publish.
+local function settle(run, thread, ns, new)
+  local head
   for _, checkpoint in ipairs(new.checkpoints) do
     insert_checkpoint(checkpoint, run.thread_id, run.run_id)
     head = checkpoint.checkpoint_id
@@ -60,8 +68,17 @@ local function settle(task, run, thread, new)
     if made.status == 'ready' then open = open + 1 end
   end
   set(thread, { ['w' .. ns] = #new.tasks, ['o' .. ns] = open })
-  if new.run_status == 'succeeded' then return end_run(run, 'succeeded') end
-  if not (held_back and new.run_status == 'running') then set(run, { status = new.run_status, reason = NIL }) end
+  if new.run_status ~= 'running' then return end_namespace(run, ns, new.run_status) end
+  if ns == '' and not held_back then set(run, { status = 'running', reason = NIL }) end
+  return {}
+end
+
+-- Open a namespace, or go on in one: the task waits for its end.
+local function nest(task, run, thread, new)
+  local ns = new.checkpoints[1].ns
+  set(thread, { ['r' .. ns] = run.run_id, ['u' .. ns] = task.task_id })
+  set(task, { child = ns })
+  return settle(run, thread, ns, new)
 end
 
 local function finish(outcome)
@@ -89,20 +106,27 @@ local function commit(outcome, answer, task, run, thread, head)
   put_blobs(run.thread_id, outcome.blobs)
   if outcome.ending == 'retry' or outcome.ending == 'parked' then
     put_off(task, outcome)
+    local left = outcome.nest and nest(task, run, thread, outcome.nest)
     flush()
+    if left then
+      answer.publish = left_refs(left)
+      answer.open, answer.run_status = head_of(thread, task.ns).open, run.status
+    end
     return
   end
   set(task, {
     status = outcome.ending, ended_at = now, done_token = outcome.token, output = outcome.output or NIL,
-    error = outcome.error or NIL,
+    error = outcome.error or NIL, progress = outcome.ending == 'interrupted' and outcome.progress or nil,
   })
-  local ns, started, advance = task.ns, nil, nil
+  local ns, left, advance = task.ns, {}, nil
   set_open(thread, ns, head.open - 1)
   if outcome.settle then
-    started = settle(task, run, thread, outcome.settle)
+    left = settle(run, thread, ns, outcome.settle)
   elseif head.open == 1 then
-    started = close_step(task, run)
-    if run.status == 'running' or HELD_BACK[run.status] then
+    local ending, error = verdict(task)
+    if ending ~= 'done' then
+      left = end_namespace(run, ns, ending, error)
+    else
       advance = insert_claimed({
         task_id = outcome.advance_id, path = 'advance', node = 'advance', kind = 'advance', ns = ns,
         queue = outcome.advance_queue, priority = task.priority,
@@ -111,7 +135,7 @@ local function commit(outcome, answer, task, run, thread, head)
     end
   end
   flush()
-  if started then answer.publish = ready_refs(started) end
+  answer.publish = left_refs(left)
   if advance then answer.advance = claim_of(advance) end
   answer.open, answer.run_status = head_of(thread, ns).open, run.status
 end

@@ -1,15 +1,6 @@
 --- What several operations of the protocol share. Put after records.lua; the request may carry grace, max_backoff and
 -- max_crashes (as on Ledger) and ttl (seconds that an ended thread is kept).
 
-local function head_of(thread, ns)
-  return {
-    checkpoint_id = thread['c' .. ns],
-    run_id = thread['r' .. ns],
-    open = tonumber(thread['o' .. ns] or 0),
-    width = tonumber(thread['w' .. ns] or 0),
-  }
-end
-
 local function set_open(thread, ns, open)
   set(thread, { ['o' .. ns] = open })
 end
@@ -109,8 +100,24 @@ local function insert_claimed(new, run, checkpoint_id, token)
   return task
 end
 
+local function step_ids(run_id, checkpoint_id, ns)
+  return redis.call('LRANGE', P .. 'step:' .. run_id .. SEP .. (checkpoint_id or '') .. SEP .. ns, 0, -1)
+end
+
 local function superstep_ids(task)
-  return redis.call('LRANGE', P .. 'step:' .. task.run_id .. SEP .. (task.checkpoint_id or '') .. SEP .. task.ns, 0, -1)
+  return step_ids(task.run_id, task.checkpoint_id, task.ns)
+end
+
+-- The tasks of the supersteps that a run is at; what of it is not over is among them.
+local function current_ids(run)
+  local thread, found = thread_of(run.thread_id), {}
+  for _, ns in ipairs(spaces_of(thread)) do
+    local head = head_of(thread, ns)
+    if head.run_id == run.run_id then
+      for _, id in ipairs(step_ids(run.run_id, head.checkpoint_id, ns)) do found[#found + 1] = id end
+    end
+  end
+  return found
 end
 
 -- Fields of a task, as changed so far, without loading all of it.
@@ -178,13 +185,18 @@ local function claim_of(task)
       end
     end
   end
-  local base = task.checkpoint_id and load('checkpoint', task.checkpoint_id)
+  local thread = thread_of(task.thread_id)
+  local function record(id)
+    local found = id and load('checkpoint', id)
+    return found and shown(found, task.thread_id) or cjson.null
+  end
   return {
     task = shown(task),
     run = shown(load('run', task.run_id)),
-    base = base and shown(base, task.thread_id) or cjson.null,
-    width = head_of(thread_of(task.thread_id), task.ns).width,
+    base = record(task.checkpoint_id),
+    width = head_of(thread, task.ns).width,
     outputs = outputs,
+    child = task.child and record(head_of(thread, task.child).checkpoint_id),
   }
 end
 
@@ -245,36 +257,6 @@ local function end_run(run, status, error)
   if request.ttl then
     later(forget_ended, status, now - request.ttl)
     later(expire_thread, run.thread_id, (now + request.ttl) * 1000)
-  end
-end
-
--- Is a before b, byte by byte (in every locale)?
-local function earlier(a, b)
-  for i = 1, math.min(#a, #b) do
-    local x, y = a:byte(i), b:byte(i)
-    if x ~= y then return x < y end
-  end
-  return #a < #b
-end
-
--- Decide what becomes of a run whose superstep has no open task; it stays running if all went well.
--- Returns the id of a run that started instead.
-local function close_step(task, run)
-  local failed, failed_path, interrupted, cancelled
-  for _, id in ipairs(superstep_ids(task)) do
-    local it = peek(id, 'status', 'replaced', 'path')
-    if not it[2] then
-      if it[1] == 'failed' then
-        if not failed or earlier(it[3], failed_path) then failed, failed_path = id, it[3] end
-      elseif it[1] == 'interrupted' then interrupted = true
-      elseif it[1] == 'cancelled' then cancelled = true end
-    end
-  end
-  if failed then return end_run(run, 'failed', peek(failed, 'error')[1]) end
-  if interrupted then
-    set(run, { status = 'interrupted', reason = NIL })
-  elseif cancelled then
-    return end_run(run, 'cancelled')
   end
 end
 

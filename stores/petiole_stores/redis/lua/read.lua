@@ -18,7 +18,7 @@ function read.holds() return stands(load('task', request.id), request.token) end
 
 function read.checkpoint() return one('checkpoint', request.id) end
 
-function read.head() return one('checkpoint', thread_of(request.id)['c' .. request.ns], request.id) end
+function read.head() return one('checkpoint', head_of(thread_of(request.id), request.ns).checkpoint_id, request.id) end
 
 function read.tasks()
   local found = {}

@@ -6,7 +6,8 @@
 -- Keys of a partition (␟ is the byte 31, which no id contains)
 --   run:<run>            hash   a run                     task:<task>         hash  a task
 --   checkpoint:<id>      hash   a checkpoint              blobs:<thread>      hash  digest -> codec NUL checksum NUL data
---   thread:<thread>      hash   active_run and, for each namespace, the head: c<ns> checkpoint, r<ns> run, o<ns> open, w<ns> width
+--   thread:<thread>      hash   active_run and, for each namespace, the head: c<ns> checkpoint, r<ns> run, o<ns> open,
+--                               w<ns> width, u<ns> the task that owns it
 --   history:<thread>     zset   <ns>␟<checkpoint> by seq  runs:<thread>       zset  runs by seq
 --   queued:<thread>      zset   runs that wait for the active one, by seq
 --   tasks:<run>          list   tasks as they were made   ready:<run>         set   its ready tasks
@@ -26,7 +27,8 @@
 --   trimming:<thread>    string the token of who trims the thread; doomed:<thread>: the set of blobs that may go then
 --   graves               set    threads that are deleted but for the records that these two name:
 --   buried-history:<thread>  buried-runs:<thread>   what history:<thread> and runs:<thread> were
--- Schema 1 had nothing from deadlines on (index.lua makes ended and touched; no run had a deadline).
+-- Schema 1 had nothing from deadlines on (index.lua makes ended and touched; no run had a deadline). Schema 2 had no u<ns>,
+-- and no child, awaits and woken in tasks: what is not there stands for none.
 --
 -- Nothing is written before flush(): an error on the way there leaves the partition as it was.
 
@@ -57,7 +59,8 @@ local NUMBERS = {
   thread = {},
 }
 local FLAGS = {
-  task = { started = true, recovered = true, replaced = true, dropped = true }, run = {}, checkpoint = {}, thread = {},
+  task = { started = true, recovered = true, replaced = true, dropped = true, woken = true },
+  run = {}, checkpoint = {}, thread = {},
 }
 local PACKED = { task = { attempts = true }, run = { tags = true }, checkpoint = { node_names = true }, thread = {} }
 
@@ -111,8 +114,57 @@ local function stands(task, token)
   return not SETTLED[load('run', task.run_id).status]
 end
 
+-- A thread may have thousands of namespaces, so that its fields are read when they are first asked for. What has been
+-- changed since is kept.
+local function fetch(thread, names)
+  local meta = about[thread]
+  local values = redis.call('HMGET', meta.key, unpack(names))
+  for i, name in ipairs(names) do
+    if values[i] and not meta.dirty[name] then thread[name] = values[i] end
+  end
+end
+
+-- A thread's own fields and the head of its root, whether it is stored or not.
 local function thread_of(id)
-  return load('thread', id) or adopt('thread', id, {})
+  local known = cache.thread[id]
+  if known then return known end
+  local thread = adopt('thread', id, {})
+  about[thread].spaces = { [''] = true }
+  fetch(thread, { 'thread_id', 'active_run', 'c', 'r', 'o', 'w' })
+  return thread
+end
+
+local function head_of(thread, ns)
+  local spaces = about[thread].spaces
+  if not spaces[ns] then
+    spaces[ns] = true
+    fetch(thread, { 'c' .. ns, 'r' .. ns, 'o' .. ns, 'w' .. ns, 'u' .. ns })
+  end
+  return {
+    checkpoint_id = thread['c' .. ns],
+    run_id = thread['r' .. ns],
+    open = tonumber(thread['o' .. ns] or 0),
+    width = tonumber(thread['w' .. ns] or 0),
+    owner = thread['u' .. ns],
+  }
+end
+
+-- The stored namespaces of a thread; all of its fields are read.
+local function spaces_of(thread)
+  local meta, found = about[thread], {}
+  local flat = redis.call('HGETALL', meta.key)
+  for i = 1, #flat, 2 do
+    local name = flat[i]
+    if not meta.dirty[name] then thread[name] = flat[i + 1] end
+  end
+  for i = 1, #flat, 2 do
+    local kind, ns = flat[i]:sub(1, 1), flat[i]:sub(2)
+    if kind == 'c' or (kind == 'r' and not thread['c' .. ns]) then
+      found[#found + 1] = ns
+      meta.spaces[ns] = true
+    end
+  end
+  return found
 end
 
 -- Where the indexes must show a task.

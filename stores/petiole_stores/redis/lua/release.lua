@@ -1,4 +1,4 @@
---- include records protocol
+--- include records protocol ending
 -- Give up a holder's claims in this partition. KEYS[1] prefix; ARGV[1] {holder, slots? (all), crashed, final,
 -- max_crashes, grace, ttl?, now}. Answers a list of {id of the released task, the TaskRefs that it leaves to publish}.
 
@@ -14,12 +14,9 @@ local function fail_lost(task)
     error = '{"type": "WorkerLost", "message": "' .. message .. '", "node": ' .. node
       .. ', "attempt": ' .. text_of(task.attempt or 0) .. '}',
   })
-  local run, thread = load('run', task.run_id), thread_of(task.thread_id)
-  local open = head_of(thread, task.ns).open - 1
-  set_open(thread, task.ns, open)
-  local started = open == 0 and close_step(task, run) or nil
+  local left = count_down(load('run', task.run_id), task)
   flush()
-  return started and ready_refs(started) or {}
+  return left_refs(left)
 end
 
 local released = {}

@@ -21,8 +21,7 @@ local function submit(new)
     end
     return answer
   end
-  local thread = load('thread', new.thread_id)
-  local active = thread and thread.active_run
+  local active = thread_of(new.thread_id).active_run
   if new.base_id then
     local base = load('checkpoint', new.base_id)
     if not base or base.thread_id ~= new.thread_id or base.ns ~= '' then

@@ -2,13 +2,15 @@
 -- One step of trimming a thread; steps are bounded, and all but the removals only read. KEYS[1] prefix; ARGV[1] {step,
 -- thread, token, …}. Who trims holds the lock trimming:<thread> under its token; without it every step answers null.
 --   "begin"    take the lock (keep: milliseconds for which it is kept from step to step). Answers {count (of checkpoints),
---              blobs (digests)}; the blobs are doomed from now on, unless somebody puts one again
+--              blobs (digests), dead}; the blobs are doomed from now on, unless somebody puts one again; dead: as below
 --   "runs"     a page (seq, offset: where it begins; most) of runs and their tasks. Answers {bases, tasks, named, seq,
 --              offset}: tasks are {task, run, ns, checkpoint or "", over, named}, named the blobs that documents name (names:
 --              whether to look), seq and offset where to go on (absent at the end)
 --   "history"  a page of checkpoints, oldest first (after: above this seq; most). Answers a list of {seq, ns, id}
 --   "remove"   checkpoints: a list of {ns, id, tasks: a list of {task, run, ns}, whether the checkpoint goes too}, unless a
 --              head or a run newer than seen needs one. Answers {checkpoints, tasks, kept}: how many went, who did not
+--   "dead"     the namespaces that died with their owner. Answers a list of them; their heads keep no checkpoint
+--   "forget"   remove the heads of these namespaces (spaces), as far as they are dead. Answers true
 --   "names"    the blobs that a page of checkpoints names (after, most). Answers {named, seq (absent at the end)}
 --   "collect"  remove blobs (digests) that are still doomed and that no checkpoint after this seq names. Answers the number
 --   "end"      let go of the lock. Answers true
@@ -48,7 +50,31 @@ local function id_of(member)
   return member:sub(split + 1), member:sub(1, split - 1)
 end
 
+-- The namespaces whose owner is gone and who die with it: their names have a ":" after the last "|".
+local function dead_spaces(thread)
+  local dead = {}
+  for _, ns in ipairs(spaces_of(thread)) do
+    local owner = head_of(thread, ns).owner
+    if owner and ns:match('[^|]*$'):find(':', 1, true) and redis.call('EXISTS', P .. 'task:' .. owner) == 0 then
+      dead[ns] = true
+    end
+  end
+  return dead
+end
+
 local steps = {}
+
+function steps.dead()
+  return listed(dead_spaces(thread_of(thread_id)))
+end
+
+function steps.forget()
+  local dead = dead_spaces(thread_of(thread_id))
+  for _, ns in ipairs(request.spaces) do
+    if dead[ns] then redis.call('HDEL', P .. 'thread:' .. thread_id, 'c' .. ns, 'r' .. ns, 'o' .. ns, 'w' .. ns, 'u' .. ns) end
+  end
+  return true
+end
 
 function steps.begin()
   if redis.call('EXISTS', P .. 'thread:' .. thread_id) == 0 then return cjson.null end
@@ -56,7 +82,7 @@ function steps.begin()
   local digests = redis.call('HKEYS', blobs)
   redis.call('DEL', doomed)
   for _, digest in ipairs(digests) do redis.call('SADD', doomed, digest) end
-  return { count = redis.call('ZCARD', history), blobs = digests }
+  return { count = redis.call('ZCARD', history), blobs = digests, dead = steps.dead() }
 end
 
 function steps.runs()
@@ -70,9 +96,9 @@ function steps.runs()
       break
     end
     answer.seen = seq
-    local run = redis.call('HMGET', P .. 'run:' .. run_id, 'base_id', 'input', 'metadata')
+    local run = redis.call('HMGET', P .. 'run:' .. run_id, 'base_id', 'input', 'metadata', 'config')
     if run[1] then answer.bases[#answer.bases + 1] = run[1] end
-    if request.names then size = size + add_names(named, { run[2], run[3] }) end
+    if request.names then size = size + add_names(named, { run[2], run[3], run[4] }) end
     local ids = redis.call('LRANGE', P .. 'tasks:' .. run_id, offset, offset + left - 1)
     for number, id in ipairs(ids) do
       local it = redis.call('HMGET', P .. 'task:' .. id, 'status', 'checkpoint_id', 'ns')
@@ -116,8 +142,11 @@ end
 
 function steps.remove()
   local kept, done = {}, { checkpoints = 0, tasks = 0, kept = {} }
-  for name, head in pairs(thread_of(thread_id)) do
-    if name:sub(1, 1) == 'c' then
+  local thread = thread_of(thread_id)
+  local dead = dead_spaces(thread)
+  for _, ns in ipairs(spaces_of(thread)) do
+    local head = head_of(thread, ns).checkpoint_id
+    if head and not dead[ns] then
       kept[head] = true
       kept[redis.call('HGET', P .. 'checkpoint:' .. head, 'parent_id') or head] = true
     end

@@ -4,8 +4,10 @@ LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v record;
     v_outputs json := '[]';
+    v_child json;
 BEGIN
-    SELECT petiole_task_json(t) AS task, petiole_run_json(r) AS run, t.kind, t.ns, t.run_id, t.checkpoint_id,
+    SELECT petiole_task_json(t) AS task, petiole_run_json(r) AS run, t.kind, t.ns, t.run_id, t.checkpoint_id, t.child,
+        t.thread_id,
         CASE WHEN c.checkpoint_id IS NOT NULL THEN petiole_checkpoint_json(c) END AS base,
         coalesce(h.width, 0) AS width
     INTO v
@@ -22,8 +24,13 @@ BEGIN
         WHERE t.run_id = v.run_id AND t.checkpoint_id = v.checkpoint_id AND t.ns = v.ns
             AND t.kind = 'node' AND t.status = 'done';
     END IF;
+    IF v.child <> '' THEN
+        SELECT petiole_checkpoint_json(c) INTO v_child
+        FROM heads h JOIN checkpoints c ON c.checkpoint_id = h.checkpoint_id
+        WHERE h.thread_id = v.thread_id AND h.ns = v.child;
+    END IF;
     RETURN json_build_object(
-        'task', v.task, 'run', v.run, 'base', v.base, 'width', v.width, 'outputs', v_outputs);
+        'task', v.task, 'run', v.run, 'base', v.base, 'width', v.width, 'outputs', v_outputs, 'child', v_child);
 END $$;
 
 -- Claim tasks for one slot of one holder, each under a token of the caller's; one answer a want, in the order asked.
@@ -79,7 +86,7 @@ BEGIN
         UPDATE tasks t
         SET attempts = CASE WHEN t.token IS NULL THEN t.attempts ELSE petiole_attempts(t, v_now, 'lost', NULL) END,
             status = 'claimed', token = w.token, holder = p_holder, slot = p_slot, attempt = t.attempt + 1,
-            started = w.ord = 1, claimed_at = v_now, next_publish = NULL
+            started = w.ord = 1, claimed_at = v_now, next_publish = NULL, awaits = '', woken = false
         FROM (
             SELECT DISTINCT ON (u.id) u.id, u.token, u.ord
             FROM unnest(p_ids, p_tokens) WITH ORDINALITY AS u(id, token, ord)

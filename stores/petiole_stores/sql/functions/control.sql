@@ -56,7 +56,9 @@ LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = o
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     v_failed text[];
+    v_spaces text[];
     v_stale boolean;
+    v_ns text;
     v_reason text;
     r record;
 BEGIN
@@ -72,16 +74,20 @@ BEGIN
     IF FOUND THEN
         RETURN json_build_object('run_id', p_run_id, 'result', 'already');
     END IF;
-    SELECT array_agg(t.task_id),
+    SELECT array_agg(t.task_id), array_agg(t.ns),
         bool_or(h.run_id IS DISTINCT FROM p_run_id OR h.checkpoint_id IS DISTINCT FROM t.checkpoint_id)
-    INTO v_failed, v_stale
+    INTO v_failed, v_spaces, v_stale
     FROM tasks t LEFT JOIN heads h ON h.thread_id = t.thread_id AND h.ns = t.ns
     WHERE t.run_id = p_run_id AND t.status = 'failed' AND NOT t.replaced;
+    -- An owner that failed because of a task in its namespace only waits again.
+    v_failed := ARRAY(
+        SELECT t.task_id FROM tasks t
+        WHERE t.task_id = ANY (v_failed) AND (t.child = '' OR t.child <> ALL (v_spaces)));
     v_reason := CASE
         WHEN r.status <> 'failed' THEN 'run ' || r.status
         WHEN r.active_run IS NOT NULL THEN 'busy'
         WHEN v_stale THEN 'head moved'
-        WHEN v_failed IS NULL OR NOT (v_failed @> p_old AND v_failed <@ p_old) THEN 'stale'
+        WHEN v_failed = '{}' OR NOT (v_failed @> p_old AND v_failed <@ p_old) THEN 'stale'
     END;
     IF v_reason IS NOT NULL THEN
         RETURN json_build_object('run_id', p_run_id, 'result', 'refused', 'reason', v_reason);
@@ -89,28 +95,36 @@ BEGIN
     UPDATE tasks t SET replaced = true WHERE t.task_id = ANY (p_old);
     INSERT INTO tasks (
         task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, arg, progress,
-        next_publish, published_at, created_at)
+        child, next_publish, published_at, created_at)
     SELECT d.new_id, t.run_id, t.thread_id, t.ns, t.checkpoint_id, t.path, t.kind, t.node, t.queue, t.priority, 'ready',
-        t.arg, t.progress, v_now + p_grace, v_now, v_now
+        t.arg, t.progress, t.child, v_now + p_grace, v_now, v_now
     FROM unnest(p_old, p_new) WITH ORDINALITY AS d(old_id, new_id, ord) JOIN tasks t ON t.task_id = d.old_id
     ORDER BY d.ord;
-    UPDATE heads h SET open = h.open + d.count
-    FROM (SELECT t.ns, count(*) AS count FROM tasks t WHERE t.task_id = ANY (p_new) GROUP BY t.ns) d
-    WHERE h.thread_id = r.thread_id AND h.ns = d.ns;
+    UPDATE heads h SET owner = d.new_id
+    FROM unnest(p_old, p_new) AS d(old_id, new_id) JOIN tasks t ON t.task_id = d.new_id
+    WHERE t.child <> '' AND h.thread_id = r.thread_id AND h.ns = t.child AND h.owner = d.old_id;
+    FOR v_ns IN SELECT t.ns FROM tasks t WHERE t.task_id = ANY (p_new) LOOP
+        PERFORM petiole_reopen(r.thread_id, v_ns);
+    END LOOP;
     UPDATE runs s SET status = 'queued', ended_at = NULL, error = NULL, deadline = NULL, replays = s.replays + 1
     WHERE s.run_id = p_run_id;
     UPDATE threads th SET active_run = p_run_id WHERE th.thread_id = r.thread_id;
     RETURN json_build_object('run_id', p_run_id, 'result', 'committed', 'publish', petiole_ready_refs(p_run_id));
 END $$;
 
--- Let an interrupted run go on: its interrupted tasks become ready.
--- Locks: the thread's root head, its tasks in order of task_id, then the run.
-CREATE OR REPLACE FUNCTION petiole_resume(p_run_id text, p_now double precision, p_grace double precision)
-RETURNS text
+-- Let an interrupted run go on: its interrupted tasks become ready, or those that p_ids names (NULL: all), each if it was
+-- interrupted under its p_tokens, with its p_progress.
+-- Locks: the thread's root head, its tasks in order of task_id, then owners and the run.
+CREATE OR REPLACE FUNCTION petiole_resume(
+    p_run_id text, p_ids text[], p_tokens text[], p_progress text[], p_now double precision, p_grace double precision
+) RETURNS text
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
     SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     v_now double precision := coalesce(p_now, extract(epoch FROM clock_timestamp()));
+    v_ids text[];
+    v_spaces text[];
+    v_ns text;
     r record;
 BEGIN
     -- By the thread alone: joined, a planner that knows no figures may walk all heads by their ns (Postgres 18 can).
@@ -119,22 +133,48 @@ BEGIN
     SELECT s.status, s.thread_id INTO r FROM runs s WHERE s.run_id = p_run_id;
     IF NOT FOUND THEN
         RETURN json_build_object('run_id', p_run_id, 'result', 'refused', 'reason', 'missing');
-    ELSIF r.status IN ('queued', 'running') THEN
+    ELSIF r.status IN ('queued', 'running') AND p_ids IS NULL THEN
         RETURN json_build_object('run_id', p_run_id, 'result', 'already');
-    ELSIF r.status <> 'interrupted' THEN
+    ELSIF r.status NOT IN ('queued', 'running', 'interrupted') THEN
         RETURN json_build_object('run_id', p_run_id, 'result', 'refused', 'reason', 'run ' || r.status);
     END IF;
-    UPDATE heads h SET open = h.open + d.count
-    FROM (
-        SELECT t.ns, count(*) AS count FROM tasks t
-        WHERE t.run_id = p_run_id AND t.status = 'interrupted' GROUP BY t.ns
-    ) d
-    WHERE h.thread_id = r.thread_id AND h.ns = d.ns;
-    PERFORM FROM tasks t WHERE t.run_id = p_run_id AND t.status = 'interrupted' ORDER BY t.task_id FOR NO KEY UPDATE;
+    -- Owners that are interrupted because of a task in their namespace are not asked themselves.
+    SELECT coalesce(array_agg(t.ns), '{}') INTO v_spaces FROM tasks t
+    WHERE t.run_id = p_run_id AND t.status = 'interrupted';
+    IF p_ids IS NOT NULL AND EXISTS (
+        SELECT FROM unnest(p_ids) AS d(id) LEFT JOIN tasks t ON t.task_id = d.id AND t.run_id = p_run_id
+        WHERE t.task_id IS NULL OR t.status = 'interrupted' AND t.child <> '' AND t.child = ANY (v_spaces))
+    THEN
+        RETURN json_build_object('run_id', p_run_id, 'result', 'refused', 'reason', 'stale');
+    END IF;
+    v_ids := ARRAY(
+        SELECT t.task_id FROM tasks t
+        WHERE t.run_id = p_run_id AND t.status = 'interrupted' AND (t.child = '' OR t.child <> ALL (v_spaces))
+            AND (p_ids IS NULL OR EXISTS (
+                SELECT FROM unnest(p_ids, p_tokens) AS d(id, token)
+                WHERE d.id = t.task_id AND d.token = coalesce(t.done_token, '')))
+        ORDER BY t.task_id FOR NO KEY UPDATE);
+    IF v_ids = '{}' AND (p_ids IS NOT NULL OR r.status <> 'interrupted') THEN
+        RETURN json_build_object('run_id', p_run_id, 'result', 'already');
+    END IF;
     UPDATE tasks t
     SET status = 'ready', ended_at = NULL, token = NULL, holder = NULL, slot = NULL, run_at = NULL,
         next_publish = v_now + p_grace, published_at = v_now, publishes = 0
-    WHERE t.run_id = p_run_id AND t.status = 'interrupted';
-    UPDATE runs s SET status = 'running' WHERE s.run_id = p_run_id;
+    WHERE t.task_id = ANY (v_ids);
+    IF p_ids IS NOT NULL THEN
+        UPDATE tasks t SET progress = d.progress::jsonb
+        FROM (
+            SELECT DISTINCT ON (u.id) u.id, u.progress
+            FROM unnest(p_ids, p_tokens, p_progress) WITH ORDINALITY AS u(id, token, progress, ord)
+                JOIN tasks s ON s.task_id = u.id
+            WHERE u.token = coalesce(s.done_token, '')
+            ORDER BY u.id, u.ord
+        ) d
+        WHERE t.task_id = d.id AND t.task_id = ANY (v_ids) AND d.progress IS NOT NULL;
+    END IF;
+    FOR v_ns IN SELECT t.ns FROM tasks t WHERE t.task_id = ANY (v_ids) LOOP
+        PERFORM petiole_reopen(r.thread_id, v_ns);
+    END LOOP;
+    UPDATE runs s SET status = 'running' WHERE s.run_id = p_run_id AND s.status || '' = 'interrupted';
     RETURN json_build_object('run_id', p_run_id, 'result', 'committed', 'publish', petiole_ready_refs(p_run_id));
 END $$;

@@ -23,6 +23,10 @@ DECLARE
     v_token text;
     v_ending text;
     v_settle jsonb;
+    v_nest jsonb;
+    v_ns text;
+    v_awaits text;
+    v_parks boolean;
     v_reason text;
     v_advance json;
     v_publish json;
@@ -60,8 +64,9 @@ BEGIN
         v_id := o ->> 'task_id';
         v_token := o ->> 'token';
         v_settle := nullif(o -> 'settle', 'null'::jsonb);
+        v_nest := nullif(o -> 'nest', 'null'::jsonb);
         SELECT s.thread_id, s.ns, s.run_id, s.checkpoint_id, s.kind, s.status, s.token, s.done_token, s.priority,
-            r.status AS run_status, r.version IS NULL AND r.fingerprint IS NULL AS unnamed,
+            s.woken, r.status AS run_status, r.version IS NULL AND r.fingerprint IS NULL AS unnamed,
             h.checkpoint_id AS head, coalesce(h.open, 0) AS open, coalesce(h.width, 0) AS width
         INTO t
         FROM tasks s JOIN runs r ON r.run_id = s.run_id
@@ -88,6 +93,9 @@ BEGIN
             WHEN t.token IS DISTINCT FROM v_token THEN 'fenced'
             WHEN t.run_status IN ('succeeded', 'failed', 'cancelled') THEN 'run ' || t.run_status
             WHEN t.status NOT IN ('claimed', 'ready') THEN 'fenced'
+            WHEN v_nest IS NOT NULL AND v_nest #>> '{checkpoints,0,parent_id}' IS DISTINCT FROM (
+                SELECT h.checkpoint_id FROM heads h
+                WHERE h.thread_id = t.thread_id AND h.ns = v_nest #>> '{checkpoints,0,ns}') THEN 'head moved'
             WHEN v_settle IS NULL THEN NULL
             WHEN t.kind = 'node' AND t.width <> 1 THEN 'not alone'
             WHEN t.head IS DISTINCT FROM v_settle #>> '{checkpoints,0,parent_id}' THEN 'head moved'
@@ -109,25 +117,55 @@ BEGIN
         v_ending := o ->> 'ending';
         IF v_ending IN ('retry', 'parked') THEN
             v_delay := (o ->> 'delay')::double precision;
+            v_awaits := coalesce(o ->> 'awaits', '');
+            v_parks := v_nest IS NOT NULL OR (v_delay > 0 OR v_awaits <> '') AND NOT (v_awaits <> '' AND t.woken);
             UPDATE tasks s
             SET failures = s.failures + (v_ending = 'retry')::integer,
                 error = CASE WHEN v_ending = 'retry' THEN (o ->> 'error')::jsonb ELSE s.error END,
                 attempts = petiole_attempts(s, v_now, v_ending, o ->> 'error'),
                 progress = coalesce((o ->> 'progress')::jsonb, s.progress),
                 done_token = v_token, token = NULL, holder = NULL, slot = NULL,
-                status = CASE WHEN v_delay > 0 THEN 'parked' ELSE 'ready' END,
-                run_at = CASE WHEN v_delay > 0 THEN v_now + v_delay END,
-                next_publish = CASE WHEN v_delay > 0 THEN NULL ELSE v_now + p_grace END,
-                published_at = CASE WHEN v_delay > 0 THEN s.published_at ELSE v_now END,
-                publishes = CASE WHEN v_delay > 0 THEN s.publishes ELSE 0 END
+                status = CASE WHEN v_parks THEN 'parked' ELSE 'ready' END,
+                run_at = CASE WHEN v_parks AND v_delay > 0 THEN v_now + v_delay END,
+                awaits = CASE WHEN v_parks THEN v_awaits ELSE s.awaits END,
+                next_publish = CASE WHEN v_parks THEN NULL ELSE v_now + p_grace END,
+                published_at = CASE WHEN v_parks THEN s.published_at ELSE v_now END,
+                publishes = CASE WHEN v_parks THEN s.publishes ELSE 0 END
             WHERE s.task_id = v_id;
+            IF v_nest IS NOT NULL THEN
+                v_ns := v_nest #>> '{checkpoints,0,ns}';
+                UPDATE tasks s SET child = v_ns WHERE s.task_id = v_id;
+                INSERT INTO heads AS h (thread_id, ns, run_id, owner) VALUES (t.thread_id, v_ns, t.run_id, v_id)
+                ON CONFLICT (thread_id, ns) DO UPDATE SET run_id = t.run_id, owner = v_id;
+                PERFORM petiole_put_settle(
+                    v_nest, t.thread_id, t.run_id, v_ns, p_holder, p_slot, t.run_status IN ('paused', 'blocked'), v_ids,
+                    v_now, p_grace);
+                IF t.unnamed AND coalesce(v_nest ->> 'version', v_nest ->> 'fingerprint') IS NOT NULL THEN
+                    UPDATE runs r SET version = v_nest ->> 'version', fingerprint = v_nest ->> 'fingerprint'
+                    WHERE r.run_id = t.run_id;
+                END IF;
+                v_publish := '[]';
+                IF v_nest ->> 'run_status' <> 'running' THEN
+                    v_publish := petiole_end_namespace(
+                        t.run_id, t.thread_id, v_ns, v_nest ->> 'run_status', NULL, v_now, p_grace);
+                END IF;
+                SELECT h.open, r.status INTO v_open, v_run_status
+                FROM heads h, runs r WHERE h.thread_id = t.thread_id AND h.ns = t.ns AND r.run_id = t.run_id;
+                v_answers[i] := json_build_object(
+                    'task_id', v_id, 'result', 'committed', 'open', v_open, 'run_status', v_run_status,
+                    'publish', v_publish);
+                CONTINUE;
+            END IF;
             v_answers[i] := json_build_object(
                 'task_id', v_id, 'result', 'committed', 'open', t.open, 'run_status', t.run_status);
             CONTINUE;
         END IF;
         UPDATE tasks s
         SET status = v_ending, ended_at = v_now, done_token = v_token, output = (o ->> 'output')::jsonb,
-            error = (o ->> 'error')::jsonb
+            error = (o ->> 'error')::jsonb,
+            progress = CASE
+                WHEN v_ending = 'interrupted' THEN coalesce((o ->> 'progress')::jsonb, s.progress) ELSE s.progress
+            END
         WHERE s.task_id = v_id;
         v_open := t.open - 1;
         v_run_status := t.run_status;
@@ -135,51 +173,40 @@ BEGIN
         v_advance := NULL;
 
         IF v_settle IS NOT NULL THEN
-            INSERT INTO checkpoints (
-                checkpoint_id, thread_id, ns, run_id, parent_id, step, source, node_names, state, next, control,
-                metadata, digest, version, created_at, seal)
-            SELECT n.checkpoint_id, t.thread_id, n.ns, t.run_id, n.parent_id, n.step, n.source, n.node_names,
-                n.state::jsonb, n.next::jsonb, n.control::jsonb, n.metadata::jsonb, n.digest, n.version, v_now,
-                coalesce(n.seal, '')
-            FROM jsonb_to_recordset(v_settle -> 'checkpoints') AS n(
-                checkpoint_id text, parent_id text, ns text, step integer, source text, node_names jsonb, state text,
-                next text, control text, metadata text, digest text, version integer, seal text);
             v_head := v_settle -> 'checkpoints' -> -1 ->> 'checkpoint_id';
-            v_width := jsonb_array_length(v_settle -> 'tasks');
             v_run_status := v_settle ->> 'run_status';
-            v_open := CASE WHEN v_run_status = 'running' THEN v_width ELSE 0 END;
             v_held_back := t.run_status IN ('paused', 'blocked');
             v_names := t.unnamed AND coalesce(v_settle ->> 'version', v_settle ->> 'fingerprint') IS NOT NULL;
-            IF v_width > 0 THEN
-                INSERT INTO tasks (
-                    task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, arg, token,
-                    holder, slot, attempt, started, claimed_at, next_publish, published_at, created_at)
-                SELECT n.task_id, t.run_id, t.thread_id, n.ns, v_head, n.path, n.kind, n.node, n.queue, n.priority,
-                    CASE WHEN k.token IS NULL THEN n.status ELSE 'claimed' END, n.arg::jsonb, k.token,
-                    CASE WHEN k.token IS NOT NULL THEN p_holder END, CASE WHEN k.token IS NOT NULL THEN p_slot END,
-                    CASE WHEN k.token IS NULL THEN 0 ELSE 1 END, k.token IS NOT NULL,
-                    CASE WHEN k.token IS NOT NULL THEN v_now END,
-                    CASE WHEN k.token IS NULL AND n.status = 'ready' THEN v_now + p_grace END,
-                    CASE WHEN k.token IS NULL AND n.status = 'ready' THEN v_now END, v_now
-                FROM jsonb_to_recordset(v_settle -> 'tasks') AS n(
-                    task_id text, path text, node text, kind text, ns text, queue text, priority text, arg text,
-                    status text, token text),
-                    LATERAL (SELECT CASE WHEN NOT v_held_back OR n.task_id = ANY (v_ids) THEN n.token END AS token) AS k;
+            v_width := petiole_put_settle(
+                v_settle, t.thread_id, t.run_id, t.ns, p_holder, p_slot, v_held_back, v_ids, v_now, p_grace);
+            v_open := CASE WHEN v_run_status = 'running' THEN v_width ELSE 0 END;
+            IF t.ns <> '' THEN
+                IF v_names THEN
+                    UPDATE runs r SET version = v_settle ->> 'version', fingerprint = v_settle ->> 'fingerprint'
+                    WHERE r.run_id = t.run_id;
+                END IF;
+                IF v_run_status <> 'running' THEN
+                    v_publish := petiole_end_namespace(
+                        t.run_id, t.thread_id, t.ns, v_run_status, NULL, v_now, p_grace);
+                    SELECT h.open INTO v_open FROM heads h WHERE h.thread_id = t.thread_id AND h.ns = t.ns;
+                END IF;
+                SELECT r.status INTO v_run_status FROM runs r WHERE r.run_id = t.run_id;
+                v_answers[i] := json_build_object(
+                    'task_id', v_id, 'result', 'committed', 'open', v_open, 'run_status', v_run_status,
+                    'publish', v_publish);
+                CONTINUE;
             END IF;
-            UPDATE heads h SET checkpoint_id = v_head, open = v_open, width = v_width
-            WHERE h.thread_id = t.thread_id AND h.ns = t.ns;
             IF v_run_status = 'running' AND v_held_back THEN
                 v_run_status := t.run_status;
             END IF;
-            -- One update of the run at most, and none where nothing of it changes.
+            -- One update of the run.
             UPDATE runs r
             SET status = CASE WHEN v_run_status = 'succeeded' THEN r.status ELSE v_run_status END,
                 reason = CASE WHEN v_run_status = r.status THEN r.reason END,
-                checkpoint_id = CASE WHEN t.ns = '' THEN v_head ELSE r.checkpoint_id END,
+                checkpoint_id = v_head,
                 version = CASE WHEN v_names THEN v_settle ->> 'version' ELSE r.version END,
                 fingerprint = CASE WHEN v_names THEN v_settle ->> 'fingerprint' ELSE r.fingerprint END
-            WHERE r.run_id = t.run_id
-                AND (t.ns = '' OR v_names OR v_run_status <> 'succeeded' AND r.status || '' <> v_run_status);
+            WHERE r.run_id = t.run_id;
             IF v_run_status = 'succeeded' THEN
                 v_publish := petiole_end_run(t.run_id, t.thread_id, 'succeeded', NULL, v_now, p_grace);
                 -- That may have opened the thread's next run on the same head.
@@ -188,8 +215,8 @@ BEGIN
         ELSIF v_open = 0 THEN
             UPDATE heads h SET open = 0 WHERE h.thread_id = t.thread_id AND h.ns = t.ns;
             v_publish := petiole_close(t.run_id, t.thread_id, t.ns, t.checkpoint_id, v_now, p_grace);
-            SELECT r.status INTO v_run_status FROM runs r WHERE r.run_id = t.run_id;
-            IF v_run_status IN ('running', 'paused', 'blocked') THEN
+            IF v_publish IS NULL THEN
+                v_publish := '[]';
                 INSERT INTO tasks (
                     task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, token,
                     holder, slot, attempt, started, claimed_at, created_at)
@@ -201,7 +228,8 @@ BEGIN
                 v_advance := petiole_claim_record(o ->> 'advance_id');
                 v_open := 1;
             ELSE
-                SELECT h.open INTO v_open FROM heads h WHERE h.thread_id = t.thread_id AND h.ns = t.ns;
+                SELECT h.open, r.status INTO v_open, v_run_status
+                FROM heads h, runs r WHERE h.thread_id = t.thread_id AND h.ns = t.ns AND r.run_id = t.run_id;
             END IF;
         ELSE
             UPDATE heads h SET open = v_open WHERE h.thread_id = t.thread_id AND h.ns = t.ns;

@@ -13,7 +13,7 @@ CREATE OR REPLACE FUNCTION petiole_task_json(t tasks) RETURNS json LANGUAGE sql 
         'run_at', t.run_at, 'next_publish', t.next_publish, 'publishes', t.publishes,
         'published_at', t.published_at, 'created_at', t.created_at, 'claimed_at', t.claimed_at,
         'ended_at', t.ended_at, 'attempts', t.attempts, 'dropped', t.dropped,
-        'progress', t.progress::text)
+        'progress', t.progress::text, 'child', t.child, 'awaits', t.awaits, 'woken', t.woken)
 $$;
 
 -- A run as the Run record.

@@ -68,8 +68,8 @@ BEGIN
     RETURN petiole_ready_refs(v_next);
 END $$;
 
--- Decide what becomes of a run whose superstep has no open task: it stays as it is if all went well, else it fails,
--- waits for a person, or is cancelled. Gives what to publish. Locks: as petiole_end_run.
+-- Decide what becomes of a superstep that has no open task: NULL if all went well; else its namespace fails, waits for a
+-- person, or is cancelled: gives what to publish. Locks: as petiole_end_namespace.
 CREATE OR REPLACE FUNCTION petiole_close(
     p_run_id text, p_thread_id text, p_ns text, p_checkpoint_id text, p_now double precision, p_grace double precision
 ) RETURNS json LANGUAGE plpgsql AS $$
@@ -92,12 +92,107 @@ BEGIN
         FROM tasks t
         WHERE t.run_id = p_run_id AND t.checkpoint_id = p_checkpoint_id AND t.ns = p_ns AND NOT t.replaced;
     END IF;
-    IF v_failed THEN
-        RETURN petiole_end_run(p_run_id, p_thread_id, 'failed', v_error, p_now, p_grace);
-    ELSIF v_interrupted THEN
-        UPDATE runs r SET status = 'interrupted', reason = NULL WHERE r.run_id = p_run_id;
-    ELSIF v_cancelled THEN
-        RETURN petiole_end_run(p_run_id, p_thread_id, 'cancelled', NULL, p_now, p_grace);
+    RETURN CASE
+        WHEN v_failed THEN petiole_end_namespace(p_run_id, p_thread_id, p_ns, 'failed', v_error, p_now, p_grace)
+        WHEN v_interrupted THEN petiole_end_namespace(p_run_id, p_thread_id, p_ns, 'interrupted', NULL, p_now, p_grace)
+        WHEN v_cancelled THEN petiole_end_namespace(p_run_id, p_thread_id, p_ns, 'cancelled', NULL, p_now, p_grace)
+    END;
+END $$;
+
+-- A namespace is over, or waits for a person: p_ending (succeeded, failed, interrupted, cancelled) is what becomes of the
+-- run or, below the root, of the task that owns it: ready if it succeeded, else ended and counted in its own superstep.
+-- Gives what to publish. Locks: the owners, which wait and so are nobody else's; then as petiole_end_run.
+CREATE OR REPLACE FUNCTION petiole_end_namespace(
+    p_run_id text, p_thread_id text, p_ns text, p_ending text, p_error jsonb, p_now double precision,
+    p_grace double precision
+) RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+    v_owner text;
+    v_open integer;
+    t tasks;
+BEGIN
+    IF p_ns <> '' THEN
+        SELECT h.owner INTO v_owner FROM heads h WHERE h.thread_id = p_thread_id AND h.ns = p_ns;
+        SELECT s.task_id INTO v_owner FROM tasks s WHERE s.task_id = v_owner;
     END IF;
-    RETURN '[]';
+    IF v_owner IS NULL THEN
+        IF p_ending <> 'interrupted' THEN
+            RETURN petiole_end_run(p_run_id, p_thread_id, p_ending, p_error, p_now, p_grace);
+        END IF;
+        UPDATE runs r SET status = 'interrupted', reason = NULL WHERE r.run_id = p_run_id;
+        RETURN '[]';
+    END IF;
+    IF p_ending = 'succeeded' THEN
+        UPDATE tasks s
+        SET status = 'ready', run_at = NULL, next_publish = p_now + p_grace, published_at = p_now, publishes = 0
+        WHERE s.task_id = v_owner
+        RETURNING s.* INTO t;
+        RETURN (SELECT json_build_array(petiole_ref_json(t, r.graph, r.version)) FROM runs r WHERE r.run_id = p_run_id);
+    END IF;
+    UPDATE tasks s SET status = p_ending, ended_at = p_now, error = p_error WHERE s.task_id = v_owner RETURNING s.* INTO t;
+    UPDATE heads h SET open = h.open - 1 WHERE h.thread_id = p_thread_id AND h.ns = t.ns RETURNING h.open INTO v_open;
+    IF v_open > 0 THEN
+        RETURN '[]';
+    END IF;
+    RETURN petiole_close(p_run_id, p_thread_id, t.ns, t.checkpoint_id, p_now, p_grace);
+END $$;
+
+-- Count a task of a namespace that goes on, and let the owners above that had ended with it wait again.
+-- Locks: the owners, as petiole_end_namespace.
+CREATE OR REPLACE FUNCTION petiole_reopen(p_thread_id text, p_ns text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_ns text := p_ns;
+    v_owner text;
+BEGIN
+    LOOP
+        UPDATE heads h SET open = h.open + 1 WHERE h.thread_id = p_thread_id AND h.ns = v_ns
+        RETURNING h.owner INTO v_owner;
+        EXIT WHEN v_ns = '';
+        UPDATE tasks t SET status = 'parked', ended_at = NULL, error = NULL, run_at = NULL
+        WHERE t.task_id = v_owner AND t.status || '' IN ('done', 'failed', 'interrupted', 'cancelled')
+        RETURNING t.ns INTO v_ns;
+        EXIT WHEN NOT FOUND;
+    END LOOP;
+END $$;
+
+-- Insert a settle's checkpoints and tasks (the Settle record as JSON), and move its namespace's head there, which exists;
+-- gives the tasks' number. Tasks with a token are born claimed by the holder's slot, unless p_held_back and not in p_ids.
+-- Locks nothing that the caller has not locked.
+CREATE OR REPLACE FUNCTION petiole_put_settle(
+    p_settle jsonb, p_thread_id text, p_run_id text, p_ns text, p_holder text, p_slot text, p_held_back boolean,
+    p_ids text[], p_now double precision, p_grace double precision
+) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    v_head text := p_settle -> 'checkpoints' -> -1 ->> 'checkpoint_id';
+    v_width integer := jsonb_array_length(p_settle -> 'tasks');
+BEGIN
+    INSERT INTO checkpoints (
+        checkpoint_id, thread_id, ns, run_id, parent_id, step, source, node_names, state, next, control, metadata,
+        digest, version, created_at, seal)
+    SELECT n.checkpoint_id, p_thread_id, n.ns, p_run_id, n.parent_id, n.step, n.source, n.node_names, n.state::jsonb,
+        n.next::jsonb, n.control::jsonb, n.metadata::jsonb, n.digest, n.version, p_now, coalesce(n.seal, '')
+    FROM jsonb_to_recordset(p_settle -> 'checkpoints') AS n(
+        checkpoint_id text, parent_id text, ns text, step integer, source text, node_names jsonb, state text,
+        next text, control text, metadata text, digest text, version integer, seal text);
+    IF v_width > 0 THEN
+        INSERT INTO tasks (
+            task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, arg, token, holder,
+            slot, attempt, started, claimed_at, next_publish, published_at, created_at)
+        SELECT n.task_id, p_run_id, p_thread_id, n.ns, v_head, n.path, n.kind, n.node, n.queue, n.priority,
+            CASE WHEN k.token IS NULL THEN n.status ELSE 'claimed' END, n.arg::jsonb, k.token,
+            CASE WHEN k.token IS NOT NULL THEN p_holder END, CASE WHEN k.token IS NOT NULL THEN p_slot END,
+            CASE WHEN k.token IS NULL THEN 0 ELSE 1 END, k.token IS NOT NULL,
+            CASE WHEN k.token IS NOT NULL THEN p_now END,
+            CASE WHEN k.token IS NULL AND n.status = 'ready' THEN p_now + p_grace END,
+            CASE WHEN k.token IS NULL AND n.status = 'ready' THEN p_now END, p_now
+        FROM jsonb_to_recordset(p_settle -> 'tasks') AS n(
+            task_id text, path text, node text, kind text, ns text, queue text, priority text, arg text, status text,
+            token text),
+            LATERAL (SELECT CASE WHEN NOT p_held_back OR n.task_id = ANY (p_ids) THEN n.token END AS token) AS k;
+    END IF;
+    UPDATE heads h
+    SET checkpoint_id = v_head, width = v_width,
+        open = CASE WHEN p_settle ->> 'run_status' = 'running' THEN v_width ELSE 0 END
+    WHERE h.thread_id = p_thread_id AND h.ns = p_ns;
+    RETURN v_width;
 END $$;

@@ -113,8 +113,10 @@ LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = o
 DECLARE
     v_gone text[] := '{}';
     v_tasks text[] := '{}';
+    v_spaces text[];
+    v_more text[];
+    v_orphans text[];
     v_blobs text[];
-    v_texts text[];
 BEGIN
     PERFORM FROM heads h WHERE h.thread_id = p_thread_id AND h.ns = '' FOR NO KEY UPDATE;
     IF p_most IS NOT NULL THEN
@@ -153,6 +155,25 @@ BEGIN
         DELETE FROM tasks t WHERE t.task_id = ANY (v_tasks);
         DELETE FROM checkpoints c WHERE c.checkpoint_id = ANY (v_gone);
     END IF;
+    -- With a task goes the namespace that dies with it, which may have owners of others.
+    WHILE p_most IS NOT NULL LOOP
+        v_spaces := ARRAY(
+            SELECT h.ns FROM heads h
+            WHERE h.thread_id = p_thread_id AND h.owner IS NOT NULL AND h.ns ~ ':[^|]*$'
+                AND NOT EXISTS (SELECT FROM tasks t WHERE t.task_id = h.owner));
+        EXIT WHEN v_spaces = '{}';
+        v_more := ARRAY(
+            SELECT c.checkpoint_id FROM checkpoints c WHERE c.thread_id = p_thread_id AND c.ns = ANY (v_spaces));
+        v_orphans := ARRAY(
+            SELECT t.task_id FROM runs r JOIN tasks t ON t.run_id = r.run_id
+            WHERE r.thread_id = p_thread_id AND t.checkpoint_id = ANY (v_more));
+        PERFORM FROM tasks t WHERE t.task_id = ANY (v_orphans) ORDER BY t.task_id FOR UPDATE;
+        DELETE FROM tasks t WHERE t.task_id = ANY (v_orphans);
+        DELETE FROM checkpoints c WHERE c.checkpoint_id = ANY (v_more);
+        DELETE FROM heads h WHERE h.thread_id = p_thread_id AND h.ns = ANY (v_spaces);
+        v_gone := v_gone || v_more;
+        v_tasks := v_tasks || v_orphans;
+    END LOOP;
     v_blobs := ARRAY(SELECT b.digest FROM blobs b WHERE b.thread_id = p_thread_id);
     IF v_blobs <> '{}' THEN
         v_blobs := ARRAY(
@@ -162,7 +183,7 @@ BEGIN
                 SELECT concat_ws(' ', c.state, c.next, c.control, c.metadata) AS text
                 FROM checkpoints c WHERE c.thread_id = p_thread_id
                 UNION ALL
-                SELECT concat_ws(' ', r.input, r.metadata) FROM runs r WHERE r.thread_id = p_thread_id
+                SELECT concat_ws(' ', r.input, r.metadata, r.config) FROM runs r WHERE r.thread_id = p_thread_id
                 UNION ALL
                 SELECT concat_ws(' ', t.arg, t.output, t.progress) FROM runs r JOIN tasks t ON t.run_id = r.run_id
                 WHERE r.thread_id = p_thread_id

@@ -91,8 +91,8 @@ BEGIN
             UPDATE heads h SET open = h.open - 1 WHERE h.thread_id = t.thread_id AND h.ns = t.ns
             RETURNING h.open INTO v_open;
             IF v_open = 0 THEN
-                v_refs := v_refs
-                    || petiole_close(t.run_id, t.thread_id, t.ns, t.checkpoint_id, v_now, p_grace)::jsonb;
+                v_refs := v_refs || coalesce(
+                    petiole_close(t.run_id, t.thread_id, t.ns, t.checkpoint_id, v_now, p_grace)::jsonb, '[]');
             END IF;
         ELSE
             UPDATE tasks s

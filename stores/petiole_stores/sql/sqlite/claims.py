@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from petiole_stores.records import RUNNABLE, Claim, ClaimAnswer, Output
-from petiole_stores.sql.sqlite.reading import get_checkpoint, holds
+from petiole_stores.sql.sqlite.reading import get_checkpoint, head, holds
 from petiole_stores.sql.sqlite.rows import RUN_COLUMNS, TASK, TASK_COLUMNS, to_run, to_task
 from petiole_stores.sql.sqlite.work import GIVEN_BACK, HELD, Work
 
@@ -17,7 +17,7 @@ _ASKED = """
 SELECT t.status, t.token, t.run_id, r.status FROM tasks t JOIN runs r ON r.run_id = t.run_id WHERE t.task_id = ?"""
 _CLAIM = """
 UPDATE tasks SET status = 'claimed', token = ?, holder = ?, slot = ?, attempt = attempt + 1, started = ?,
-    claimed_at = ?, next_publish = NULL
+    claimed_at = ?, next_publish = NULL, awaits = '', woken = 0
 WHERE task_id = ?"""
 _RUNS = "UPDATE runs SET status = 'running', started_at = coalesce(started_at, ?) WHERE run_id = ?"
 _RECORD = f"""
@@ -90,7 +90,8 @@ def claim_record(work: Work, task_id: str) -> Claim:
     if task.kind == "advance":
         found = work.db.execute(_OUTPUTS, (task.run_id, task.checkpoint_id, task.ns))
         outputs = [Output(path=path, node=node, output=output) for path, node, output in found]
-    return Claim(task=task, run=to_run(row[run_from:]), base=base, width=row[0], outputs=outputs)
+    child = head(work.db, task.thread_id, task.child) if task.child else None
+    return Claim(task=task, run=to_run(row[run_from:]), base=base, width=row[0], outputs=outputs, child=child)
 
 
 def note(work: Work, task_id: str, token: str, progress: str) -> bool:

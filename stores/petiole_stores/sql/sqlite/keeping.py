@@ -10,10 +10,11 @@ from typing import TypeVar
 
 from petiole_stores.errors import ConfigurationError
 from petiole_stores.events import EventWrite, StoredEvent
+from petiole_stores.items import ItemWrite, StoredItem
 from petiole_stores.records import Blob, NewCheckpoint, Trimmed
 from petiole_stores.serde import Serde
 from petiole_stores.sql.revision import fits, is_newer
-from petiole_stores.sql.sqlite import checkpoints, claims, deciding, events, retention, upkeep
+from petiole_stores.sql.sqlite import checkpoints, claims, deciding, events, items, retention, upkeep
 from petiole_stores.sql.sqlite.connection import Connections
 from petiole_stores.sql.sqlite.work import Work
 from petiole_stores.store import Store, StoreUrl
@@ -161,3 +162,31 @@ class SQLiteUpkeep(Store):
 
     def _purge_events(self, age: float, limit: int, now: float | None) -> int:
         return self._work(lambda work: events.purge(work, age, limit), now, lasting=False)
+
+    # ---------------------------------------------------------------- items
+
+    def _put_items(self, writes: Sequence[ItemWrite], now: float | None) -> list[StoredItem | None]:
+        return self._work(lambda work: items.put(work, writes), now)
+
+    def _remove_items(self, prefix: str, limit: int) -> int:
+        return self._work(lambda work: items.remove(work, prefix, limit), None)
+
+    def _purge_items(self, limit: int, now: float | None) -> int:
+        return self._work(lambda work: items.purge(work, limit), now)
+
+    def _get_items(
+        self, keys: Sequence[tuple[str, str]], refresh: bool, now: float | None
+    ) -> list[StoredItem | None]:
+        at = time.time() if now is None else now
+        found = self.connections.read(lambda db: items.get(db, keys, at))
+        if refresh and any(item is not None and item.ttl is not None for item in found):
+            return self._work(lambda work: items.refresh(work, keys), now, lasting=False)
+        return found
+
+    def _search_items(self, prefix: str, limit: int, offset: int, now: float | None) -> list[StoredItem]:
+        at = time.time() if now is None else now
+        return self.connections.read(lambda db: items.search(db, prefix, limit, offset, at))
+
+    def _list_namespaces(self, prefix: str, after: str, limit: int, now: float | None) -> list[str]:
+        at = time.time() if now is None else now
+        return self.connections.read(lambda db: items.namespaces(db, prefix, after, limit, at))

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from itertools import chain
 
+from petiole_stores.ledger import dies_with_owner
 from petiole_stores.records import Trimmed
 from petiole_stores.references import blobs_named
 from petiole_stores.sql.sqlite import events
@@ -36,13 +37,22 @@ _FORGET_TASKS = (
     f"DELETE FROM tasks WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread) AND {_GONE}"
 )
 _FORGET = f"DELETE FROM checkpoints WHERE {_GONE}"
+_UNOWNED = """
+SELECT h.ns FROM heads h WHERE h.thread_id = ? AND h.owner IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.task_id = h.owner)"""
+_IN = "thread_id = :thread AND ns IN (SELECT value FROM json_each(:spaces))"
+_FORGET_IN = f"DELETE FROM checkpoints WHERE {_IN}"
+_FORGET_TASKS_IN = f"""
+DELETE FROM tasks WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = :thread)
+    AND checkpoint_id IN (SELECT checkpoint_id FROM checkpoints WHERE {_IN})"""
+_FORGET_HEADS = f"DELETE FROM heads WHERE {_IN}"
 
 _HAS_BLOBS = "SELECT EXISTS (SELECT 1 FROM blobs WHERE thread_id = ?)"
 _NAMING = """
 SELECT c.state, c.next, c.control, c.metadata FROM checkpoints c
 WHERE c.thread_id = :thread AND instr(c.state || c.next || c.control || c.metadata, '$blob')
-UNION ALL SELECT r.input, r.metadata, NULL, NULL FROM runs r
-WHERE r.thread_id = :thread AND instr(coalesce(r.input, '') || r.metadata, '$blob')
+UNION ALL SELECT r.input, r.metadata, r.config, NULL FROM runs r
+WHERE r.thread_id = :thread AND instr(coalesce(r.input, '') || r.metadata || r.config, '$blob')
 UNION ALL SELECT t.arg, t.output, t.progress, NULL FROM runs r JOIN tasks t ON t.run_id = r.run_id
 WHERE r.thread_id = :thread
     AND instr(coalesce(t.arg, '') || coalesce(t.output, '') || coalesce(t.progress, ''), '$blob')"""
@@ -84,11 +94,26 @@ def trim(
             with numbers_kept(db):
                 done.checkpoints = db.execute(_FORGET, values).rowcount
             done.tasks = db.execute(_FORGET_TASKS, values).rowcount
+        while gone := _orphans(db, thread_id):
+            _forget_namespaces(db, thread_id, gone, done)
     if has_blobs(db, thread_id):
         digests = named(db, thread_id)
         if digests is not None:
             done.blobs = db.execute(_FORGET_BLOBS, (thread_id, json_text([*digests]))).rowcount
     return done
+
+
+def _orphans(db: sqlite3.Connection, thread_id: str) -> list[str]:
+    """The namespaces that died with their owner, whose task is gone."""
+    return [ns for (ns,) in db.execute(_UNOWNED, (thread_id,)) if dies_with_owner(ns)]
+
+
+def _forget_namespaces(db: sqlite3.Connection, thread_id: str, gone: list[str], done: Trimmed) -> None:
+    values = {"thread": thread_id, "spaces": json_text(gone)}
+    done.tasks += db.execute(_FORGET_TASKS_IN, values).rowcount
+    with numbers_kept(db):
+        done.checkpoints += db.execute(_FORGET_IN, values).rowcount
+    db.execute(_FORGET_HEADS, values)
 
 
 def has_blobs(db: sqlite3.Connection, thread_id: str) -> bool:

@@ -49,7 +49,7 @@ REF_COLUMNS = f"t.task_id, t.run_id, t.thread_id, t.queue, {PRIORITY}, r.graph, 
 def to_task(row: Sequence[Any]) -> Task:
     task = Task(**dict(zip(TASK, row, strict=True)))
     task.started, task.recovered = bool(task.started), bool(task.recovered)
-    task.replaced, task.dropped = bool(task.replaced), bool(task.dropped)
+    task.replaced, task.dropped, task.woken = bool(task.replaced), bool(task.dropped), bool(task.woken)
     task.attempts = to_attempts(task.attempts)
     return task
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from petiole_stores.records import (
+    Amendment,
     Answer,
     BeatAnswer,
     Blob,
@@ -16,6 +17,7 @@ from petiole_stores.records import (
     NewRun,
     Outcome,
     QueueBacklog,
+    Resumption,
     Run,
     RunFilter,
     RunPage,
@@ -26,6 +28,7 @@ from petiole_stores.records import (
     Worker,
 )
 from petiole_stores.sql.sqlite import (
+    amending,
     claims,
     deciding,
     finishing,
@@ -33,6 +36,7 @@ from petiole_stores.sql.sqlite import (
     reading,
     submission,
     sweeping,
+    waking,
     workers,
 )
 from petiole_stores.sql.sqlite.keeping import SQLiteUpkeep
@@ -114,8 +118,14 @@ class SQLiteStore(SQLiteUpkeep):
     def _replay(self, run_id: str, replacements: Sequence[tuple[str, str]], now: float | None) -> Answer:
         return self._work(lambda work: deciding.replay(work, run_id, replacements), now)
 
-    def _resume(self, run_id: str, now: float | None) -> Answer:
-        return self._work(lambda work: deciding.resume(work, run_id), now)
+    def _resume(self, run_id: str, answers: Sequence[Resumption] | None, now: float | None) -> Answer:
+        return self._work(lambda work: deciding.resume(work, run_id, answers), now)
+
+    def _amend(self, amendment: Amendment, now: float | None) -> Answer:
+        return self._work(lambda work: amending.amend(work, amendment), now)
+
+    def _wake(self, thread_id: str, name: str, now: float | None) -> list[TaskRef]:
+        return self._work(lambda work: waking.wake(work, thread_id, name), now)
 
     def _hold_back(
         self, run_ids: Sequence[str], status: str, kind: str, reason: str, now: float | None

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from petiole_stores.records import DEADLINE_OVER, QueueBacklog, SweepReport, TaskRef
-from petiole_stores.sql.sqlite.finishing import end_whole
+from petiole_stores.sql.sqlite.ending import end_whole
 from petiole_stores.sql.sqlite.rows import PRIORITY, REF, REF_COLUMNS, to_ref
 from petiole_stores.sql.sqlite.work import HELD, Owner, Work
 

@@ -15,7 +15,9 @@ from petiole_stores.sql.revision import HEAD, VERSION_TABLE, fits, is_newer
 from petiole_stores.sql.sqlite.connection import Connections
 
 _HAS_VERSION = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
-_TABLES = ("threads", "heads", "runs", "checkpoints", "tasks", "blobs")
+_TABLES = ("threads", "heads", "runs", "checkpoints", "tasks", "blobs", "items")
+#: Of these a backup's rows are taken whichever threads are known here.
+_WHOLE = ("heads", "checkpoints", "blobs", "items")
 
 
 def schema_statements() -> list[str]:
@@ -156,11 +158,7 @@ def _merge(db: sqlite3.Connection) -> None:
     for table in _TABLES:
         listed = ", ".join(names[table])
         numbered = table in ("runs", "checkpoints", "tasks")
-        unknown = (
-            ""
-            if table in ("heads", "checkpoints", "blobs")
-            else "WHERE thread_id NOT IN (SELECT thread_id FROM known)"
-        )
+        unknown = "" if table in _WHOLE else "WHERE thread_id NOT IN (SELECT thread_id FROM known)"
         # A new seq for each row, in the order of the old ones.
         db.execute(
             f"INSERT OR IGNORE INTO main.{table} ({listed}) SELECT {listed} FROM copy.{table} {unknown}"

@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 
 from petiole_stores.records import BeatAnswer, TaskRef, Worker
-from petiole_stores.sql.sqlite.finishing import count_down, judged
+from petiole_stores.sql.sqlite.ending import count_down
+from petiole_stores.sql.sqlite.finishing import judged
 from petiole_stores.sql.sqlite.rows import json_text
 from petiole_stores.sql.sqlite.work import GIVEN_BACK, HELD, Work
 
@@ -78,4 +79,5 @@ def _fail_lost(work: Work, task_id: str, crashes: int, node: str, attempt: int) 
     message = f"its worker process died {crashes} times while it ran (max_crashes = {work.max_crashes})"
     error = json.dumps({"type": "WorkerLost", "message": message, "node": node, "attempt": attempt})
     work.db.execute(_FAIL, (work.now, error, task_id))
-    return count_down(work, judged(work, task_id))
+    _, publish = count_down(work, judged(work, task_id))
+    return publish

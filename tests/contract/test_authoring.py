@@ -1,0 +1,190 @@
+"""What a graph may say, run by a worker on every store: whatever it writes has to survive being stored."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from pydantic import BaseModel
+
+from petiole import (
+    END,
+    START,
+    Command,
+    CompiledGraph,
+    EphemeralValue,
+    IdempotencyError,
+    InputError,
+    Overwrite,
+    RemainingSteps,
+    RunFailedError,
+    Send,
+    SerializationError,
+    StateGraph,
+    Topic,
+    UntrackedValue,
+)
+from petiole.testing import LocalWorker
+from petiole_stores.ids import new_id
+from petiole_stores.store import Store
+
+
+def run(store: Store, graph: CompiledGraph, input: Any, **options: Any) -> dict[str, Any]:
+    """The result of one run by a worker on ``store``, which must not be in memory alone."""
+    options.setdefault("thread_id", new_id())
+    with LocalWorker([graph], store) as worker:
+        handle = worker.client.submit(graph, input, **options)
+        worker.run_until_idle()
+        return handle.result(0)
+
+
+class State(TypedDict, total=False):
+    log: Annotated[list[str], operator.add]
+    once: Annotated[str, EphemeralValue]
+    topic: Annotated[list[str], Topic(str)]
+    run: Annotated[str, UntrackedValue]
+    left: RemainingSteps
+    seen: Annotated[list[Any], operator.add]
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_an_overwrite_survives_the_store(store: Store, wide: bool) -> None:
+    builder = StateGraph(State).add_edge(START, "a")
+    builder.add_node("a", lambda state: Command(update={"log": Overwrite(["over"])}, goto="c"))
+    builder.add_node("c", lambda state: {"log": ["c"]})
+    if wide:  # the last joiner applies what it reads from the store
+        builder.add_edge(START, "b").add_node("b", lambda state: {"log": ["dropped"]})
+    graph = builder.compile(name=f"overwrites-{wide}")
+    assert run(store, graph, {"log": Overwrite(["in"])})["log"] == ["over", "c"]
+
+
+def test_channels_and_managed_values_count_across_tasks(store: Store) -> None:
+    builder = StateGraph(State).add_edge(START, "a").add_edge("a", "b").add_edge("b", "c")
+
+    def look(name: str, **update: Any) -> Any:
+        def node(state: Any) -> dict[str, Any]:
+            keys = ("once", "topic", "run", "left")
+            return update | {"seen": [name, *(state.get(key) for key in keys)]}
+
+        return node
+
+    builder.add_node("a", look("a", once="1", topic=["x", "y"], run="r")).add_node("b", look("b"))
+    builder.add_node("c", look("c"))
+    graph = builder.compile(name="channels")
+    thread = new_id()
+    given = run(store, graph, {}, thread_id=thread, recursion_limit=7)
+    assert given["seen"] == ["a", None, None, None, 6, "b", "1", ["x", "y"], "r", 5, "c", None, None, "r", 4]
+    assert run(store, graph, {}, thread_id=thread)["seen"][15:18] == ["a", None, None]
+
+
+def test_a_send_may_lead_to_a_node_that_overwrites(store: Store) -> None:
+    builder = StateGraph(State)
+    builder.add_node("a", lambda arg: {"log": Overwrite([arg])} if arg == "2" else {"log": [arg]})
+    builder.add_conditional_edges(START, lambda state: [Send("a", str(n)) for n in range(5)], ["a"])
+    assert run(store, builder.compile(name="sends"), {})["log"] == ["2"]
+
+
+# ---------------------------------------------------------------- context and config
+
+
+@dataclass
+class Region:
+    name: str
+
+
+@dataclass
+class Context:
+    user: str
+    region: Region | None = None
+    notes: str = ""
+
+
+class Profile(BaseModel):
+    user: str
+    limit: int = 3
+
+
+class Report(TypedDict, total=False):
+    seen: Annotated[list[Any], operator.add]
+
+
+def reporting(schema: Any, name: str) -> CompiledGraph:
+    """Two nodes and a router that say what they were given."""
+    builder = StateGraph(Report, schema).add_edge(START, "a")
+
+    def a(state: Any, runtime: Any) -> dict[str, Any]:
+        return {"seen": [runtime.context]}
+
+    def b(state: Any, config: Any, runtime: Any) -> dict[str, Any]:
+        keys = ("user_id", "thread_id")
+        found = [config["configurable"].get(key) for key in keys]
+        return {"seen": [*found, config["tags"], config["metadata"].get("team"), config["recursion_limit"]]}
+
+    def route(state: Any, runtime: Any) -> str:
+        return "b" if runtime.context.user == "ada" else END
+
+    builder.add_node(a).add_node(b).add_conditional_edges("a", route)
+    return builder.compile(name=name)
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+@pytest.mark.parametrize(
+    "context", [Context("ada", Region("eu"), notes="n" * 9000), Profile(user="ada"), {"user": "ada"}]
+)
+def test_context_and_config_reach_a_worker(store: Store, context: Any, by_name: bool) -> None:
+    schema = type(context) if not isinstance(context, dict) else Profile
+    graph = reporting(schema, f"reports-{schema.__name__}-{by_name}")
+    thread = new_id()
+    with LocalWorker([graph], store) as worker:
+        handle = worker.client.submit(
+            graph.name if by_name else graph,
+            {},
+            thread_id=thread,
+            context=context,
+            configurable={"user_id": 7, "thread_id": "not this one"},
+            tags=["t"],
+            metadata={"team": "red"},
+            recursion_limit=44,
+        )
+        worker.run_until_idle()
+        seen = handle.result(0)["seen"]
+        store.trim(thread, None)  # what the run was given outlives a collection of blobs
+        again = worker.client.replay(thread, from_node="a")
+        worker.run_until_idle()
+    expected = context if not isinstance(context, dict) else Profile(user="ada")
+    assert seen == [expected, 7, thread, ["t"], "red", 44]
+    assert again.result(0)["seen"][0] == expected
+
+
+def test_a_context_that_does_not_fit_fails_its_run_and_says_why(store: Store) -> None:
+    graph = reporting(Context, "misfits")
+    with LocalWorker([graph], store) as worker:
+        with pytest.raises(
+            InputError, match="context of graph 'misfits' does not fit its context_schema Context"
+        ):
+            worker.client.submit(graph, {}, context={"nobody": 1})
+        handle = worker.client.submit("misfits", {}, context={"nobody": 1})
+        worker.run_until_idle()
+        with pytest.raises(RunFailedError, match="does not fit its context_schema Context"):
+            handle.result(0)
+
+
+def test_a_key_is_of_one_context(store: Store) -> None:
+    graph = reporting(Profile, "keyed")
+    with LocalWorker([graph], store) as worker:
+        options: dict[str, Any] = {"idempotency_key": new_id()}
+        first = worker.client.submit(graph, {}, context={"user": "ada"}, **options)
+        assert worker.client.submit(graph, {}, context={"user": "ada"}, **options).run_id == first.run_id
+        with pytest.raises(IdempotencyError):
+            worker.client.submit(graph, {}, context={"user": "bob"}, **options)
+        worker.run_until_idle()
+
+
+def test_a_context_that_cannot_be_stored_is_refused_when_submitted(store: Store) -> None:
+    with (
+        LocalWorker([reporting(None, "unstorable")], store) as worker,
+        pytest.raises(SerializationError, match="the run's context cannot be stored"),
+    ):
+        worker.client.submit("unstorable", {}, context=object())
