@@ -74,6 +74,7 @@ if TYPE_CHECKING:
         add_messages,
         get_config,
         get_runtime,
+        get_stream_writer,
     )
     from petiole_workers.limits import NodeTimeoutError
     from petiole_workers.listeners import LoggingListener, MetricsListener, ProgressListener
@@ -163,6 +164,7 @@ _HOMES = {
         "add_messages",
         "get_config",
         "get_runtime",
+        "get_stream_writer",
     ),
     "petiole_workers.long_term": ("LongTermMemory",),
     "petiole_workers.limits": ("NodeTimeoutError",),
@@ -271,6 +273,7 @@ __all__ = [
     "default_retry_on",
     "get_config",
     "get_runtime",
+    "get_stream_writer",
     "load_settings",
     "open_checkpoint_store",
     "open_store",

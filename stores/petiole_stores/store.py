@@ -1,7 +1,7 @@
 """A full store: checkpoints, ledger and items in one place, so that a finish is one transaction.
 
 The public checkpoint methods turn :class:`Checkpoint` objects into documents and blobs and back; a backend fills in
-``_save``, ``_delete``, ``_clear`` and the primitives of :class:`Ledger` and :class:`ItemStore`.
+``_save``, ``_delete``, ``_clear`` and the primitives of :class:`Ledger`, :class:`ItemStore` and :class:`EventStore`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import msgspec
 from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.contract import CheckpointStore, json_text
 from petiole_stores.errors import ConfigurationError, ConflictError, CorruptionError, NotFoundError
+from petiole_stores.events import EventStore
 from petiole_stores.integrity import damage_of, seal_of
 from petiole_stores.items import ItemStore
 from petiole_stores.ledger import Ledger, check_id
@@ -70,8 +71,8 @@ class StoreTransaction(ABC):
         """
 
 
-class Store(CheckpointStore, Ledger, ItemStore):
-    """Checkpoints, ledger and items of one backend. ``shared`` tells whether several processes may work on it."""
+class Store(CheckpointStore, Ledger, ItemStore, EventStore):
+    """Checkpoints, ledger, items and events of one backend. ``shared`` tells whether several processes may work on it."""
 
     shared = True
     serde: Serde

@@ -15,8 +15,10 @@ from petiole_stores.conformance import CHECKPOINT_CHECKS, LEDGER_CHECKS, check_c
 from petiole_stores.conformance.__main__ import main
 from petiole_stores.contract import CheckpointStore
 from petiole_stores.errors import NotFoundError
+from petiole_stores.events import StoredEvent
 from petiole_stores.items import ItemWrite, StoredItem
 from petiole_stores.memory import MemoryStore
+from petiole_stores.memory_tables import store_time
 from petiole_stores.records import Amendment, NewTask, Outcome, Run, Task, TaskRef
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
@@ -147,6 +149,18 @@ class Tidy(MemoryStore):
         return []
 
 
+class Repeating(MemoryStore):
+    """Takes an event twice, and begins to count anew when all were purged."""
+
+    def _append_events(self, thread_id: str, run_id: str, events: Any, now: float | None) -> None:
+        kept = self._events.setdefault(thread_id, [])
+        for new in events:
+            seq = kept[-1].seq + 1 if kept else 1
+            kept.append(
+                StoredEvent(seq, run_id, new.event_id, new.kind, new.codec, new.data, store_time(now))
+            )
+
+
 class Immortal(MemoryStore):
     """Finds items whose time is over."""
 
@@ -201,6 +215,7 @@ class Lax(MemoryStore):
         (Unstoppable, {"held_back_settles", "held_back_takes_no_next_task"}),
         (Endless, {"deadline_fails_the_run", "deadline_in_every_status", "deadline_of_an_advance"}),
         (Absent, {"progress_outlives_interrupt_and_replay", "deadline_then_replay"}),
+        (Repeating, {"events_are_one_by_their_ids", "events_are_purged", "events_go_with_their_thread"}),
         (Immortal, {"items_expire", "items_are_purged"}),
         (Alike, {"items_of_namespaces_apart"}),
         (Overwriting, {"items_if_absent", "items_in_one_batch", "items_of_many_writers"}),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import logging
 from collections import deque
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -57,6 +59,8 @@ from petiole_workers.limits import NodeTimeoutError, first_limit, timed_out
 from petiole_workers.nesting import Nesting, namespace
 from petiole_workers.services import AttemptServices, ParkedError
 from petiole_workers.settling import Settling, reading
+from petiole_workers.streaming.messages import Hearing, is_there
+from petiole_workers.streaming.speaking import Spoken, metadata_of
 from petiole_workers.telling import Telling
 
 if TYPE_CHECKING:
@@ -94,6 +98,8 @@ class Attempt:
         self.durability = runner.durability(self.config.durability or graph.durability)
         self.services = AttemptServices(runner, self.task)
         self.told = Telling(graph, claim)
+        self._hearing: Hearing | None = None
+        self._said = itertools.count(1)
         self.settling = Settling(self)
         self.nesting = Nesting(self)
 
@@ -246,7 +252,7 @@ class Attempt:
         caller, node = self.runner.caller, self.definition.nodes[self.task.node]
         self.told.start(self._attempt)
         try:
-            return caller.call(
+            returned = caller.call(
                 node,
                 input,
                 self.runtime(),
@@ -256,7 +262,11 @@ class Attempt:
                 on_retry=self._note,
                 watch=self._watch,
                 extend=self._extend,
+                hear=self._hear,
             )
+            if self._hearing is not None:
+                self._hearing.returned(returned)
+            return returned
         finally:
             self._tries = caller.tries
 
@@ -385,7 +395,37 @@ class Attempt:
             checkpoint_id=task.checkpoint_id or "",
             checkpoint_ns=task.ns,
             store=self.runner.memory if self.graph.store is None else self.graph.store,
+            stream_writer=self._write,
         )
+
+    # ---------------------------------------------------------------- what the node says
+
+    def _write(self, value: Any) -> None:
+        """What ``runtime.stream_writer`` of this attempt does."""
+        self.runner.say("custom", value, self)
+
+    def _hear(self, input: object) -> AbstractContextManager[None]:
+        """Listen to the chat models of one try, where somebody follows them."""
+        self._hearing = None
+        if "messages" not in self.runner.heard or not is_there():
+            return nullcontext()
+        self._hearing = Hearing(self._say_message, metadata_of(self.spoken))
+        return self._hearing.listening(input)
+
+    def _say_message(self, message: object, metadata: Mapping[str, object]) -> None:
+        self.runner.say("messages", message, self, metadata)
+
+    @property
+    def spoken(self) -> Spoken:
+        """What goes with all that the node says."""
+        task, base = self.task, self.claim.base
+        attempt = self._attempt + max(self.runner.caller.tries - 1, 0)
+        step = -1 if base is None else base.step + 1
+        return Spoken(task.task_id, task.node, task.ns, task.path, step, attempt, task.thread_id)
+
+    def utterance(self) -> str:
+        """An id for the next thing that the node says; no two attempts have the same."""
+        return f"{self.task.token}:{next(self._said)}"
 
     def end(self, work: Work, ending: str, error: BaseException, *, handled: bool = False) -> None:
         """The task or, with ``retry``, this attempt ends by an error."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import dataclasses
 import random
 import signal
@@ -71,6 +72,7 @@ class NodeCaller:
         on_retry: Callable[[BaseException], None] | None = None,
         watch: Callable[[int], AbstractContextManager[None]] = lambda tries: nullcontext(),
         extend: Callable[[float], None] | None = None,
+        hear: Callable[[object], AbstractContextManager[None]] = lambda input: nullcontext(),
     ) -> Any:
         """What the node returned.
 
@@ -81,6 +83,7 @@ class NodeCaller:
             on_retry  told of each failed try that another one follows, here or later
             watch     gives what is to be entered round the first, second … try
             extend    told how many seconds the node has at least, when it has shown progress (`Clocks`)
+            hear      gives what is to be entered round each try with this input
 
         Raises whatever the last try raised, or RetryLaterError.
         """
@@ -91,7 +94,8 @@ class NodeCaller:
             given = again() if again is not None and self.tries > 1 else input
             self._clocks = Clocks(spec, extend)
             try:
-                return self._once(spec, given, _again(runtime, self.tries - 1), watch(self.tries))
+                with hear(given):
+                    return self._once(spec, given, _again(runtime, self.tries - 1), watch(self.tries))
             finally:
                 self._clocks = None
 
@@ -151,15 +155,16 @@ class NodeCaller:
                 return future.result()
             except concurrent.futures.CancelledError:
                 raise asyncio.CancelledError from None
+        context = contextvars.copy_context()
         if is_patched():
-            return in_native_thread(lambda: asyncio.run(coroutine))
+            return in_native_thread(lambda: context.run(asyncio.run, coroutine))
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return self._runner().run(coroutine)
+            return self._runner().run(coroutine, context=context)
         # graph.invoke() called from within somebody's event loop: it is busy, so the node gets a thread of its own.
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, coroutine).result()
+            return thread.submit(context.run, asyncio.run, coroutine).result()
 
     def _runner(self) -> asyncio.Runner:
         if self._kept is None:

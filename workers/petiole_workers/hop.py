@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -48,6 +48,18 @@ class RunConfig(msgspec.Struct, omit_defaults=True):
     #: Documents of what the run was given beside its input (:mod:`petiole_workers.given`); empty: nothing.
     context: msgspec.Raw = msgspec.Raw()
     configurable: msgspec.Raw = msgspec.Raw()
+
+
+@dataclass(frozen=True)
+class Stops:
+    """Where a run is interrupted: before and after which nodes; ``None``: as its graph says."""
+
+    before: Collection[str] | None = None
+    after: Collection[str] | None = None
+
+
+#: Nothing of its own: a run stops where its graph was compiled to.
+AS_COMPILED = Stops()
 
 
 @dataclass

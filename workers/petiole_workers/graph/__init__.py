@@ -25,7 +25,14 @@ from petiole_workers.graph.nodes import acall_node, call_node
 from petiole_workers.graph.overwrite import Overwrite, is_overwrite
 from petiole_workers.graph.parts import Branch, Join, NodeSpec, Subgraph
 from petiole_workers.graph.retry import RetryPolicy
-from petiole_workers.graph.runtime import Caller, ExecutionInfo, Runtime, get_config, get_runtime
+from petiole_workers.graph.runtime import (
+    Caller,
+    ExecutionInfo,
+    Runtime,
+    get_config,
+    get_runtime,
+    get_stream_writer,
+)
 from petiole_workers.graph.schema import Channel, Schema
 from petiole_workers.graph.send import Send
 from petiole_workers.graph.snapshot import Snapshot, TaskOutput, TaskSpec
@@ -87,6 +94,7 @@ __all__ = [
     "from_below",
     "get_config",
     "get_runtime",
+    "get_stream_writer",
     "interrupt",
     "is_overwrite",
     "next_names",
