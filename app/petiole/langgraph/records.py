@@ -1,0 +1,111 @@
+"""LangGraph's checkpoints as Petiole's: what of one goes where in the other.
+
+The channels' values are the state, and id, namespace, parent, source, step and time are in place, so that Petiole's tools
+show the thread like one of their own. What LangGraph needs beside (versions of channels, what each node has seen) is in the
+metadata under a key of its own, beside LangGraph's metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+import msgspec
+from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata
+
+from petiole.langgraph.place import Place, langgraph_id
+from petiole.langgraph.planning import planned
+from petiole.langgraph.values import Values
+from petiole_stores.checkpoint import Checkpoint as StoredCheckpoint
+from petiole_stores.errors import InputError
+from petiole_stores.records import Checkpointed
+
+#: The key of the metadata under which the rest of LangGraph's checkpoint is.
+REST = "langgraph.checkpoint"
+
+
+def to_stored(
+    place: Place,
+    checkpoint: Checkpoint,
+    metadata: CheckpointMetadata,
+    values: Values,
+    *,
+    parent_id: str | None,
+    node_names: tuple[str, ...],
+) -> StoredCheckpoint:
+    """The checkpoint as a Petiole store takes it; ``parent_id`` is the id under which its parent is stored."""
+    if REST in metadata:
+        raise InputError(
+            f"the metadata has a key {REST!r}, which the saver uses itself: give it another name"
+        )
+    rest = {key: value for key, value in checkpoint.items() if key != "channel_values"}
+    run_id: object = metadata.get("run_id")
+    step = metadata.get("step")
+    return StoredCheckpoint(
+        id=place.stored_id,
+        thread_id=place.thread_id,
+        run_id=str(run_id) if isinstance(run_id, str | UUID) else None,
+        ns=place.ns,
+        parent_id=parent_id,
+        step=step if type(step) is int else 0,
+        source=str(metadata.get("source", "loop")),
+        node_names=node_names,
+        state=values.dump(checkpoint["channel_values"], what="the channel"),
+        next=planned(checkpoint),
+        metadata={
+            **values.dump(cast("Mapping[str, Any]", metadata), what="the metadata's"),
+            REST: values.dump(rest, what="the checkpoint's"),
+        },
+        timestamp=_time(checkpoint.get("ts")),
+    )
+
+
+def of_stored(stored: StoredCheckpoint, values: Values) -> tuple[Checkpoint, CheckpointMetadata] | None:
+    """LangGraph's checkpoint and metadata; ``None`` for a checkpoint that LangGraph did not make."""
+    metadata = dict(stored.metadata)
+    rest = metadata.pop(REST, None)
+    if rest is None:
+        return None
+    checkpoint = {**values.load(rest), "channel_values": values.load(stored.state)}
+    return cast("Checkpoint", checkpoint), cast("CheckpointMetadata", values.load(metadata))
+
+
+def moved(stored: StoredCheckpoint, place: Place) -> StoredCheckpoint:
+    """The same checkpoint as one of another thread."""
+    parent = None if stored.parent_id is None else place.at(langgraph_id(stored.parent_id))
+    return replace(
+        stored,
+        id=place.stored_id,
+        thread_id=place.thread_id,
+        parent_id=None if parent is None else parent.stored_id,
+    )
+
+
+def is_langgraphs(record: Checkpointed) -> bool:
+    """Whether LangGraph made the checkpoint."""
+    return REST in _keys(record.metadata)
+
+
+def nodes_after(record: Checkpointed) -> tuple[str, ...]:
+    """The nodes that come next after a stored checkpoint."""
+    return tuple(task.node for task in _next(record.next))
+
+
+class _Task(msgspec.Struct):
+    node: str
+
+
+_next = msgspec.json.Decoder(list[_Task]).decode
+_keys = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _time(text: Any) -> datetime:
+    """LangGraph's time stamp, ISO 8601; now where it is none."""
+    try:
+        found = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return datetime.now(UTC)
+    return found if found.utcoffset() is not None else found.replace(tzinfo=UTC)
