@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from langgraph.checkpoint.base import Checkpoint
@@ -13,13 +13,24 @@ _BRANCH = "branch:to:"
 _JOIN = "join:"
 
 
-def planned(checkpoint: Checkpoint) -> tuple[str, ...]:
+def planned(
+    checkpoint: Checkpoint, *, kept: Collection[str] = (), before: Collection[str] = ()
+) -> tuple[str, ...]:
     """The nodes that a ``StateGraph`` runs next, those of ``Send`` first; of other graphs as far as can be told.
 
     An edge to a node is a channel ``branch:to:NODE`` that holds a value until the node has seen it; one from several
     nodes is ``join:A+B:NODE``, which holds the names that have ended; packets sent wait in a channel of their own.
+    ``kept`` are the channels that stand as in the parent checkpoint, after which the nodes ``before`` came next: what
+    they lead to did come next there too.
     """
-    return (*_sent(checkpoint["channel_values"]), *sorted({*_triggered(checkpoint)}))
+    nodes = (
+        node
+        for channel, value in checkpoint["channel_values"].items()
+        if (node := _led_to(channel)) is not None
+        and _is_new(checkpoint, channel, node)
+        and (node in before if channel in kept else _is_full(channel, value))
+    )
+    return (*_sent(checkpoint["channel_values"]), *sorted(set(nodes)))
 
 
 def _sent(values: Mapping[str, Any]) -> Iterator[str]:
@@ -29,18 +40,13 @@ def _sent(values: Mapping[str, Any]) -> Iterator[str]:
             yield node
 
 
-def _triggered(checkpoint: Checkpoint) -> Iterator[str]:
-    for channel, value in checkpoint["channel_values"].items():
-        if channel == _START:
-            yield _START
-        elif channel.startswith(_BRANCH):
-            node = channel.removeprefix(_BRANCH)
-            if _is_new(checkpoint, channel, node) and not _is_deferred(value):
-                yield node
-        elif channel.startswith(_JOIN):
-            starts, _, node = channel.removeprefix(_JOIN).rpartition(":")
-            if _is_new(checkpoint, channel, node) and _is_joined(value, starts):
-                yield node
+def _led_to(channel: str) -> str | None:
+    """The node that a channel triggers, as far as its name tells."""
+    if channel == _START:
+        return _START
+    if channel.startswith(_BRANCH):
+        return channel.removeprefix(_BRANCH)
+    return channel.rpartition(":")[2] if channel.startswith(_JOIN) else None
 
 
 def _is_new(checkpoint: Checkpoint, channel: str, node: str) -> bool:
@@ -48,14 +54,14 @@ def _is_new(checkpoint: Checkpoint, channel: str, node: str) -> bool:
     return seen is None or seen != checkpoint["channel_versions"].get(channel)
 
 
-def _is_deferred(value: Any) -> bool:
-    """A deferred node's channel holds its value and whether nothing else is left to run."""
-    return isinstance(value, tuple) and len(value) == 2 and value[1] is False
-
-
-def _is_joined(value: Any, starts: str) -> bool:
-    if _is_deferred(value):
-        return False
-    ended = value[0] if isinstance(value, tuple) else value
+def _is_full(channel: str, value: Any) -> bool:
+    """Whether the value triggers the node. That of a deferred node has beside it whether nothing else is left to run."""
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], bool):
+        value, others_ended = value
+        if not others_ended:
+            return False
+    if not channel.startswith(_JOIN):
+        return True
+    starts = channel.removeprefix(_JOIN).rpartition(":")[0]
     # Names may hold a "+": all are there when they make the text as long as it is.
-    return isinstance(ended, set) and len("+".join(map(str, ended))) == len(starts)
+    return isinstance(value, set) and len("+".join(map(str, [*value]))) == len(starts)

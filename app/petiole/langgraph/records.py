@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import msgspec
-from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
 
 from petiole.langgraph.place import Place, langgraph_id
 from petiole.langgraph.planning import planned
@@ -22,45 +22,80 @@ from petiole.langgraph.values import Values
 from petiole_stores.checkpoint import Checkpoint as StoredCheckpoint
 from petiole_stores.errors import InputError
 from petiole_stores.records import Checkpointed
+from petiole_stores.serde.document import escape_key
 
 #: The key of the metadata under which the rest of LangGraph's checkpoint is.
 REST = "langgraph.checkpoint"
+
+
+class Parent(NamedTuple):
+    """What a checkpoint has from the one before it."""
+
+    stored_id: str | None = None
+    next: tuple[str, ...] = ()  #: the nodes that came next
+    versions: Mapping[str, Any] = {}  #: of its channels
+    parts: Mapping[str, bytes] = {}  #: the text of each of its values
+
+    @classmethod
+    def of(cls, record: Checkpointed, metadata: Mapping[str, Any], values: Values) -> Parent:
+        """A stored checkpoint, with its metadata loaded, as the parent of another one."""
+        return cls(
+            record.checkpoint_id,
+            tuple(task.node for task in _next(record.next)),
+            values.load_one(metadata[REST]["channel_versions"]),
+            {key: bytes(text) for key, text in _keys(record.state).items()},
+        )
+
+    def unchanged(self, checkpoint: Checkpoint, new_versions: ChannelVersions) -> set[str]:
+        """The channels that have not been written since.
+
+        Their values are taken from here: the graph may have gone on to change the objects that it gave.
+        """
+        return {
+            channel
+            for channel, version in checkpoint["channel_versions"].items()
+            if channel not in new_versions and self.versions.get(channel) == version
+        }
 
 
 def to_stored(
     place: Place,
     checkpoint: Checkpoint,
     metadata: CheckpointMetadata,
+    new_versions: ChannelVersions,
+    parent: Parent,
     values: Values,
-    *,
-    parent_id: str | None,
-    node_names: tuple[str, ...],
-) -> StoredCheckpoint:
-    """The checkpoint as a Petiole store takes it; ``parent_id`` is the id under which its parent is stored."""
+) -> tuple[StoredCheckpoint, dict[str, bytes]]:
+    """The checkpoint as a Petiole store takes it, and the text of the values that are its parent's."""
     if REST in metadata:
         raise InputError(
             f"the metadata has a key {REST!r}, which the saver uses itself: give it another name"
         )
+    unchanged = parent.unchanged(checkpoint, new_versions)
+    kept = {name: parent.parts[key] for name in unchanged if (key := escape_key(name)) in parent.parts}
+    given = checkpoint["channel_values"]
+    changed = {name: value for name, value in given.items() if name not in unchanged}
     rest = {key: value for key, value in checkpoint.items() if key != "channel_values"}
     run_id: object = metadata.get("run_id")
-    step = metadata.get("step")
-    return StoredCheckpoint(
+    step, source = metadata.get("step"), str(metadata.get("source", "loop"))
+    stored = StoredCheckpoint(
         id=place.stored_id,
         thread_id=place.thread_id,
         run_id=str(run_id) if isinstance(run_id, str | UUID) else None,
         ns=place.ns,
-        parent_id=parent_id,
+        parent_id=parent.stored_id,
         step=step if type(step) is int else 0,
-        source=str(metadata.get("source", "loop")),
-        node_names=node_names,
-        state=values.dump(checkpoint["channel_values"], what="the channel"),
-        next=planned(checkpoint),
+        source=source,
+        node_names=[name for name in parent.next if not name.startswith("__")] if source == "loop" else (),
+        state={**dict.fromkeys(kept), **values.dump(changed, what="the channel")},
+        next=planned(checkpoint, kept=unchanged, before=parent.next),
         metadata={
             **values.dump(cast("Mapping[str, Any]", metadata), what="the metadata's"),
             REST: values.dump(rest, what="the checkpoint's"),
         },
         timestamp=_time(checkpoint.get("ts")),
     )
+    return stored, {escape_key(name): part for name, part in kept.items()}
 
 
 def of_stored(stored: StoredCheckpoint, values: Values) -> tuple[Checkpoint, CheckpointMetadata] | None:
@@ -87,11 +122,6 @@ def moved(stored: StoredCheckpoint, place: Place) -> StoredCheckpoint:
 def is_langgraphs(record: Checkpointed) -> bool:
     """Whether LangGraph made the checkpoint."""
     return REST in _keys(record.metadata)
-
-
-def nodes_after(record: Checkpointed) -> tuple[str, ...]:
-    """The nodes that come next after a stored checkpoint."""
-    return tuple(task.node for task in _next(record.next))
 
 
 class _Task(msgspec.Struct):

@@ -19,21 +19,20 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from petiole.langgraph.delta import history_of, needed
 from petiole.langgraph.place import Place, langgraph_id
-from petiole.langgraph.records import REST, moved, nodes_after, of_stored, to_stored
+from petiole.langgraph.records import REST, Parent, moved, of_stored, to_stored
 from petiole.langgraph.runs import RunIndex
 from petiole.langgraph.threaded import ThreadedSaver
 from petiole.langgraph.threads import Threads, place_of
 from petiole.langgraph.values import Values
 from petiole.langgraph.writes import Writes
 from petiole_stores.errors import ConfigurationError, InputError
+from petiole_stores.integrity import damage_of
 from petiole_stores.opening import open_store
 from petiole_stores.records import Checkpointed
 from petiole_stores.serde import Serde
 from petiole_stores.store import Store
 
 _COUNTERS = "counters_since_delta_snapshot"
-#: Of how many checkpoints a saver remembers which nodes come next.
-_REMEMBERED = 1024
 
 
 class PetioleSaver(ThreadedSaver):
@@ -73,7 +72,6 @@ class PetioleSaver(ThreadedSaver):
             self.store, self._owned = store, False
         self._threads = Threads(self.store)
         self._runs = RunIndex(self.store)
-        self._planned: dict[str, tuple[str, ...]] = {}
 
     @classmethod
     def from_conn_string(
@@ -154,26 +152,16 @@ class PetioleSaver(ThreadedSaver):
     ) -> RunnableConfig:
         """Store a checkpoint after the one that the config names; returns the config that names the new one.
 
-        It is durable, with its values, when this returns, and then its thread's newest. ``new_versions`` is not needed:
-        a value that is the same as before is stored once.
+        It is durable, with its values, when this returns, and then its thread's newest. Values of channels that are not
+        among ``new_versions`` are the parent's, if it has them in the same version.
         """
         parent = Place.of(config)
         place = parent.at(checkpoint["id"])
-        parent_id = None if parent.checkpoint_id is None else parent.stored_id
         full = get_checkpoint_metadata(config, metadata)
-        ran = self._planned_at(parent_id) if parent_id and full.get("source") == "loop" else ()
-        stored = to_stored(
-            place,
-            checkpoint,
-            full,
-            self._values,
-            parent_id=parent_id,
-            node_names=tuple(name for name in ran if not name.startswith("__")),
-        )
+        stored, kept = to_stored(place, checkpoint, full, new_versions, self._parent(parent), self._values)
         if stored.run_id is not None:
             self._runs.enter(stored.run_id, place.thread_id)
-        self.store.save(stored)
-        self._remember(stored.id, stored.next)
+        self.store.save(stored, kept=kept)
         return place.config
 
     def put_writes(
@@ -256,9 +244,12 @@ class PetioleSaver(ThreadedSaver):
         return all(metadata.get(key) == value for key, value in filter.items())
 
     def _metadata(self, record: Checkpointed) -> dict[str, Any]:
-        blobs = self.store.load_blobs(record.thread_id, [record.metadata])
-        stored = self.store.serde.load_values(record.metadata, blobs, thread_id=record.thread_id)
+        stored = self._stored_metadata(record)
         return self._values.load({key: value for key, value in stored.items() if key != REST})
+
+    def _stored_metadata(self, record: Checkpointed) -> dict[str, Any]:
+        blobs = self.store.load_blobs(record.thread_id, [record.metadata])
+        return self.store.serde.load_values(record.metadata, blobs, thread_id=record.thread_id)
 
     def _asked(self, config: RunnableConfig, before: RunnableConfig | None) -> Iterator[Checkpointed]:
         place = Place.of(config)
@@ -280,17 +271,14 @@ class PetioleSaver(ThreadedSaver):
             if bound or (place_of(record).checkpoint_id or "") < before_id:
                 yield record
 
-    def _planned_at(self, stored_id: str) -> tuple[str, ...]:
-        """The nodes that were to come after a checkpoint: those that have ended when its child is made."""
-        if stored_id not in self._planned:
-            record = self._threads.find_stored(stored_id)
-            self._remember(stored_id, () if record is None else nodes_after(record))
-        return self._planned.get(stored_id, ())
-
-    def _remember(self, stored_id: str, names: tuple[str, ...]) -> None:
-        self._planned[stored_id] = names
-        for oldest in [*self._planned][:-_REMEMBERED]:
-            self._planned.pop(oldest, None)
+    def _parent(self, place: Place) -> Parent:
+        """The checkpoint of a place as the parent of another one; by name alone where it is gone or damaged."""
+        if place.checkpoint_id is None:
+            return Parent()
+        record = self._threads.find(place)
+        if record is None or damage_of(record):
+            return Parent(place.stored_id)
+        return Parent.of(record, self._stored_metadata(record), self._values)
 
     def _remove(self, thread_id: str, records: Sequence[Checkpointed]) -> None:
         """Remove these checkpoints of a thread, their writes, and the values that were theirs alone."""

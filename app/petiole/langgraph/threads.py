@@ -26,11 +26,7 @@ class Threads(NamedTuple):
             if head is None or is_langgraphs(head):
                 return head
             return next(self.rows(place.thread_id, place.ns), None)
-        return self.find_stored(place.stored_id)
-
-    def find_stored(self, stored_id: str) -> Checkpointed | None:
-        """The checkpoint of an id of Petiole's."""
-        found = self.store.get_checkpoint(stored_id)
+        found = self.store.get_checkpoint(place.stored_id)
         return found if found is not None and is_langgraphs(found) else None
 
     def rows(self, thread_id: str, ns: str | None, before: int | None = None) -> Iterator[Checkpointed]:

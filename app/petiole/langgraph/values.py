@@ -61,23 +61,36 @@ class Values:
         return self._serde.loads_typed((kind, data))
 
     def _dump(self, value: Any, what: str) -> Any:
-        if self._readable and _is_plain(value, _DEPTH) and not _is_marked(value):
-            return value
+        if self._readable and not _is_marked(value):
+            try:
+                return _plain(value, _DEPTH)
+            except _NotPlainError:
+                pass
         return {_MARK: list(self.dumps(value, what))}
 
 
-def _is_plain(value: Any, depth: int) -> bool:
-    """Whether Petiole's documents hold this value as it is, in any process: exact types, no classes of users."""
+class _NotPlainError(Exception):
+    """Something in a value is of a class that not every process could read."""
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """A copy of a value that Petiole's documents hold as it is, in any process: exact types, no classes of users.
+
+    LangGraph saves in the background: while a copy is made, the graph may go on and change sets and lists of its
+    channels in place. Copying a container itself is one step of the interpreter.
+    """
     cls = type(value)
     if cls in _SCALARS:
-        return True
+        return value
     if depth == 0:
-        return False
+        raise _NotPlainError
     if cls is dict:
-        return all(type(key) is str for key in value) and all(
-            _is_plain(item, depth - 1) for item in value.values()
-        )
-    return cls in _SEQUENCES and all(_is_plain(item, depth - 1) for item in value)
+        items = [*value.items()]
+        if all(type(key) is str for key, _ in items):
+            return {key: _plain(item, depth - 1) for key, item in items}
+    elif cls in _SEQUENCES:
+        return cls([_plain(item, depth - 1) for item in [*value]])
+    raise _NotPlainError
 
 
 def _is_marked(value: Any) -> bool:
