@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from petiole.langgraph.delta import history_of, needed
+from petiole.langgraph.listing import listed
 from petiole.langgraph.place import Place, langgraph_id
 from petiole.langgraph.records import REST, Parent, moved, of_stored, to_stored
 from petiole.langgraph.runs import RunIndex
@@ -117,19 +119,10 @@ class PetioleSaver(ThreadedSaver):
 
         ``filter`` are values that the metadata must have, ``before`` names a checkpoint that they must be older than.
         """
-        found = (
-            (record for thread_id in self.store.threads() for record in self._older(thread_id, None, before))
-            if config is None
-            else self._asked(config, before)
-        )
-        left = limit
-        for record in found:
-            if left is not None and left <= 0:
-                return
-            if filter and not self._matches(record, filter):
-                continue
-            if left is not None:
-                left -= 1
+        found = listed(self._threads, config, before)
+        if filter:
+            found = (record for record in found if self._matches(record, filter))
+        for record in islice(found, limit if limit is None else max(limit, 0)):
             yield self._tuple(record)
 
     def get_delta_channel_history(
@@ -181,8 +174,8 @@ class PetioleSaver(ThreadedSaver):
 
     def delete_thread(self, thread_id: str) -> None:
         """Remove a thread: its checkpoints, then their writes. After a crash in between, call it again."""
-        self._threads.remove_thread(thread_id)
-        self._writes.delete_thread(thread_id)
+        self._threads.remove_thread(str(thread_id))
+        self._writes.delete_thread(str(thread_id))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Remove the checkpoints whose metadata has one of these as ``run_id``, on every thread, with their writes."""
@@ -199,15 +192,15 @@ class PetioleSaver(ThreadedSaver):
 
         The newest come last: a copy that was cut off has the older ones, and is completed by another call.
         """
-        if source_thread_id == target_thread_id:
+        if str(source_thread_id) == str(target_thread_id):
             return
-        for record in reversed([*self._threads.rows(source_thread_id, None)]):
+        for record in reversed([*self._threads.rows(str(source_thread_id), None)]):
             source = place_of(record)
-            target = source._replace(thread_id=target_thread_id)
+            target = source._replace(thread_id=str(target_thread_id))
             self._writes.copy(source, target)
             stored = self.store.from_record(record)
             if stored.run_id is not None:
-                self._runs.enter(stored.run_id, target_thread_id)
+                self._runs.enter(stored.run_id, target.thread_id)
             self.store.save(moved(stored, target))
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
@@ -216,7 +209,7 @@ class PetioleSaver(ThreadedSaver):
         sound."""
         if strategy not in ("keep_latest", "delete"):
             raise InputError(f"the strategy {strategy!r} of prune is neither 'keep_latest' nor 'delete'")
-        for thread_id in thread_ids:
+        for thread_id in map(str, thread_ids):
             if strategy == "delete":
                 self.delete_thread(thread_id)
             else:
@@ -250,26 +243,6 @@ class PetioleSaver(ThreadedSaver):
     def _stored_metadata(self, record: Checkpointed) -> dict[str, Any]:
         blobs = self.store.load_blobs(record.thread_id, [record.metadata])
         return self.store.serde.load_values(record.metadata, blobs, thread_id=record.thread_id)
-
-    def _asked(self, config: RunnableConfig, before: RunnableConfig | None) -> Iterator[Checkpointed]:
-        place = Place.of(config)
-        ns: str | None = config["configurable"].get("checkpoint_ns")
-        for record in self._older(place.thread_id, ns, before):
-            if place.checkpoint_id in (None, place_of(record).checkpoint_id):
-                yield record
-
-    def _older(self, thread_id: str, ns: str | None, before: RunnableConfig | None) -> Iterator[Checkpointed]:
-        """Checkpoints of a thread that are older than ``before``: stored earlier, or, where that one is not of this
-        thread or is gone, of a smaller id."""
-        configurable = before["configurable"] if before else {}
-        before_id: str | None = configurable.get("checkpoint_id")
-        if not before_id:
-            yield from self._threads.rows(thread_id, ns)
-            return
-        bound = self._threads.find(Place(thread_id, configurable.get("checkpoint_ns") or ns or "", before_id))
-        for record in self._threads.rows(thread_id, ns, bound.seq if bound else None):
-            if bound or (place_of(record).checkpoint_id or "") < before_id:
-                yield record
 
     def _parent(self, place: Place) -> Parent:
         """The checkpoint of a place as the parent of another one; by name alone where it is gone or damaged."""

@@ -6,12 +6,14 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from typing import Any, Literal
 
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command, StateSnapshot
+from langgraph.func import entrypoint, task
+from langgraph.types import Command, StateSnapshot, interrupt
 
 from petiole.langgraph import PetioleSaver
 from tests.integration.langgraph import graphs
@@ -179,3 +181,44 @@ def test_messages(saver: PetioleSaver) -> None:
         ("HumanMessage", "hi"),
         ("AIMessage", "2 letters"),
     ]
+
+
+def test_the_functional_api(saver: PetioleSaver) -> None:
+    """Tasks that have ended are not run again when the entrypoint is resumed, and the last result is remembered."""
+    ran: list[int] = []
+
+    @task
+    def square(number: int) -> int:
+        ran.append(number)
+        return number * number
+
+    @entrypoint(checkpointer=saver)
+    def total(numbers: list[int], *, previous: int | None = None) -> int:
+        squares = [square(number) for number in numbers]
+        bonus: int = interrupt("bonus?")
+        return sum(each.result() for each in squares) + bonus + (previous or 0)
+
+    config = new_thread()
+    total.invoke([1, 2], config)
+    assert total.invoke(Command(resume=100), config) == 105
+    total.invoke([3], config)
+    assert total.invoke(Command(resume=0), config) == 114
+    assert sorted(ran) == [1, 2, 3]
+
+
+def test_a_checkpoint_moves_between_savers(saver: PetioleSaver) -> None:
+    """A thread that LangGraph's own saver began goes on here: its versions are texts."""
+    own, config = InMemorySaver(), new_thread()
+    graphs.asking(own).invoke({"log": []}, config)
+    for each in reversed([*own.list(config)]):
+        parent = each.parent_config or config
+        place = {"configurable": {"checkpoint_ns": "", **parent["configurable"]}}
+        versions = each.checkpoint["channel_versions"]
+        at = saver.put(place, each.checkpoint, each.metadata, versions)
+        for task_id, writes in groupby(each.pending_writes or (), key=lambda write: write[0]):
+            saver.put_writes(at, [(channel, value) for _, channel, value in writes], task_id)
+
+    graph = graphs.asking(saver)
+    assert graph.get_state(config) == graphs.asking(own).get_state(config)
+    graph.invoke(Command(resume=1), config)
+    assert graph.invoke(Command(resume=2), config) == {"log": ["a", "b", "c"], "answer": "1 2"}

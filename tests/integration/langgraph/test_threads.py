@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
 from langchain_core.runnables import RunnableConfig
@@ -199,6 +199,20 @@ def test_a_strategy_that_does_not_exist(saver: PetioleSaver) -> None:
         saver.prune([], strategy="keep_all")
 
 
+def test_thread_ids_that_are_no_texts(saver: PetioleSaver) -> None:
+    """LangGraph takes what it is given; here an id is its text."""
+    number = uuid.uuid4().int >> 64
+    config: RunnableConfig = {"configurable": {"thread_id": number}}
+    graphs.loop(saver).invoke({"left": 1}, config)
+    assert {id_of(each.config) for each in saver.list(config)} == {str(number)}
+    saver.copy_thread(number, number + 1)  # type: ignore[arg-type]
+    saver.prune([number])  # type: ignore[list-item]
+    assert len([*saver.list(config)]) == 1
+    saver.delete_thread(number)  # type: ignore[arg-type]
+    assert saver.get_tuple(config) is None
+    assert len([*saver.list({"configurable": {"thread_id": number + 1}})]) == 3
+
+
 # -------------------------------------------------------------------- delta channels
 
 
@@ -218,11 +232,13 @@ def deltas(saver: Saver) -> Graph:
     return builder.compile(checkpointer=saver)
 
 
-def test_delta_channels(saver: PetioleSaver) -> None:
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_delta_channels(saver: PetioleSaver, durability: Literal["sync", "async", "exit"]) -> None:
     config, graph, expected = new_thread(), deltas(saver), deltas(InMemorySaver())
     for turn in range(5):
         given = {"items": [f"turn {turn}"]}
-        assert graph.invoke(given, config) == expected.invoke(given, config)
+        result = graph.invoke(given, config, durability=durability)
+        assert result == expected.invoke(given, config, durability=durability)
 
     shots = [*graph.get_state_history(config)]
     assert [each.values for each in shots] == [each.values for each in expected.get_state_history(config)]
