@@ -90,8 +90,11 @@ def asking(saver: Saver, *, before: list[str] | None = None) -> Graph:
     return builder.compile(checkpointer=saver, interrupt_before=before or [])
 
 
-def nested(saver: Saver) -> Graph:
-    """outer, then a subgraph (first, ask, last) whose ``ask`` waits for an answer, then end."""
+def nested(saver: Saver, *, remembers: bool | None = None) -> Graph:
+    """outer, then a subgraph (first, ask, last) whose ``ask`` waits for an answer, then end.
+
+    ``remembers``: the subgraph goes on from its own last state when it is called again (``checkpointer=True``).
+    """
 
     def ask(state: Log) -> Log:
         return {"answer": interrupt("inner?"), "log": ["asked"]}
@@ -105,7 +108,7 @@ def nested(saver: Saver) -> Graph:
     inner.add_edge("ask", "last")
     builder = StateGraph(Log)
     builder.add_node("outer", says("outer"))
-    builder.add_node("inner", inner.compile())
+    builder.add_node("inner", inner.compile(checkpointer=remembers))
     builder.add_node("end", says("end"))
     builder.add_edge(START, "outer")
     builder.add_edge("outer", "inner")

@@ -158,6 +158,45 @@ def test_subgraphs_and_what_they_ask(saver: PetioleSaver) -> None:
     assert namespaces == {"", inner["configurable"]["checkpoint_ns"]}
 
 
+@pytest.mark.parametrize("remembers", [None, True])
+def test_what_subgraphs_leave_agrees(saver: PetioleSaver, remembers: bool | None) -> None:
+    """Every checkpoint of every namespace, over two calls with an answer each."""
+
+    def run(each: Saver) -> list[Any]:
+        graph, config = graphs.nested(each, remembers=remembers), new_thread()
+        results = []
+        for _ in range(2):
+            results += [graph.invoke({"log": []}, config), graph.invoke(Command(resume="yes"), config)]
+        assert each is not None
+        found = [(_family(at.config), at.checkpoint["id"], at) for at in each.list(config)]
+        return _without_ids(results) + [
+            (family, at.checkpoint["channel_values"], at.metadata["source"], at.metadata["step"])
+            for family, _, at in sorted(found, key=lambda row: row[:2])
+        ]
+
+    assert run(saver) == run(InMemorySaver())
+
+
+def _family(config: RunnableConfig) -> list[str]:
+    """A namespace without the ids of the tasks that called."""
+    return [part.partition(":")[0] for part in config["configurable"]["checkpoint_ns"].split("|")]
+
+
+def test_many_async_threads_at_once(saver: PetioleSaver) -> None:
+    graph = graphs.asking(saver)
+    configs = [new_thread() for _ in range(8)]
+
+    async def run(config: RunnableConfig) -> Any:
+        await graph.ainvoke({"log": []}, config)
+        await graph.ainvoke(Command(resume=1), config)
+        return await graph.ainvoke(Command(resume=2), config)
+
+    async def all_of_them() -> list[Any]:
+        return await asyncio.gather(*map(run, configs))
+
+    assert asyncio.run(all_of_them()) == [{"log": ["a", "b", "c"], "answer": "1 2"}] * 8
+
+
 def test_many_threads_at_once(saver: PetioleSaver) -> None:
     graph = graphs.fan(saver)
     configs = [new_thread() for _ in range(12)]
