@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from petiole_workers.graph import (
         END,
         START,
+        CachePolicy,
         Command,
         NodeError,
         RetryPolicy,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         Send,
         StateGraph,
     )
+    from petiole_workers.long_term import LongTermMemory
     from petiole_workers.retry import (
         Adaptive,
         Emergency,
@@ -107,6 +109,7 @@ _HOMES = {
     "petiole_workers.graph": (
         "END",
         "START",
+        "CachePolicy",
         "Command",
         "NodeError",
         "RetryPolicy",
@@ -114,6 +117,7 @@ _HOMES = {
         "Send",
         "StateGraph",
     ),
+    "petiole_workers.long_term": ("LongTermMemory",),
     "petiole_workers.retry": (
         "Adaptive",
         "Emergency",
@@ -133,6 +137,7 @@ __all__ = [
     "AsyncClient",
     "AsyncRunHandle",
     "BrokerError",
+    "CachePolicy",
     "Checkpoint",
     "CheckpointStore",
     "Client",
@@ -152,6 +157,7 @@ __all__ = [
     "IdempotencyError",
     "InputError",
     "InvalidUpdateError",
+    "LongTermMemory",
     "NodeError",
     "NotFoundError",
     "PetioleError",

@@ -71,6 +71,8 @@ POINTS = {
     "delete.after": "a thread is removed",
     "put_items.before": "items are about to be written",
     "put_items.after": "items are written, the caller does not know",
+    "remove_items.before": "the items of a namespace are about to be removed",
+    "remove_items.after": "the items of a namespace are removed",
     "purge_items.before": "items whose time is over are about to be removed",
     "purge_items.after": "items whose time is over are removed",
 }

@@ -124,6 +124,20 @@ class ItemStore(ABC):
         reach("purge_items.after")
         return answer
 
+    def remove_items(self, prefix: Namespace, *, limit: int = 1000) -> int:
+        """Remove up to ``limit`` items of the namespaces that begin with these labels (at least one); how many it were.
+
+        Which of them go first is left open. They are not looked into: this works without their key. Call it until it
+        answers less than ``limit``.
+        """
+        check_namespace(prefix)
+        if limit < 1:
+            raise InputError(f"limit is {limit}: remove at least 1 item at a time")
+        reach("remove_items.before")
+        answer = self._remove_items(joined(prefix), limit)
+        reach("remove_items.after")
+        return answer
+
     # ---------------------------------------------------------------- reading
 
     def get_items(self, keys: Sequence[tuple[Namespace, str]], *, refresh: bool = False) -> list[Item | None]:
@@ -215,6 +229,9 @@ class ItemStore(ABC):
 
     @abstractmethod
     def _purge_items(self, limit: int, now: float | None) -> int: ...
+
+    @abstractmethod
+    def _remove_items(self, prefix: str, limit: int) -> int: ...
 
     @abstractmethod
     def _get_items(

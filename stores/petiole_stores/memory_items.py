@@ -37,6 +37,13 @@ class MemoryItems(MemoryTables):
             )
         return None
 
+    def _remove_items(self, prefix: str, limit: int) -> int:
+        with self._lock:
+            below = sorted(place for place in self._items if place[0].startswith(prefix))[:limit]
+            for place in below:
+                del self._items[place]
+            return len(below)
+
     def _purge_items(self, limit: int, now: float | None) -> int:
         with self._lock:
             at = store_time(now)

@@ -56,7 +56,7 @@ READING = (
     "holds", "get_run", "list_runs", "list_tasks", "head", "get_checkpoint", "list_checkpoints", "get_blobs",
     "list_workers", "backlogs", "threads",
 )  # fmt: skip
-ITEMS = ("put_items", "purge_items")
+ITEMS = ("put_items", "remove_items", "purge_items")
 READING_ITEMS = ("get_items", "search_items", "list_namespaces")
 OTHER = ("connect", "migrate_schema", "validate", "transaction")
 
@@ -304,6 +304,9 @@ class WrappedStore(Store):
 
     def _put_items(self, writes: Sequence[ItemWrite], now: float | None) -> builtins.list[StoredItem | None]:
         return self.around("put_items", lambda: self.store._put_items(writes, now))
+
+    def _remove_items(self, prefix: str, limit: int) -> int:
+        return self.around("remove_items", lambda: self.store._remove_items(prefix, limit))
 
     def _purge_items(self, limit: int, now: float | None) -> int:
         return self.around("purge_items", lambda: self.store._purge_items(limit, now))

@@ -55,6 +55,7 @@ steps = st.one_of(
         namespaces,
         st.fixed_dictionaries({**pages, "max_depth": st.sampled_from([None, 1, 2, 3])}),
     ),
+    st.tuples(st.just("remove"), namespaces, st.integers(1, 3)),
     st.tuples(st.just("purge"), st.integers(1, 3)),
     st.tuples(st.just("tick"), st.sampled_from([0.5, 1.0, 3.0, 10.0])),
     st.tuples(st.just("reopen")),
@@ -81,6 +82,11 @@ class Sequence:
                 return store.search_items(self.below(prefix), **options)
             case "list", prefix, suffix, options:
                 return store.list_namespaces(self.below(prefix), suffix, **options)
+            case "remove", prefix, limit:
+                gone = [store.remove_items(self.below(prefix), limit=limit)]
+                while gone[-1] == limit:  # which of them go first is left open
+                    gone.append(store.remove_items(self.below(prefix), limit=limit))
+                return sum(gone)
             case "purge", limit:
                 return store.purge_items(limit)
         return None
@@ -129,6 +135,8 @@ WANTED = {
     "search none",
     "list some",
     "list none",
+    "remove some",
+    "remove none",
     "purge some",
     "purge none",
 }

@@ -230,6 +230,7 @@ CASES = {
     "put_items": Case("put_items", items, put(("old", "2"), ("new",)), [True, True], 0),
     "put_items if absent": Case("put_items", items, put(("old", "2"), ("short",), if_absent=True), [False, True]),
     "put_items that deletes": Case("put_items", items, put(("old", None), ("none", None)), [True, True]),
+    "remove_items": Case("remove_items", items, lambda s: s.store.remove_items((s.prefix,)), 0),
     "purge_items": Case("purge_items", items, lambda s: s.store.purge_items(), 0),
     "clear": Case("clear", ended, lambda s: s.store.clear(s.id("t")), None),
 }  # fmt: skip

@@ -54,6 +54,9 @@ ELSEWHERE = {
     "quarantine",
     "trim",
     "delete",
+    "put_items",
+    "remove_items",
+    "purge_items",
 }
 
 pytestmark = pytest.mark.timeout(180)

@@ -183,6 +183,7 @@ def keep(store: PostgresStore, scene: Scene, waiting: int) -> None:
     reads(store, lambda: store.put_items([NewItem(known, "k1", None)]), few)
     scene.tick(10)
     reads(store, lambda: store.purge_items(10), few)
+    reads(store, lambda: store.remove_items(new), few)
 
 
 def test_every_operation_reads_a_few_rows(watched: PostgresStore) -> None:

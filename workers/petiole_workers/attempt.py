@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +145,7 @@ class Attempt:
         try:
             if node.error_handler is not None and self._is_over(node):
                 raise timed_out(node.name, node.timeout)
-            return task_output(self.definition, spec, self._call(input, spec))
+            return self._cached(node, input, spec)
         except Exception as error:
             if node.error_handler is None or isinstance(error, StoreUnavailableError | RetryLaterError):
                 raise
@@ -158,6 +158,21 @@ class Attempt:
             returned = call_function(handler, again, self._runtime(), self.runner.caller.wait)
             given = task_output(self.definition, spec, returned)
             return dataclasses.replace(given, node=HANDLER_PREFIX + node.name)
+
+    def _cached(self, node: NodeSpec, input: object, spec: TaskSpec) -> TaskOutput:
+        """What the node gave for this input before, if it may be used again; else what it gives now."""
+        if node.cache_policy is None:
+            return task_output(self.definition, spec, self._call(input, spec))
+        cache, definition = self.runner.cache, self.definition
+        place = cache.place(
+            node.cache_policy, input, graph=self.run.graph, node=node.name, version=definition.version
+        )
+        if (kept := cache.find(place, spec)) is not None:
+            return dataclasses.replace(kept, cached=True)
+        output = task_output(definition, spec, self._call(input, spec))
+        if self.services.open_transaction is None:
+            cache.keep(place, output)
+        return output
 
     def _unreadable(self, work: Work, error: CorruptionError | UnfitError) -> None:
         """The stored data is damaged, or this worker is not fit for it: neither is a failure of the node's."""
@@ -340,12 +355,17 @@ class Attempt:
         )
         written = {key for output in outputs for key, _ in output.writes}
         kept = {key: part for key, part in loaded.parts.items() if key not in written}
-        self._rows(work, [(snapshot, kept)], loaded.record)
+        cached = [output.path for output in outputs if output.cached]
+        self._rows(work, [(snapshot, kept)], loaded.record, {"cached": cached} if cached else None)
 
     def _rows(
-        self, work: Work, snapshots: Sequence[tuple[Snapshot, dict[str, bytes]]], parent: Checkpointed | None
+        self,
+        work: Work,
+        snapshots: Sequence[tuple[Snapshot, dict[str, bytes]]],
+        parent: Checkpointed | None,
+        metadata: Mapping[str, object] | None = None,
     ) -> None:
-        """Put the settle of these snapshots, one after the other, into the outcome."""
+        """Put the settle of these snapshots, one after the other, into the outcome; ``metadata`` is the last one's."""
         parent_id = parent.checkpoint_id if parent else None
         checkpoints = []
         rows: Rows | None = None
@@ -360,6 +380,7 @@ class Attempt:
                 kept=kept,
                 queue=self._queue(),
                 interrupted=interrupted and snapshot is last,
+                metadata=metadata if snapshot is last else None,
             )
             parent_id = rows.checkpoint.checkpoint_id
             checkpoints.append(rows.checkpoint)
@@ -494,6 +515,7 @@ class Attempt:
             logger=logging.getLogger(f"petiole.node.{self.run.graph}.{task.node}"),
             is_cancelled=self.services.cancelled,
             services=self.services,
+            store=self.runner.memory if self.graph.store is None else self.graph.store,
         )
 
     def _end(self, work: Work, ending: str, error: BaseException, *, handled: bool = False) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,14 @@ from petiole_stores.opening import open_checkpoint_store
 from petiole_stores.records import Checkpointed, Offer, Task
 from petiole_stores.serde import Serde
 from petiole_stores.store import Store
+from petiole_workers.caching import clear_cache
 from petiole_workers.durability import checked
 from petiole_workers.fitting import offer_of
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.names import START
 from petiole_workers.graph.snapshot import TaskSpec, pull_path
 from petiole_workers.graph.updates import task_output
+from petiole_workers.long_term import memory_of
 
 if TYPE_CHECKING:
     from petiole_workers.inline import InlineEngine
@@ -39,6 +41,7 @@ class CompiledGraph:
         checkpointer: CheckpointStore | str | None = None,
         *,
         durability: str | None = None,
+        store: Any = None,
     ) -> None:
         self.definition = definition
         #: The name that runs are submitted under; ``petiole worker`` names an unnamed graph after its module.
@@ -48,6 +51,7 @@ class CompiledGraph:
         #: How its runs are kept where they say nothing themselves; ``None``: as the worker's settings say.
         self.durability: str | None = None if durability is None else checked(durability)
         self._checkpointer = checkpointer
+        self._store = store
         self._engine: InlineEngine | None = None
 
     def __repr__(self) -> str:
@@ -59,6 +63,11 @@ class CompiledGraph:
         if isinstance(self._checkpointer, str):
             self._checkpointer = open_checkpoint_store(self._checkpointer)
         return self._checkpointer
+
+    @cached_property
+    def store(self) -> Any:
+        """The long-term memory that its nodes are given in place of the one of the store that they run on; or ``None``."""
+        return memory_of(self._store, self.register_types)
 
     @cached_property
     def offer(self) -> Offer:
@@ -189,6 +198,23 @@ class CompiledGraph:
         """As :meth:`get_state`."""
         return await asyncio.to_thread(self.get_state, config)
 
+    def clear_cache(self, nodes: Sequence[str] | None = None) -> None:
+        """Forget the cached results of these nodes (``None``: of all), in the store that ``invoke`` keeps threads in.
+
+        Raises InputError for a node that the graph does not have. ``Client.clear_cache`` does it where workers run.
+        """
+        for node in nodes or ():
+            if node not in self.definition.nodes:
+                known = ", ".join(self.definition.nodes)
+                raise InputError(f"graph {self.name!r} has no node {node!r}; it has: {known}")
+        if self.checkpointer is not None:
+            engine = self._engine = self._engine or _inline(self, self.checkpointer)
+            clear_cache(engine.store, self.name, nodes)
+
+    async def aclear_cache(self, nodes: Sequence[str] | None = None) -> None:
+        """As :meth:`clear_cache`."""
+        await asyncio.to_thread(self.clear_cache, nodes)
+
     def mermaid(self) -> str:
         """The graph as a Mermaid flowchart."""
         return self.definition.mermaid()
@@ -205,6 +231,12 @@ class CompiledGraph:
         self._engine = self._engine or InlineEngine.on(self, checkpointer)
         self._engine.load_archive(options.thread_id)
         return self._engine, options.thread_id, options.checkpoint_id
+
+
+def _inline(graph: CompiledGraph, checkpointer: CheckpointStore) -> InlineEngine:
+    from petiole_workers.inline import InlineEngine
+
+    return InlineEngine.on(graph, checkpointer)
 
 
 def _tasks(store: Store, record: Checkpointed) -> list[Task]:

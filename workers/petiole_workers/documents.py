@@ -23,8 +23,9 @@ from petiole_stores.store import Store
 from petiole_workers.graph import MISSING, GraphDefinition, Send, Snapshot, TaskOutput, TaskSpec
 from petiole_workers.patience import Patience
 
-#: Keys of an output's document that are no keys of the state: where a Command leads, and who gave the output.
-_GOTO, _NODE = "__goto__", "__node__"
+#: Keys of an output's document that are no keys of the state: where a Command leads, who gave the output, and that it was
+#: kept from before.
+_GOTO, _NODE, _CACHED = "__goto__", "__node__", "__cached__"
 
 BLOB_CACHE_BYTES = 64 * 1024 * 1024
 
@@ -186,13 +187,16 @@ class Documents:
         blobs = self.blobs(record.thread_id, [record.state])
         return self._serde.load_values(record.state, blobs, thread_id=record.thread_id)
 
-    def outputs(self, thread_id: str, outputs: Sequence[Output]) -> list[TaskOutput]:
-        """The kept outputs of a superstep's tasks."""
-        blobs = self.blobs(thread_id, [output.output for output in outputs])
+    def outputs(
+        self, thread_id: str, outputs: Sequence[Output], blobs: Mapping[str, Blob] | None = None
+    ) -> list[TaskOutput]:
+        """The kept outputs of a superstep's tasks; ``blobs`` are theirs, where the store does not have them."""
+        if blobs is None:
+            blobs = self.blobs(thread_id, [output.output for output in outputs])
         load = self._serde.load
 
         def read(output: Output) -> TaskOutput:
-            node = output.node
+            node, cached = output.node, False
             goto: tuple[str | Send, ...] = ()
             writes = []
             for key, raw in _raw_writes.decode(output.output):
@@ -201,9 +205,11 @@ class Documents:
                     goto = tuple(to if isinstance(to, str) else Send(*to) for to in value)
                 elif key == _NODE:
                     node = value
+                elif key == _CACHED:
+                    cached = True
                 else:
                     writes.append((key, value))
-            return TaskOutput(output.path, node, tuple(writes), goto)
+            return TaskOutput(output.path, node, tuple(writes), goto, cached=cached)
 
         return [read(output) for output in outputs]
 
@@ -225,6 +231,8 @@ class Documents:
             )
         if node not in (None, output.node):
             more_pairs.append((_NODE, output.node))
+        if output.cached:
+            more_pairs.append((_CACHED, True))
         for key, value in (*output.writes, *more_pairs):
             text, more = self._serde.dump(value, thread_id=thread_id)
             blobs |= more

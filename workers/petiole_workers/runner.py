@@ -33,6 +33,7 @@ from petiole_stores.records import (
 from petiole_stores.store import Store, StoreTransaction
 from petiole_workers.attempt import Attempt
 from petiole_workers.board import Posted, Seat
+from petiole_workers.caching import NodeCache
 from petiole_workers.caller import NodeCaller
 from petiole_workers.carry import Carry
 from petiole_workers.damage import DamageControl
@@ -40,6 +41,7 @@ from petiole_workers.documents import Documents
 from petiole_workers.durability import Durability, Measured
 from petiole_workers.failure import describe
 from petiole_workers.hop import Hint, RunConfig, Work
+from petiole_workers.long_term import LongTermMemory
 from petiole_workers.misfits import note_misfits
 from petiole_workers.patience import Patience
 from petiole_workers.registry import Registry
@@ -101,6 +103,9 @@ class Runner:
         self.holder, self.slot = holder, slot
         self.patiently = Patience.of(settings, store)
         self.documents = documents or Documents(store, self.patiently)
+        self.cache = NodeCache(store, self.documents)
+        #: What nodes get as ``runtime.store`` where their graph has none of its own.
+        self.memory = LongTermMemory(store, patiently=self.patiently)
         self.seat = seat
         self.caller = caller or NodeCaller(
             in_process_wait=settings.in_process_wait,

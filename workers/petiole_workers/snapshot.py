@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from petiole_stores.records import Checkpointed, Task
+from petiole_stores.records import Checkpointed, Output, Task
 from petiole_workers.documents import Documents
 from petiole_workers.failure import Failure, parse_failure
 
@@ -94,8 +94,8 @@ def _result(documents: Documents, thread_id: str, task: Task | None) -> dict[str
     """A finished task's writes as a mapping (the last of several to one key)."""
     if task is None or task.status != "done" or task.output is None:
         return None
-    pairs = msgspec.json.decode(task.output, type=list[tuple[str, msgspec.Raw]])
-    return {key: documents.value(thread_id, bytes(raw).decode()) for key, raw in pairs}
+    output = Output(path=task.path, node=task.node, output=task.output)
+    return dict(documents.outputs(thread_id, [output])[0].writes)
 
 
 def _config(thread_id: str, checkpoint_id: str | None) -> dict[str, Any]:

@@ -75,9 +75,11 @@ def prune(
 
 
 def _delete(store: OpenStore, ages: dict[str, float]) -> int:
+    from petiole_workers.deletion import delete_thread
+
     deleted = 0
     while threads := store.expired(ages, limit=BATCH):
-        gone = sum(store.delete_thread(thread_id) for thread_id in threads)
+        gone = sum(delete_thread(store, thread_id) for thread_id in threads)
         deleted += gone
         if sys.stderr.isatty():
             print(f"petiole: {deleted} threads are removed", file=sys.stderr, flush=True)

@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from petiole.client.client import Client
 from petiole.client.handle import RESTING, RunHandle, pauses, timed_out
 from petiole_stores.records import Run, RunStatus
+from petiole_workers.long_term import LongTermMemory
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -120,6 +121,7 @@ class AsyncClient:
     pause = _threaded(Client.pause)
     unpause = _threaded(Client.unpause)
     delete = _threaded(Client.delete)
+    clear_cache = _threaded(Client.clear_cache)
     close = _threaded(Client.close)
 
     drop_dead_letters = _threaded(Client.drop_dead_letters)
@@ -127,6 +129,11 @@ class AsyncClient:
     dead_letters = _iterated(Client.dead_letters)
     replay_all = _iterated(Client.replay_all)
     cancel_all = _iterated(Client.cancel_all)
+
+    @property
+    def memory(self) -> LongTermMemory:
+        """As :attr:`Client.memory`: it has async twins of its own, such as ``aget``."""
+        return self.client.memory
 
     async def __aenter__(self) -> Self:
         return self

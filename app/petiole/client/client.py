@@ -15,7 +15,9 @@ from petiole.client.removal import remove_thread
 from petiole.client.replaying import find_base, replay_failed
 from petiole_stores.errors import InputError
 from petiole_stores.records import Run
+from petiole_workers.caching import clear_cache
 from petiole_workers.fitting import Fleet, queue_of
+from petiole_workers.long_term import LongTermMemory
 
 if TYPE_CHECKING:
     from petiole.client.aio import AsyncClient
@@ -192,6 +194,17 @@ class Client(Reading):
         ``force`` cancels its active and queued runs first. Raises ThreadBusyError while a run is active, without it.
         """
         return remove_thread(self.store, thread_id, force=force)
+
+    # ---------------------------------------------------------------- beside the threads
+
+    @property
+    def memory(self) -> LongTermMemory:
+        """The long-term memory that nodes have as ``runtime.store``."""
+        return LongTermMemory(self.store)
+
+    def clear_cache(self, graph: str | CompiledGraph, nodes: Sequence[str] | None = None) -> None:
+        """Forget the cached results of these nodes of a graph (``None``: of all), whatever its version."""
+        clear_cache(self.store, graph if isinstance(graph, str) else graph.name, nodes)
 
     # ---------------------------------------------------------------- many at once
 

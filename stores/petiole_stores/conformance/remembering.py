@@ -163,6 +163,19 @@ def items_are_purged(scene: Scene) -> None:
 
 
 @LEDGER
+def items_are_removed_together(scene: Scene) -> None:
+    """remove_items takes what is below a prefix, up to its limit, whether its time is over or not."""
+    for labels in (("a",), ("a", "b"), ("ab",)):
+        for n in range(3):
+            _put(scene, f"k{n}", "1", *labels, ttl=1.0 if n == 2 else None)
+    same([scene.store.remove_items(_space(scene, "a"), limit=n) for n in (4, 4, 4)], [4, 2, 0], "the answers")
+    same(_found(scene), ["k1", "k0"], "what is left")
+    same(scene.store.list_namespaces(_space(scene)), [_space(scene, "ab")], "the namespaces")
+    holds(_refused(lambda: scene.store.remove_items(())), "everything was removed")
+    holds(_refused(lambda: scene.store.remove_items(_space(scene), limit=0)), "a limit of 0 was taken")
+
+
+@LEDGER
 def items_are_refreshed(scene: Scene) -> None:
     """A read with refresh lets an item live on for its ttl; one without does not, nor does it touch the order."""
     _put(scene, "k", "1", ttl=10.0)

@@ -14,8 +14,8 @@ from petiole_stores.serde.sealed import Sealed
 
 #: How many labels of a namespace say where it is. What begins with as many is found in one partition. Never to change.
 LABELS = 3
-#: Items that one script purges: none holds the server for long.
-PURGE = 1000
+#: Items that one script removes: none holds the server for long.
+AT_ONCE = 1000
 
 
 class _Told(msgspec.Struct, array_like=True):
@@ -50,17 +50,23 @@ class RedisItems(RedisBase):
                 answers[numbers[number - 1]] = item
         return answers
 
+    def _remove_items(self, prefix: str, limit: int) -> int:
+        return self._drain("remove_items", self._below(prefix), {"prefix": prefix}, limit)
+
     def _purge_items(self, limit: int, now: float | None) -> int:
-        purged = 0
-        for partition in range(self.partitions):
-            while purged < limit:
-                most = min(limit - purged, PURGE)
-                request = {"limit": most, "now": now}
-                [removed] = self._connection.run([self._call("purge_items", partition, request)])
-                purged += int(removed)
+        return self._drain("purge_items", range(self.partitions), {"now": now}, limit)
+
+    def _drain(self, name: str, partitions: Iterable[int], request: dict[str, object], limit: int) -> int:
+        """Remove items partition by partition, up to the limit."""
+        gone = 0
+        for partition in partitions:
+            while gone < limit:
+                most = min(limit - gone, AT_ONCE)
+                [removed] = self._connection.run([self._call(name, partition, {**request, "limit": most})])
+                gone += int(removed)
                 if int(removed) < most:
                     break
-        return purged
+        return gone
 
     def _get_items(
         self, keys: Sequence[tuple[str, str]], refresh: bool, now: float | None

@@ -17,6 +17,7 @@ _ALIVE = (
 _PUT = """
 SELECT * FROM petiole_put_items(
     %s::text[], %s::text[], %s::text[], %b::bytea[], %s::text[], %s::float8[], %s::bool[], %s::float8)"""
+_REMOVE = "SELECT petiole_remove_items(%s, %s, %s::int)"
 _GET = "SELECT * FROM petiole_get_items(%s::text[], %s::text[], %s::bool, %s::float8)"
 _PURGE = "SELECT petiole_purge_items(%s::int, %s::float8)"
 _RANGE = "i.ns >= %s AND i.ns < %s"
@@ -44,6 +45,9 @@ class PostgresItems(PostgresReads):
         for position, *row in self.connections.rows(_PUT, (*columns, now)):
             answers[position - 1] = _to_item(row)
         return answers
+
+    def _remove_items(self, prefix: str, limit: int) -> int:
+        return int(self._call(_REMOVE, (prefix, range_end(prefix), limit)))
 
     def _purge_items(self, limit: int, now: float | None) -> int:
         return int(self._call(_PURGE, (limit, now)))

@@ -13,6 +13,7 @@ from petiole_stores.records import Worker
 from petiole_stores.store import Store
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
+from petiole_workers.deletion import delete_thread
 from petiole_workers.hop import RunConfig
 from petiole_workers.settings import Settings
 
@@ -23,7 +24,8 @@ BATCH, MOST = 200, 2000
 
 
 class Janitor(Periodic):
-    """Every ``housekeeping`` seconds trims threads that got checkpoints, and deletes those that are past their time."""
+    """Every ``housekeeping`` seconds trims threads that got checkpoints, and deletes those that are past their time, and
+    items whose time is over."""
 
     name = "petiole-janitor"
 
@@ -42,6 +44,8 @@ class Janitor(Periodic):
             if self._context.settings.max_checkpoints:
                 self._trim(store, self._context.settings.max_checkpoints)
             delete_expired(store, self._context.settings, most=MOST)
+            if purged := store.purge_items(MOST):
+                logger.debug("%d items whose time was over are removed", purged)
         except StoreError as error:
             logger.debug("housekeeping waits for the store: %s", error)
 
@@ -94,7 +98,7 @@ def delete_expired(store: Store, settings: Settings, *, most: int) -> int:
     deleted = 0
     while ages and deleted < most:
         threads = store.expired(ages, limit=BATCH)
-        gone = sum(store.delete_thread(thread_id) for thread_id in threads)
+        gone = sum(delete_thread(store, thread_id) for thread_id in threads)
         deleted += gone
         if gone < BATCH:
             break

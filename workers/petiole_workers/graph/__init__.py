@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from petiole_workers.graph.builder import StateGraph
+from petiole_workers.graph.cache import CachePolicy
 from petiole_workers.graph.callables import GraphFunction, acall, call, run_awaitable
 from petiole_workers.graph.command import Command
 from petiole_workers.graph.definition import GraphDefinition
@@ -25,6 +26,7 @@ __all__ = [
     "MISSING",
     "START",
     "Branch",
+    "CachePolicy",
     "Channel",
     "Command",
     "GraphDefinition",

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from petiole_stores.errors import GraphValidationError
+from petiole_workers.graph.cache import CachePolicy
 from petiole_workers.graph.callables import graph_function
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.errors import error_handler as read_handler
@@ -83,6 +84,7 @@ class StateGraph:
         metadata: Mapping[str, object] | None = None,
         input_schema: Any = None,
         error_handler: Function | None = None,
+        cache_policy: CachePolicy | None = None,
     ) -> Self: ...
 
     @overload
@@ -99,6 +101,7 @@ class StateGraph:
         metadata: Mapping[str, object] | None = None,
         input_schema: Any = None,
         error_handler: Function | None = None,
+        cache_policy: CachePolicy | None = None,
     ) -> Self: ...
 
     def add_node(
@@ -114,6 +117,7 @@ class StateGraph:
         metadata: Mapping[str, object] | None = None,
         input_schema: Any = None,
         error_handler: Function | None = None,
+        cache_policy: CachePolicy | None = None,
     ) -> Self:
         """Adds a node: ``add_node(function)`` under the function's name, or ``add_node(name, function)``.
 
@@ -132,6 +136,7 @@ class StateGraph:
         error_handler: called in the node's place once its retries are over: ``(state)`` or ``(state, error)`` with a
             `NodeError`, and ``runtime`` if it asks for it. What it returns is the node's output; the node's edges
             are not followed, a ``Command(goto=...)`` says where to go on (LangGraph's rule).
+        cache_policy: use results again that the node gave for the same input before (`CachePolicy`).
 
         Raises GraphValidationError for a name that is taken, reserved or cannot be told from the function, and
         for an argument that is out of range.
@@ -163,6 +168,7 @@ class StateGraph:
         if seconds is not None and not seconds > 0:
             faults.append(f"node {name!r} has timeout {timeout!r}: give a number of seconds above 0, or None")
         policies = _policies(name, retry_policy, faults)
+        faults += _cache_faults(name, cache_policy)
         if faults or function is None:
             raise GraphValidationError(faults)
         bound = graph_function(function, f"node {name!r}")
@@ -180,6 +186,7 @@ class StateGraph:
             defer,
             dict(metadata or {}),
             None if error_handler is None else read_handler(error_handler, name),
+            cache_policy,
         )
         return self
 
@@ -340,6 +347,7 @@ class StateGraph:
         version: str | None = None,
         interrupt_before: Sequence[str] | Literal["*"] | None = (),
         interrupt_after: Sequence[str] | Literal["*"] | None = (),
+        store: Any = None,
         durability: str | None = None,
         versions: Literal["upgrade", "pin"] = "upgrade",
     ) -> CompiledGraph:
@@ -348,6 +356,8 @@ class StateGraph:
         checkpointer: where threads are kept; ``None`` for none.
         name, version: what workers register the graph under.
         interrupt_before, interrupt_after: nodes to stop at, or ``"*"`` for all.
+        store: what nodes get as ``runtime.store``: a store or its URL, whose items they then remember in, or anything
+            with LangGraph's methods, as it is. Without one, the store that the run is on.
         versions: ``upgrade`` lets a thread go on with another version of the graph that still has its nodes; ``pin``
             lets only workers of its own version run it, on queues of their own.
         durability: how much of its runs a worker may carry before it commits, where a run says nothing itself:
@@ -365,7 +375,7 @@ class StateGraph:
             interrupt_after=interrupt_after,
             versions=versions,
         )
-        return CompiledGraph(definition, checkpointer, durability=durability)
+        return CompiledGraph(definition, checkpointer, durability=durability, store=store)
 
 
 def _policies(
@@ -382,6 +392,15 @@ def _policies(
         if isinstance(policy, type) or not isinstance(policy, RetryStrategy)
     ]
     return cast("tuple[RetryStrategy, ...]", policies)
+
+
+def _cache_faults(name: str, policy: object) -> list[str]:
+    if policy is None:
+        return []
+    if not isinstance(policy, CachePolicy):
+        return [f"node {name!r} has the cache policy {policy!r}: give CachePolicy(), or None"]
+    fault = policy.fault()
+    return [f"node {name!r} has a cache policy whose {fault}"] if fault else []
 
 
 def _both_lambdas(one: Channel, other: Channel) -> bool:

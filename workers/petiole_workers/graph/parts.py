@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from petiole_workers.graph.cache import CachePolicy
 from petiole_workers.graph.callables import GraphFunction
 from petiole_workers.graph.errors import ErrorHandler
 from petiole_workers.graph.schema import Schema
@@ -26,6 +27,7 @@ class NodeSpec:
     defer: an edge to it is followed only when nothing else is left to run.
     metadata: the author's own, not read by the engine.
     error_handler: called in its place once it has failed for good.
+    cache_policy: which of its results are used again; ``None`` for none.
     """
 
     name: str
@@ -38,6 +40,7 @@ class NodeSpec:
     defer: bool = False
     metadata: Mapping[str, object] = field(default_factory=dict)
     error_handler: ErrorHandler | None = None
+    cache_policy: CachePolicy | None = None
 
     @property
     def is_async(self) -> bool:

@@ -58,6 +58,8 @@ class Runtime:
     logger: a logger that names the task.
     is_cancelled: asked by `cancelled`.
     services: what the engine does for the node, by the methods below.
+    store: long-term memory across threads, a `petiole_workers.long_term.LongTermMemory` or what ``compile(store=...)`` was
+        given; ``None`` outside an engine.
     """
 
     thread_id: str = ""
@@ -71,6 +73,7 @@ class Runtime:
     )
     is_cancelled: Callable[[], bool] = _never
     services: NodeServices = field(default_factory=NoServices, repr=False)
+    store: Any = field(default=None, repr=False)
 
     @property
     def cancelled(self) -> bool:

@@ -36,6 +36,7 @@ class TaskSpec:
 class TaskOutput:
     """What a task wrote: pairs of state key and value, in the order written, and where a `Command` leads.
 
+    cached: the node did not run, its result was kept from before.
     node: the node, or ``__error_handler__<node>`` where its handler gave the output (whose edges are not the node's).
     """
 
@@ -43,6 +44,7 @@ class TaskOutput:
     node: str
     writes: tuple[tuple[str, object], ...]
     goto: tuple[str | Send, ...] = ()
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@
 --   trimming:<thread>    string the token of who trims the thread; doomed:<thread>: the set of blobs that may go then
 --   graves               set    threads that are deleted but for the records that these two name:
 --   buried-history:<thread>  buried-runs:<thread>   what history:<thread> and runs:<thread> were
+--   item:…  items  items:…  items-over  what is of no thread: lua/items.lua
 -- Schema 1 had nothing from deadlines on (index.lua makes ended and touched; no run had a deadline).
 --
 -- Nothing is written before flush(): an error on the way there leaves the partition as it was.

@@ -70,6 +70,24 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Remove up to p_limit items of the namespaces from p_start on and below p_end; gives how many. Locks items in order of
+-- (ns, key).
+CREATE OR REPLACE FUNCTION petiole_remove_items(p_start text, p_end text, p_limit integer) RETURNS text
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
+DECLARE
+    v_removed integer := 0;
+    n record;
+BEGIN
+    FOR n IN
+        SELECT i.ns, i.key FROM items i WHERE i.ns >= p_start AND i.ns < p_end ORDER BY i.ns, i.key LIMIT p_limit FOR UPDATE
+    LOOP
+        DELETE FROM items i WHERE i.ns = n.ns AND i.key = n.key;
+        v_removed := v_removed + 1;
+    END LOOP;
+    RETURN v_removed;
+END $$;
+
 -- Remove up to p_limit items whose time is over; gives how many. Passes over what others have locked.
 CREATE OR REPLACE FUNCTION petiole_purge_items(p_limit integer, p_now double precision) RETURNS text
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off

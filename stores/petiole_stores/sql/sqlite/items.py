@@ -27,6 +27,9 @@ ON CONFLICT (ns, key) DO UPDATE SET
 _PURGE = """
 DELETE FROM items WHERE rowid IN (
     SELECT rowid FROM items WHERE expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at LIMIT ?)"""
+_REMOVE = """
+DELETE FROM items WHERE rowid IN (
+    SELECT rowid FROM items WHERE ns >= :start AND ns < :end ORDER BY ns, key LIMIT :limit)"""
 _SEARCH = f"""
 SELECT {_COLUMNS} FROM items WHERE ns >= :start AND ns < :end AND {_ALIVE}
 ORDER BY updated_at DESC, ns, key LIMIT :limit OFFSET :offset"""
@@ -58,6 +61,10 @@ def _put_one(work: Work, write: ItemWrite) -> StoredItem | None:
         },
     )
     return None
+
+
+def remove(work: Work, prefix: str, limit: int) -> int:
+    return work.db.execute(_REMOVE, _range(prefix) | {"limit": limit}).rowcount
 
 
 def purge(work: Work, limit: int) -> int:

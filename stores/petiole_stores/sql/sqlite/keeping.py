@@ -151,16 +151,20 @@ class SQLiteUpkeep(Store):
     def _put_items(self, writes: Sequence[ItemWrite], now: float | None) -> list[StoredItem | None]:
         return self._work(lambda work: items.put(work, writes), now)
 
+    def _remove_items(self, prefix: str, limit: int) -> int:
+        return self._work(lambda work: items.remove(work, prefix, limit), None)
+
     def _purge_items(self, limit: int, now: float | None) -> int:
         return self._work(lambda work: items.purge(work, limit), now)
 
     def _get_items(
         self, keys: Sequence[tuple[str, str]], refresh: bool, now: float | None
     ) -> list[StoredItem | None]:
-        if refresh:
-            return self._work(lambda work: items.refresh(work, keys), now, lasting=False)
         at = time.time() if now is None else now
-        return self.connections.read(lambda db: items.get(db, keys, at))
+        found = self.connections.read(lambda db: items.get(db, keys, at))
+        if refresh and any(item is not None and item.ttl is not None for item in found):
+            return self._work(lambda work: items.refresh(work, keys), now, lasting=False)
+        return found
 
     def _search_items(self, prefix: str, limit: int, offset: int, now: float | None) -> list[StoredItem]:
         at = time.time() if now is None else now

@@ -1,0 +1,85 @@
+"""Signals: what somebody outside says to a thread, kept until a task of it waits for that.
+
+A signal is an item of the store, and so is the word that a task has taken it; both stay until the thread is removed, so that
+neither a signal that is sent again nor a task that runs again can tell the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from petiole_stores.items import Item, Namespace, NewItem
+from petiole_stores.store import Store
+
+_PAGE = 500
+
+
+def put_signal(store: Store, thread_id: str, name: str, payload: str, id: str) -> bool:
+    """Keep a signal for the thread; one of this name and id that is there already stays as it is.
+
+    Parameters
+        payload  a document, see :meth:`petiole_stores.serde.Serde.dump_whole`
+        id       the sender's: a signal that is sent again under it is one
+
+    Returns whether the signal of this id has this payload. Raises InputError for a name or id that is empty, too long
+    or not printable.
+    """
+    return store.put_items([NewItem(_sent(thread_id, name), id, payload, if_absent=True)])[0]
+
+
+def take_signal(store: Store, thread_id: str, name: str, task_id: str, wait: int = 0) -> str | None:
+    """The payload of the oldest signal of this name that no other wait has taken; ``None``: there is none yet.
+
+    ``wait`` counts the task's waits from 0. The same wait of the same task gets the same signal whenever it asks, other
+    waits get others. What it costs grows with the signals of this name that the thread ever got.
+    """
+    claim = f'"{task_id}#{wait}"'
+    takers = _takers(store, thread_id, name)
+    if not any(taker.value == claim for taker in takers):
+        taken = {taker.key for taker in takers}
+        free = [signal.key for signal in _all(store, _sent(thread_id, name)) if signal.key not in taken]
+        if not any(_take(store, thread_id, name, key, claim) for key in free):
+            return None
+        takers = _takers(store, thread_id, name)
+    mine, *more = [taker for taker in takers if taker.value == claim]
+    if more:  # two attempts at the task asked in the same moment, and met different signals
+        store.put_items([NewItem(taker.namespace, taker.key, None) for taker in more])
+    [signal] = store.get_items([(_sent(thread_id, name), mine.key)])
+    return None if signal is None else signal.value
+
+
+def forget_signals(store: Store, thread_id: str) -> None:
+    """Remove all signals of a thread, taken or not: it is being removed itself."""
+    while store.remove_items(_of(thread_id), limit=_PAGE) == _PAGE:
+        pass
+
+
+def _take(store: Store, thread_id: str, name: str, key: str, claim: str) -> bool:
+    return store.put_items([NewItem(_taken(thread_id, name), key, claim, if_absent=True)])[0]
+
+
+def _takers(store: Store, thread_id: str, name: str) -> list[Item]:
+    """Who has taken which signal (the item's key), first come first."""
+    return list(_all(store, _taken(thread_id, name)))
+
+
+def _all(store: Store, namespace: Namespace) -> Iterator[Item]:
+    """The items of a namespace, oldest first."""
+    found: list[Item] = []
+    while True:
+        page = store.search_items(namespace, limit=_PAGE, offset=len(found))
+        found += page
+        if len(page) < _PAGE:
+            return iter(sorted(found, key=lambda item: (item.created_at, item.key)))
+
+
+def _of(thread_id: str) -> Namespace:
+    return ("petiole", "signals", thread_id)
+
+
+def _sent(thread_id: str, name: str) -> Namespace:
+    return (*_of(thread_id), "sent", name)
+
+
+def _taken(thread_id: str, name: str) -> Namespace:
+    return (*_of(thread_id), "taken", name)
