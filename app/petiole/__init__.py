@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         RunTimeoutError,
         SchemaError,
         SerializationError,
+        SignalTimeoutError,
         StoreError,
         StoreUnavailableError,
         ThreadBusyError,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from petiole_workers.celery.app import attach
     from petiole_workers.compiled import CompiledGraph
     from petiole_workers.failure import Failure
+    from petiole_workers.functional import entrypoint, task
     from petiole_workers.graph import (
         END,
         REMOVE_ALL_MESSAGES,
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
         DeltaChannel,
         EphemeralValue,
         ExecutionInfo,
+        GraphInterrupt,
+        Interrupt,
         IsLastStep,
         LastValue,
         MessagesState,
@@ -75,6 +79,7 @@ if TYPE_CHECKING:
         get_config,
         get_runtime,
         get_stream_writer,
+        interrupt,
     )
     from petiole_workers.limits import NodeTimeoutError
     from petiole_workers.listeners import LoggingListener, MetricsListener, ProgressListener
@@ -95,6 +100,8 @@ if TYPE_CHECKING:
         default_retry_on,
     )
     from petiole_workers.settings import Settings, load_settings
+    from petiole_workers.snapshot import StateSnapshot
+    from petiole_workers.updating import StateUpdate
 
 __version__ = "0.1.0"
 
@@ -123,6 +130,7 @@ _HOMES = {
         "RunTimeoutError",
         "SchemaError",
         "SerializationError",
+        "SignalTimeoutError",
         "StoreError",
         "StoreUnavailableError",
         "ThreadBusyError",
@@ -136,6 +144,7 @@ _HOMES = {
     "petiole_workers.celery.app": ("attach",),
     "petiole_workers.compiled": ("CompiledGraph",),
     "petiole_workers.failure": ("Failure",),
+    "petiole_workers.functional": ("entrypoint", "task"),
     "petiole_workers.graph": (
         "END",
         "REMOVE_ALL_MESSAGES",
@@ -147,6 +156,8 @@ _HOMES = {
         "DeltaChannel",
         "EphemeralValue",
         "ExecutionInfo",
+        "GraphInterrupt",
+        "Interrupt",
         "IsLastStep",
         "LastValue",
         "MessagesState",
@@ -165,6 +176,7 @@ _HOMES = {
         "get_config",
         "get_runtime",
         "get_stream_writer",
+        "interrupt",
     ),
     "petiole_workers.long_term": ("LongTermMemory",),
     "petiole_workers.limits": ("NodeTimeoutError",),
@@ -185,6 +197,8 @@ _HOMES = {
         "default_retry_on",
     ),
     "petiole_workers.settings": ("Settings", "load_settings"),
+    "petiole_workers.snapshot": ("StateSnapshot",),
+    "petiole_workers.updating": ("StateUpdate",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -216,11 +230,13 @@ __all__ = [
     "Failure",
     "Fixed",
     "GraphError",
+    "GraphInterrupt",
     "GraphRecursionError",
     "GraphValidationError",
     "HistoryEntry",
     "IdempotencyError",
     "InputError",
+    "Interrupt",
     "InvalidUpdateError",
     "IsLastStep",
     "LastValue",
@@ -255,7 +271,10 @@ __all__ = [
     "Send",
     "SerializationError",
     "Settings",
+    "SignalTimeoutError",
     "StateGraph",
+    "StateSnapshot",
+    "StateUpdate",
     "Store",
     "StoreError",
     "StoreUnavailableError",
@@ -271,12 +290,15 @@ __all__ = [
     "add_messages",
     "attach",
     "default_retry_on",
+    "entrypoint",
     "get_config",
     "get_runtime",
     "get_stream_writer",
+    "interrupt",
     "load_settings",
     "open_checkpoint_store",
     "open_store",
+    "task",
 ]
 
 

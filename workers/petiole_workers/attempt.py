@@ -141,6 +141,7 @@ class Attempt:
             )
             if self.definition.nodes[spec.node].subgraph is None:
                 output = self._output(work, input, spec)
+                self.services.steps.close()
             elif self.task.child:
                 output = self.nesting.output(spec)
             else:
@@ -181,7 +182,7 @@ class Attempt:
                 raise
             self.end(work, "failed", error)
             return
-        work.transaction = self.services.open_transaction
+        work.transaction, work.forget = self.services.open_transaction, self.services.steps.forget
         work.output, work.attempt = output, self._last_attempt
         if (
             self._tried and work.outcome.error is None

@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, overload
+from typing import Any, Generic, TypedDict, TypeVar, overload
 
 from petiole_stores.errors import GraphValidationError
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.graph import INTERRUPT, START, Runtime, StateGraph
-from petiole_workers.graph.builder import read_policies
+from petiole_workers.graph.reading import Policies
+from petiole_workers.graph.reading import policies as read_policies
 from petiole_workers.graph.runtime import current_runtime
 from petiole_workers.graph.steps import StepFuture
 from petiole_workers.retry import RetryStrategy
 
-if TYPE_CHECKING:
-    pass
-
 T = TypeVar("T")
-Policies = RetryStrategy | Sequence[RetryStrategy] | None
 
 
 class TaskFunction(Generic[T]):
@@ -41,8 +38,7 @@ class TaskFunction(Generic[T]):
         Raises ConfigurationError outside a node.
         """
         services = current_runtime(f"the task {self.name!r}").services
-        call = functools.partial(self.function, *args, **kwargs)
-        return services.step(self.name, call, self.policies)
+        return services.step(self.name, functools.partial(self.function, *args, **kwargs), self.policies)
 
 
 @overload
@@ -67,9 +63,9 @@ def task(
     """
 
     def decorate(function: Callable[..., Any]) -> TaskFunction[Any]:
-        called = name or getattr(function, "__name__", "task")
+        called = name or str(getattr(function, "__name__", "task"))
         faults: list[str] = []
-        policies = read_policies(called, retry_policy, faults)
+        policies = read_policies(retry_policy, f"task {called!r}", faults)
         if faults:
             raise GraphValidationError(faults)
         return TaskFunction(function, called, policies)
@@ -97,7 +93,8 @@ class EntrypointGraph(CompiledGraph):
     def accept(self, input: object) -> Any:
         return input
 
-    def _outcome(self, values: Mapping[str, Any] | None) -> Any:
+    def _invoke(self, *given: Any) -> Any:
+        values = super()._invoke(*given)
         if values is None:
             return None
         if INTERRUPT in values:
@@ -158,7 +155,7 @@ def _node(function: Callable[..., Any], name: str) -> Callable[..., Any]:
             ]
         )
 
-    def given(state: _Workflow, runtime: Runtime) -> dict[str, Any]:
+    def given(state: _Workflow, runtime: Runtime[Any]) -> dict[str, Any]:
         offered = {"previous": state.get("previous"), "runtime": runtime, "config": runtime.config}
         return {key: value for key, value in offered.items() if key in wanted}
 
@@ -169,12 +166,12 @@ def _node(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     if inspect.iscoroutinefunction(function):
 
-        async def arun(state: _Workflow, runtime: Runtime) -> dict[str, Any]:
+        async def arun(state: _Workflow, runtime: Runtime[Any]) -> dict[str, Any]:
             return written(await function(state.get("input"), **given(state, runtime)))
 
         return arun
 
-    def run(state: _Workflow, runtime: Runtime) -> dict[str, Any]:
+    def run(state: _Workflow, runtime: Runtime[Any]) -> dict[str, Any]:
         return written(function(state.get("input"), **given(state, runtime)))
 
     return run

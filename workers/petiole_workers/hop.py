@@ -74,6 +74,9 @@ class Work:
     carried: bool = False  #: its commit may wait: ``follow`` is run first
     transaction: StoreTransaction | None = None  #: of the node's own, to be committed with the outcome
     close: Callable[[], None] = lambda: None  #: gives up what its attempt still holds of the store
+    forget: Callable[[], None] | None = (
+        None  #: removes what was kept for further attempts, once it is committed
+    )
     refused: bool = False  #: it was not committed, and never will be
     output: TaskOutput | None = None  #: what its node gave
     attempt: int = 1  #: the number of the try that gave it

@@ -341,6 +341,8 @@ class Runner:
                 self.documents.dropped(work.claim.task.thread_id, work.outcome.blobs)
                 continue
             publish += answer.publish
+            if work.forget is not None and work.outcome.ending == "done":
+                work.forget()
             self._tell(work)
             if answer.advance is not None:
                 follow.append(answer.advance)

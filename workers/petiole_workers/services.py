@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,11 @@ from petiole_stores.ids import derived_id
 from petiole_stores.store import StoreTransaction
 from petiole_workers.caller import undisturbed
 from petiole_workers.graph import GraphInterrupt, Interrupt
+from petiole_workers.graph.steps import StepFuture
 from petiole_workers.progress import Awaited, Packed, Progress
+from petiole_workers.retry import RetryStrategy
 from petiole_workers.signals import take_signal
+from petiole_workers.stepping import Steps
 
 if TYPE_CHECKING:
     from petiole_stores.records import Task
@@ -53,6 +56,7 @@ class AttemptServices:
         self.open_transaction: StoreTransaction | None = None
         #: Who takes signals: the same for a task that a replay puts in this one's place.
         self._taker = derived_id("taker", task.run_id, task.ns, task.checkpoint_id or "", task.path)
+        self.steps = Steps(runner.store, task.thread_id, self._taker)
 
     # ---------------------------------------------------------------- is it still wanted?
 
@@ -91,6 +95,7 @@ class AttemptServices:
     def again(self) -> None:
         """A further try begins in this process."""
         self._timer = self._question = self._signal = 0
+        self.steps.again()
         self._seen = self.progress
         self.roll_back()
 
@@ -135,6 +140,12 @@ class AttemptServices:
         question = Interrupt(value, hashlib.sha256(f"{self._task.task_id}:{index}".encode()).hexdigest()[:32])
         self.progress = self.progress.with_question(question.id, value, self._serde, thread_id)
         raise GraphInterrupt((question,))
+
+    # ---------------------------------------------------------------- steps
+
+    def step(self, name: str, call: Callable[[], Any], policies: Sequence[RetryStrategy]) -> StepFuture[Any]:
+        """Begin the attempt's next step, see `Steps.begin`."""
+        return self.steps.begin(name, call, policies)
 
     # ---------------------------------------------------------------- heartbeats
 
@@ -183,7 +194,8 @@ class AttemptServices:
             raise
 
     def roll_back(self) -> None:
-        """Undo what the node did in its transaction."""
+        """Undo what the node did in its transaction; its steps that still run come to their end."""
+        self.steps.close()
         self.open_transaction = None
         with undisturbed():
             self._stack.close()

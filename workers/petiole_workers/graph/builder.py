@@ -403,8 +403,12 @@ class StateGraph:
         interrupt_before: Sequence[str] | Literal["*"] | None = (),
         interrupt_after: Sequence[str] | Literal["*"] | None = (),
         versions: Literal["upgrade", "pin"] = "upgrade",
+        input_key: str | None = None,
     ) -> GraphDefinition:
-        """The graph, validated, as the engine takes it; later changes of the builder do not reach it."""
+        """The graph, validated, as the engine takes it; later changes of the builder do not reach it.
+
+        input_key: the key of the state that takes the whole input, whatever it is.
+        """
         before = self._interrupts("interrupt_before", interrupt_before)
         after = self._interrupts("interrupt_after", interrupt_after)
         self.validate([*before, *after])
@@ -430,6 +434,7 @@ class StateGraph:
             interrupt_after=after,
             versions=versions,
             context_schema=self.context_schema,
+            input_key=input_key,
         )
 
     def _interrupts(self, option: str, names: Sequence[str] | None) -> tuple[str, ...]:

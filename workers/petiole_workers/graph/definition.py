@@ -27,6 +27,7 @@ class GraphDefinition:
         what a run returns.
     interrupt_before, interrupt_after: names of nodes (``"*"`` is written out).
     context_schema: the class of ``runtime.context``; ``None``: whatever a run is given.
+    input_key: the key that takes the whole input, whatever it is; ``None``: an input is an update of the state.
     versions: whether a thread goes on with whatever version is served, or with its own alone.
     """
 
@@ -44,6 +45,7 @@ class GraphDefinition:
     interrupt_after: tuple[str, ...] = ()
     versions: Literal["upgrade", "pin"] = "upgrade"
     context_schema: type[Any] | None = None
+    input_key: str | None = None
     #: SHA-256 in hex over the graph's shape and state keys: the same in every process that builds this graph.
     fingerprint: str = field(init=False)
     _targets: dict[str, tuple[str, ...]] = field(init=False, repr=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -12,6 +12,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from petiole_stores.errors import ConfigurationError
 from petiole_workers.graph.names import DEFAULT_RECURSION_LIMIT
+from petiole_workers.graph.steps import StepFuture
+from petiole_workers.retry import RetryStrategy
 
 
 def _never() -> bool:
@@ -36,6 +38,10 @@ class NodeServices(Protocol):
 
     def wait_signal(self, name: str, timeout: float | None) -> Any: ...
 
+    def step(
+        self, name: str, call: Callable[[], Any], policies: Sequence[RetryStrategy]
+    ) -> StepFuture[Any]: ...
+
     def interrupt(self, value: object) -> Any:
         """The answer to the node's next interrupt; raises GraphInterrupt where there is none yet."""
 
@@ -55,6 +61,11 @@ class NoServices:
     def transaction(self) -> AbstractContextManager[Any]:
         raise ConfigurationError(
             "runtime.transaction() needs a store with tables: run the graph on postgresql:// or sqlite://"
+        )
+
+    def step(self, name: str, call: Callable[[], Any], policies: Sequence[RetryStrategy]) -> StepFuture[Any]:
+        raise ConfigurationError(
+            f"the task {name!r} needs a workflow that runs: call it in an entrypoint or node"
         )
 
     def wait_signal(self, name: str, timeout: float | None) -> Any:

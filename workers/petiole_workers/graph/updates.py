@@ -91,6 +91,8 @@ class _Pairs(tuple[tuple[str, object], ...]):
 
 def _writes(graph: GraphDefinition, task: TaskSpec, returned: object) -> Iterable[tuple[str, object]]:
     keys = graph.input_schema.channels if task.node == START else graph.channels
+    if task.node == START and graph.input_key is not None:
+        return [(graph.input_key, returned)]
     if returned is None:
         return ()
     if isinstance(returned, Mapping | _Pairs):
