@@ -5,8 +5,7 @@ from __future__ import annotations
 from petiole.client.active import active_run, open_runs
 from petiole_stores.errors import ThreadBusyError
 from petiole_stores.store import Store
-from petiole_workers.deletion import delete_thread
-from petiole_workers.signals import forget_signals
+from petiole_workers.deletion import delete_thread, forget_items
 
 #: How often to try again when somebody submits to a thread that is being deleted.
 TRIES = 10
@@ -15,7 +14,7 @@ TRIES = 10
 def remove_thread(store: Store, thread_id: str, *, force: bool) -> bool:
     """Remove the thread; ``False``: there was none. Raises ThreadBusyError while a run of it is active."""
     if store.newest_run(thread_id) is None and store.head(thread_id) is None:
-        forget_signals(store, thread_id)  # it may have got some before its first run
+        forget_items(store, thread_id)  # it may have got some before its first run
         return False
     for _ in range(TRIES):
         if delete_thread(store, thread_id):

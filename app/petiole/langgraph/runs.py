@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from petiole_stores.items import MAX_LABEL, ItemStore, Namespace, NewItem
 
-_ROOT = ("langgraph", "runs")
+_ROOT = ("petiole", "langgraph-runs")
 _PAGE = 1000
 
 

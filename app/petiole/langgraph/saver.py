@@ -175,7 +175,6 @@ class PetioleSaver(ThreadedSaver):
     def delete_thread(self, thread_id: str) -> None:
         """Remove a thread: its checkpoints, then their writes. After a crash in between, call it again."""
         self._threads.remove_thread(str(thread_id))
-        self._writes.delete_thread(str(thread_id))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Remove the checkpoints whose metadata has one of these as ``run_id``, on every thread, with their writes."""

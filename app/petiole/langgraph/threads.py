@@ -10,6 +10,7 @@ from petiole.langgraph.records import is_langgraphs
 from petiole_stores.errors import ConflictError
 from petiole_stores.records import Checkpointed
 from petiole_stores.store import Store
+from petiole_workers.deletion import delete_thread
 
 _PAGE = 100
 
@@ -59,7 +60,7 @@ class Threads(NamedTuple):
 
     def remove_thread(self, thread_id: str) -> None:
         """Remove a thread with all that Petiole keeps of it. Raises ConflictError as :meth:`remove` does."""
-        if not self.store.delete_thread(thread_id):
+        if not delete_thread(self.store, thread_id):
             raise ConflictError(
                 f"thread {thread_id!r} has an active run: cancel it before the thread is deleted"
             )

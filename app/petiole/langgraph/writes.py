@@ -16,10 +16,10 @@ from langgraph.checkpoint.base import WRITES_IDX_MAP, PendingWrite, writes_sort_
 from petiole.langgraph.place import Place
 from petiole.langgraph.values import Values
 from petiole_stores.contract import json_text
-from petiole_stores.items import Item, ItemStore, Namespace, NewItem
+from petiole_stores.items import Item, Namespace, NewItem
+from petiole_stores.store import Store
+from petiole_workers.deletion import LANGGRAPH_WRITES, remove_below
 
-#: What begins the namespaces. With the thread after it, all writes of a thread are in one partition of Redis.
-_ROOT = ("langgraph", "writes")
 _PAGE = 1000
 
 
@@ -43,7 +43,7 @@ class _Write(msgspec.Struct, frozen=True):
 class Writes(NamedTuple):
     """The pending writes in one store."""
 
-    store: ItemStore
+    store: Store
     values: Values
 
     def put(self, place: Place, writes: Sequence[tuple[str, Any]], task_id: str, path: str) -> None:
@@ -79,11 +79,7 @@ class Writes(NamedTuple):
 
     def delete(self, place: Place) -> None:
         """Remove the writes after a checkpoint."""
-        self._delete(_namespace(place))
-
-    def delete_thread(self, thread_id: str) -> None:
-        """Remove all writes of a thread."""
-        self._delete((*_ROOT, thread_id))
+        remove_below(self.store, _namespace(place))
 
     def _items(self, namespace: Namespace) -> Iterator[Item]:
         # Pages follow the time of the last change: what is written meanwhile may show an item on two of them.
@@ -97,13 +93,10 @@ class Writes(NamedTuple):
             if len(page) < _PAGE:
                 return
 
-    def _delete(self, prefix: Namespace) -> None:
-        while page := self.store.search_items(prefix, limit=_PAGE):
-            self.store.put_items([NewItem(item.namespace, item.key, None) for item in page])
-
 
 _decode = msgspec.json.Decoder(_Write).decode
 
 
 def _namespace(place: Place) -> Namespace:
-    return (*_ROOT, place.thread_id, place.stored_id)
+    # The first three labels say in which partition of Redis an item is: all writes of a thread are in one.
+    return (*LANGGRAPH_WRITES, place.thread_id, place.stored_id)

@@ -110,6 +110,9 @@ class Serde:
             stored = _state_key(key)
             names[stored] = key
             part = kept.get(stored) if kept else None
+            if part is not None and self._is_clear(part):
+                # Encryption was switched on since: what stood in the clear must not be copied on.
+                value, part = self.load(part.decode()), None
             parts[stored] = (
                 self._one(value, f"state.{key}", blobs, thread_id, known) if part is None else part
             )
@@ -127,6 +130,9 @@ class Serde:
         if order is not None:
             members.append(b'"$order":' + encode_json(order))
         return (b"{" + b",".join(members) + b"}").decode(), blobs
+
+    def _is_clear(self, part: bytes) -> bool:
+        return self._codec.digest_key is not None and not blob_references(part.decode())
 
     def load(self, text: str, blobs: Mapping[str, Blob] | None = None, *, thread_id: str = "") -> Any:
         """The value of a document.

@@ -10,9 +10,12 @@ from itertools import groupby
 from typing import Any, Literal
 
 import pytest
+from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.types import Command, StateSnapshot, interrupt
 
 from petiole.langgraph import PetioleSaver
@@ -261,3 +264,39 @@ def test_a_checkpoint_moves_between_savers(saver: PetioleSaver) -> None:
     assert graph.get_state(config) == graphs.asking(own).get_state(config)
     graph.invoke(Command(resume=1), config)
     assert graph.invoke(Command(resume=2), config) == {"log": ["a", "b", "c"], "answer": "1 2"}
+
+
+def test_tools_and_their_messages(saver: PetioleSaver) -> None:
+    """An agent's loop, stopped before each call of a tool: what waits is a message with the call in it."""
+
+    def double(number: int) -> int:
+        """Twice the number."""
+        return 2 * number
+
+    def model(state: MessagesState) -> dict[str, Any]:
+        if isinstance(last := state["messages"][-1], ToolMessage):
+            return {"messages": [AIMessage(f"it is {last.content}")]}
+        call = {"name": "double", "args": {"number": 21}, "id": "call 1"}
+        return {"messages": [AIMessage("", tool_calls=[call])]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("model", model)
+    builder.add_node("tools", ToolNode([double]))
+    builder.add_edge(START, "model")
+    builder.add_conditional_edges("model", tools_condition)
+    builder.add_edge("tools", "model")
+    graph, config = builder.compile(checkpointer=saver, interrupt_before=["tools"]), new_thread()
+
+    graph.invoke({"messages": [("user", "twice 21?")]}, config)
+    waiting = graph.get_state(config)
+    assert waiting.next == ("tools",)
+    assert waiting.values["messages"][-1].tool_calls[0]["args"] == {"number": 21}
+    result = graph.invoke(None, config)
+    assert [type(each).__name__ for each in result["messages"]] == [
+        "HumanMessage",
+        "AIMessage",
+        "ToolMessage",
+        "AIMessage",
+    ]
+    assert result["messages"][-1].content == "it is 42"
+    assert graph.get_state(config).values == result

@@ -187,6 +187,24 @@ def test_encryption_covers_values_and_writes(url: str) -> None:
         assert graphs.asking(saver).invoke(Command(resume="two"), config)["answer"] == f"{SECRET} two"
 
 
+def test_a_thread_goes_on_encrypted(saver: PetioleSaver) -> None:
+    """What stood in the clear before stays there, but no new checkpoint repeats it."""
+    graph, plain = graphs.loop(saver), saver.store.serde
+    thread_id, config = new_thread()
+    graph.invoke({"left": 2, "answer": SECRET}, config)
+    [before, *_] = saver.store.list_checkpoints(thread_id)
+    saver.store.serde = Serde(codec=AesGcmCodec(KEYS))
+    try:
+        graph.invoke({"left": 2}, config)
+        assert graph.get_state(config).values["answer"] == SECRET
+    finally:
+        saver.store.serde = plain
+
+    rows = saver.store.list_checkpoints(thread_id)
+    assert SECRET in before.state
+    assert [SECRET in row.state for row in rows] == [row.seq <= before.seq for row in rows]
+
+
 def test_without_encryption_the_secret_would_be_found(url: str) -> None:
     """The search above can fail."""
     if url == "memory://":

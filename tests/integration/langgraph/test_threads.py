@@ -14,6 +14,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command
 
+from petiole.client import Client
 from petiole.langgraph import PetioleSaver
 from petiole_stores.errors import ConfigurationError, InputError
 from petiole_stores.memory import MemoryStore
@@ -176,7 +177,7 @@ def test_runs_are_found_on_every_thread(saver: PetioleSaver) -> None:
 
     saver.delete_for_runs([run])
     assert [[each.metadata["run_id"] for each in saver.list(config)] for config in threads] == [[other]] * 4
-    assert saver.store.search_items(("langgraph", "runs", run)) == []
+    assert saver.store.search_items(("petiole", "langgraph-runs", run)) == []
     saver.delete_for_runs([other])
     assert [[*saver.list(config)] for config in threads] == [[]] * 4
 
@@ -197,6 +198,17 @@ def test_what_is_pruned_takes_its_values_with_it(saver: PetioleSaver) -> None:
 def test_a_strategy_that_does_not_exist(saver: PetioleSaver) -> None:
     with pytest.raises(InputError, match="'keep_all' of prune is neither"):
         saver.prune([], strategy="keep_all")
+
+
+def test_petiole_removes_a_thread_with_its_writes(saver: PetioleSaver) -> None:
+    config = new_thread()
+    graphs.asking(saver).invoke({"log": []}, config)
+    namespace = ("petiole", "langgraph-writes", id_of(config))
+    assert saver.store.search_items(namespace)
+
+    Client(saver.store, broker="memory://").delete(id_of(config))
+    assert saver.store.search_items(namespace) == []
+    assert saver.get_tuple(config) is None
 
 
 def test_thread_ids_that_are_no_texts(saver: PetioleSaver) -> None:

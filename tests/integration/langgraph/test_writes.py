@@ -145,7 +145,7 @@ def test_thousands_of_writes_after_one_checkpoint(saver: PetioleSaver) -> None:
     assert found is not None
     assert found.pending_writes == [(f"task {t}", "x", n) for t in range(3) for n in range(800)]
     saver.delete_thread(place["configurable"]["thread_id"])
-    assert saver.store.search_items(("langgraph", "writes", place["configurable"]["thread_id"])) == []
+    assert saver.store.search_items(("petiole", "langgraph-writes", place["configurable"]["thread_id"])) == []
 
 
 @pytest.mark.parametrize("point", ["put_items.before:2", "put_items.after:2", "put_items.after:4"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -102,3 +103,20 @@ def test_encrypted_documents_show_keys_alone() -> None:
     )
     with pytest.raises(CorruptionError):
         serde.load_values(text, {k: type(v)(k, v.codec, v.data) for k, v in swapped.items()}, thread_id="t")
+
+
+def test_what_was_kept_in_the_clear_is_encrypted_once_encryption_is_on() -> None:
+    before, _ = Serde().dump_values({"secret": "oak", "large": "x" * 9000})
+    parts = {key: json.dumps(part).encode() for key, part in json.loads(before).items() if key != "$order"}
+    after = Serde(codec=AesGcmCodec({"k": bytes(32)}))
+    text, blobs = after.dump_values({"secret": None, "large": None}, thread_id="t", kept=parts)
+
+    assert "oak" not in text
+    assert after.load_values(text, blobs | Serde().dump("x" * 9000)[1], thread_id="t") == {
+        "secret": "oak",
+        "large": "x" * 9000,
+    }
+    # What is encrypted already is taken over as it is.
+    again = {key: json.dumps(part).encode() for key, part in json.loads(text).items() if key != "$order"}
+    same, none = after.dump_values({"secret": None, "large": None}, thread_id="t", kept=again)
+    assert (json.loads(same), none) == (json.loads(text), {})
