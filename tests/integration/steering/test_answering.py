@@ -9,7 +9,7 @@ import pytest
 
 from petiole import END, START, CompiledGraph, ConflictError, InputError, RunInterruptedError, StateGraph
 from petiole_workers.graph import interrupt
-from tests.unit.client.conftest import Serve
+from tests.integration.steering.conftest import Serve
 
 
 class Talk(TypedDict, total=False):

@@ -20,7 +20,7 @@ from petiole import (
 )
 from petiole.testing import FaultPlan, FaultyStore, LocalWorker, fail_before
 from petiole_stores.memory import MemoryStore
-from tests.unit.client.conftest import Serve
+from tests.integration.steering.conftest import Serve
 
 
 class Chat(TypedDict, total=False):
