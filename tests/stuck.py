@@ -13,8 +13,8 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, TypedDict
 
-from petiole_workers.caller import NodeTimeoutError
 from petiole_workers.graph import END, START, RetryPolicy, Runtime, StateGraph
+from petiole_workers.limits import NodeTimeoutError
 from tests.graphs import journal, note
 
 #: How long a stuck node stays if nothing ends it, in seconds.

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         UnfitError,
         UnstorableError,
     )
+    from petiole_stores.message import Message
     from petiole_stores.opening import open_checkpoint_store, open_store
     from petiole_stores.records import Run, Task, Worker
     from petiole_stores.store import Store
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from petiole_workers.failure import Failure
     from petiole_workers.graph import (
         END,
+        REMOVE_ALL_MESSAGES,
         START,
         AnyValue,
         BinaryOperatorAggregate,
@@ -57,9 +59,11 @@ if TYPE_CHECKING:
         ExecutionInfo,
         IsLastStep,
         LastValue,
+        MessagesState,
         NodeError,
         Overwrite,
         RemainingSteps,
+        RemoveMessage,
         RetryPolicy,
         Runtime,
         Send,
@@ -67,8 +71,19 @@ if TYPE_CHECKING:
         TimeoutPolicy,
         Topic,
         UntrackedValue,
+        add_messages,
         get_config,
         get_runtime,
+        get_stream_writer,
+    )
+    from petiole_workers.limits import NodeTimeoutError
+    from petiole_workers.listeners import LoggingListener, MetricsListener, ProgressListener
+    from petiole_workers.listening import (
+        CheckpointEvent,
+        Listener,
+        NodeEndEvent,
+        NodeErrorEvent,
+        NodeEvent,
     )
     from petiole_workers.long_term import LongTermMemory
     from petiole_workers.retry import (
@@ -114,6 +129,7 @@ _HOMES = {
         "UnfitError",
         "UnstorableError",
     ),
+    "petiole_stores.message": ("Message",),
     "petiole_stores.opening": ("open_checkpoint_store", "open_store"),
     "petiole_stores.records": ("Run", "Task", "Worker"),
     "petiole_stores.store": ("Store",),
@@ -122,6 +138,7 @@ _HOMES = {
     "petiole_workers.failure": ("Failure",),
     "petiole_workers.graph": (
         "END",
+        "REMOVE_ALL_MESSAGES",
         "START",
         "AnyValue",
         "BinaryOperatorAggregate",
@@ -132,9 +149,11 @@ _HOMES = {
         "ExecutionInfo",
         "IsLastStep",
         "LastValue",
+        "MessagesState",
         "NodeError",
         "Overwrite",
         "RemainingSteps",
+        "RemoveMessage",
         "RetryPolicy",
         "Runtime",
         "Send",
@@ -142,10 +161,21 @@ _HOMES = {
         "TimeoutPolicy",
         "Topic",
         "UntrackedValue",
+        "add_messages",
         "get_config",
         "get_runtime",
+        "get_stream_writer",
     ),
     "petiole_workers.long_term": ("LongTermMemory",),
+    "petiole_workers.limits": ("NodeTimeoutError",),
+    "petiole_workers.listeners": ("LoggingListener", "MetricsListener", "ProgressListener"),
+    "petiole_workers.listening": (
+        "CheckpointEvent",
+        "Listener",
+        "NodeEndEvent",
+        "NodeErrorEvent",
+        "NodeEvent",
+    ),
     "petiole_workers.retry": (
         "Adaptive",
         "Emergency",
@@ -160,6 +190,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "END",
+    "REMOVE_ALL_MESSAGES",
     "START",
     "Adaptive",
     "AnyValue",
@@ -169,6 +200,7 @@ __all__ = [
     "BrokerError",
     "CachePolicy",
     "Checkpoint",
+    "CheckpointEvent",
     "CheckpointStore",
     "Client",
     "Command",
@@ -192,12 +224,23 @@ __all__ = [
     "InvalidUpdateError",
     "IsLastStep",
     "LastValue",
+    "Listener",
+    "LoggingListener",
     "LongTermMemory",
+    "Message",
+    "MessagesState",
+    "MetricsListener",
+    "NodeEndEvent",
     "NodeError",
+    "NodeErrorEvent",
+    "NodeEvent",
+    "NodeTimeoutError",
     "NotFoundError",
     "Overwrite",
     "PetioleError",
+    "ProgressListener",
     "RemainingSteps",
+    "RemoveMessage",
     "RetryPolicy",
     "RetryStrategy",
     "Run",
@@ -225,10 +268,12 @@ __all__ = [
     "UntrackedValue",
     "Worker",
     "__version__",
+    "add_messages",
     "attach",
     "default_retry_on",
     "get_config",
     "get_runtime",
+    "get_stream_writer",
     "load_settings",
     "open_checkpoint_store",
     "open_store",

@@ -21,14 +21,22 @@ from petiole_stores.errors import CorruptionError
 from petiole_stores.integrity import damage_of
 from petiole_stores.records import Blob, Checkpointed, Run, RunFilter, RunPage
 from petiole_stores.store import Store
-from petiole_stores.wrapping import ITEMS, READING, READING_ITEMS, UPKEEP, WrappedStore
+from petiole_stores.wrapping import (
+    EVENTS,
+    ITEMS,
+    READING,
+    READING_EVENTS,
+    READING_ITEMS,
+    UPKEEP,
+    WrappedStore,
+)
 
 T = TypeVar("T")
 
 #: Bytes that a cache holds: half of them checkpoints and blobs, half what threads had last.
 CACHE_BYTES = 64 * 2**20
 #: What changes nothing that is remembered.
-_HARMLESS = frozenset({*READING, *ITEMS, *READING_ITEMS})
+_HARMLESS = frozenset({*READING, *ITEMS, *READING_ITEMS, *EVENTS, *READING_EVENTS})
 #: What a kept record takes beside its documents, roughly.
 _RECORD_BYTES = 1000
 
@@ -39,7 +47,7 @@ class ReadCache(WrappedStore):
     Checkpoints by id and blobs never change, except by hand: they are kept while there is room, sound ones only. Heads
     and lists are kept for ``max_age``. Every write through this object makes it forget heads and lists, whichever thread
     they are of, and one that changes or removes checkpoints makes it forget all. A head is also forgotten when a run is
-    read that has gone on since. Runs, tasks and items are always read anew.
+    read that has gone on since. Runs, tasks, items and events are always read anew.
 
     Parameters
         max_age  for how many seconds others' writes may go unseen

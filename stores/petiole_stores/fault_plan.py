@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from petiole_stores.errors import ConfigurationError, StoreUnavailableError
+from petiole_stores.wrapping import EVENTS as EVENTS
 from petiole_stores.wrapping import ITEMS as ITEMS
-from petiole_stores.wrapping import OTHER, READING, READING_ITEMS
+from petiole_stores.wrapping import OTHER, READING, READING_EVENTS, READING_ITEMS
 from petiole_stores.wrapping import PROTOCOL as PROTOCOL
 from petiole_stores.wrapping import UPKEEP as UPKEEP
 
@@ -21,7 +22,9 @@ T = TypeVar("T")
 Kind = Literal["fail_before", "execute_and_timeout", "delay"]
 
 #: What a fault can be set for: the operations of a store by their public names.
-OPERATIONS = frozenset({*PROTOCOL, *UPKEEP, *READING, *ITEMS, *READING_ITEMS, *OTHER})
+OPERATIONS = frozenset(
+    {*PROTOCOL, *UPKEEP, *READING, *ITEMS, *READING_ITEMS, *EVENTS, *READING_EVENTS, *OTHER}
+)
 
 
 @dataclass(frozen=True)

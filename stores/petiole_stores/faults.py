@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from petiole_stores.fault_plan import EVENTS as EVENTS
 from petiole_stores.fault_plan import ITEMS as ITEMS
 from petiole_stores.fault_plan import OPERATIONS as OPERATIONS
 from petiole_stores.fault_plan import PROTOCOL as PROTOCOL

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from petiole_stores.events import StoredEvent
 from petiole_stores.items import StoredItem
 from petiole_stores.records import (
     SETTLED,
@@ -69,6 +70,7 @@ class MemoryTables(Store):
         self._run_tasks: dict[str, list[str]] = {}
         self._checkpoints: dict[str, Checkpointed] = {}
         self._workers: dict[str, Worker] = {}
+        self._events: dict[str, list[StoredEvent]] = {}
         self._items: dict[tuple[str, str], StoredItem] = {}
         self._held: dict[str, set[str]] = {}
         self._batch: set[str] = set()  # what the finish under way ends

@@ -162,6 +162,7 @@ class MemoryUpkeep(MemoryTables):
                 if checkpoint.thread_id != thread_id
             }
             del self._threads[thread_id]
+            self._events.pop(thread_id, None)
             return True
 
     def _thread_tasks(self, thread_id: str) -> list[Task]:

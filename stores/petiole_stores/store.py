@@ -1,14 +1,14 @@
 """A full store: checkpoints, ledger and items in one place, so that a finish is one transaction.
 
 The public checkpoint methods turn :class:`Checkpoint` objects into documents and blobs and back; a backend fills in
-``_save``, ``_delete``, ``_clear`` and the primitives of :class:`Ledger` and :class:`ItemStore`.
+``_save``, ``_delete``, ``_clear`` and the primitives of :class:`Ledger`, :class:`ItemStore` and :class:`EventStore`.
 """
 
 from __future__ import annotations
 
 import builtins
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,7 @@ import msgspec
 from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.contract import CheckpointStore, json_text
 from petiole_stores.errors import ConfigurationError, ConflictError, CorruptionError, NotFoundError
+from petiole_stores.events import EventStore
 from petiole_stores.integrity import damage_of, seal_of
 from petiole_stores.items import ItemStore
 from petiole_stores.ledger import Ledger, check_id
@@ -70,8 +71,8 @@ class StoreTransaction(ABC):
         """
 
 
-class Store(CheckpointStore, Ledger, ItemStore):
-    """Checkpoints, ledger and items of one backend. ``shared`` tells whether several processes may work on it."""
+class Store(CheckpointStore, Ledger, ItemStore, EventStore):
+    """Checkpoints, ledger, items and events of one backend. ``shared`` tells whether several processes may work on it."""
 
     shared = True
     serde: Serde
@@ -85,11 +86,15 @@ class Store(CheckpointStore, Ledger, ItemStore):
 
     # ---------------------------------------------------------------- the checkpoint contract
 
-    def save(self, checkpoint: Checkpoint) -> str:
-        """Store a checkpoint by hand; without an active run on its thread it becomes the thread's head."""
+    def save(self, checkpoint: Checkpoint, *, kept: Mapping[str, bytes] | None = None) -> str:
+        """Store a checkpoint by hand; without an active run on its thread it becomes the thread's head.
+
+        ``kept`` is the text of values as they stand in an earlier checkpoint of the thread, by their keys there; it is
+        taken over in place of the values themselves, and what blobs it names stay that one's.
+        """
         check_id("checkpoint id", checkpoint.id)
         check_id("thread_id", checkpoint.thread_id)
-        record, blobs = self.to_record(checkpoint)
+        record, blobs = self.to_record(checkpoint, kept)
         self._save(record, checkpoint.thread_id, checkpoint.run_id, checkpoint.timestamp.timestamp(), blobs)
         return checkpoint.id
 
@@ -149,9 +154,11 @@ class Store(CheckpointStore, Ledger, ItemStore):
 
     # ---------------------------------------------------------------- documents
 
-    def to_record(self, checkpoint: Checkpoint) -> tuple[NewCheckpoint, Sequence[Blob]]:
-        """The checkpoint as a row, and the blobs that its state refers to."""
-        state, blobs = self.serde.dump_values(checkpoint.state, thread_id=checkpoint.thread_id)
+    def to_record(
+        self, checkpoint: Checkpoint, kept: Mapping[str, bytes] | None = None
+    ) -> tuple[NewCheckpoint, Sequence[Blob]]:
+        """The checkpoint as a row, and the blobs that its state refers to (but for those of ``kept``, see :meth:`save`)."""
+        state, blobs = self.serde.dump_values(checkpoint.state, thread_id=checkpoint.thread_id, kept=kept)
         metadata, more = self.serde.dump_values(checkpoint.metadata, thread_id=checkpoint.thread_id)
         record = NewCheckpoint(
             checkpoint_id=checkpoint.id,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from petiole_stores.events import EventWrite, StoredEvent
 from petiole_stores.items import ItemWrite, StoredItem
 from petiole_stores.records import (
     Amendment,
@@ -58,6 +59,8 @@ READING = (
     "holds", "get_run", "list_runs", "list_tasks", "head", "get_checkpoint", "list_checkpoints", "get_blobs",
     "list_workers", "backlogs", "threads",
 )  # fmt: skip
+EVENTS = ("append_events", "purge_events")
+READING_EVENTS = ("read_events", "newest_event")
 ITEMS = ("put_items", "remove_items", "purge_items")
 READING_ITEMS = ("get_items", "search_items", "list_namespaces")
 OTHER = ("connect", "migrate_schema", "validate", "transaction")
@@ -307,6 +310,22 @@ class WrappedStore(Store):
 
     def _backlogs(self, now: float | None) -> builtins.list[QueueBacklog]:
         return self.around("backlogs", lambda: self.store._backlogs(now))
+
+    # ---------------------------------------------------------------- events
+
+    def _append_events(
+        self, thread_id: str, run_id: str, events: Sequence[EventWrite], now: float | None
+    ) -> None:
+        self.around("append_events", lambda: self.store._append_events(thread_id, run_id, events, now))
+
+    def _read_events(self, thread_id: str, after: int, limit: int) -> builtins.list[StoredEvent]:
+        return self.around("read_events", lambda: self.store._read_events(thread_id, after, limit))
+
+    def _newest_event(self, thread_id: str) -> int:
+        return self.around("newest_event", lambda: self.store._newest_event(thread_id))
+
+    def _purge_events(self, age: float, limit: int, now: float | None) -> int:
+        return self.around("purge_events", lambda: self.store._purge_events(age, limit, now))
 
     # ---------------------------------------------------------------- items
 

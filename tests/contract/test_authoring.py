@@ -17,8 +17,11 @@ from petiole import (
     EphemeralValue,
     IdempotencyError,
     InputError,
+    Message,
+    MessagesState,
     Overwrite,
     RemainingSteps,
+    RemoveMessage,
     RunFailedError,
     Send,
     SerializationError,
@@ -188,3 +191,77 @@ def test_a_context_that_cannot_be_stored_is_refused_when_submitted(store: Store)
         pytest.raises(SerializationError, match="the run's context cannot be stored"),
     ):
         worker.client.submit("unstorable", {}, context=object())
+
+
+# ---------------------------------------------------------------- messages
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_conversation_survives_the_store_with_its_ids(store: Store, wide: bool) -> None:
+    """Each node meets what the others wrote as it came back from the store."""
+    builder = (
+        StateGraph(MessagesState).add_edge(START, "say").add_edge("say", "reply").add_edge("reply", "trim")
+    )
+    if wide:
+        builder.add_node("aside", lambda state: {"messages": [("system", "aside")]}).add_edge(START, "aside")
+
+    def reply(state: MessagesState) -> Any:
+        said = next(message for message in state["messages"] if message.content == "hello")
+        return {"messages": [{"role": "user", "content": said.content.upper(), "id": said.id}, "more"]}
+
+    builder.add_node("say", lambda state: {"messages": [("user", "hello")]}).add_node(reply)
+    builder.add_node("trim", lambda state: {"messages": [RemoveMessage(id=state["messages"][0].id)]})
+    messages = run(store, builder.compile(name=f"talk-{wide}"), {"messages": ["first"]})["messages"]
+    aside = ["aside"] if wide else []
+    assert [message["content"] for message in messages] == [*aside, "HELLO", "more"]
+    assert all(type(message) is Message and message.id for message in messages)
+
+
+def test_langchains_messages_survive_the_store(store: Store) -> None:
+    langchain = pytest.importorskip("langchain_core.messages", reason="langchain-core is not installed")
+    call = {"name": "look", "args": {"at": "x"}, "id": "c1"}
+    builder = StateGraph(MessagesState).add_edge(START, "ask").add_edge("ask", "tool")
+    builder.add_node("ask", lambda state: {"messages": [langchain.AIMessage("", tool_calls=[call])]})
+
+    def tool(state: MessagesState) -> Any:
+        asked = state["messages"][-1].tool_calls[0]["id"]
+        return {"messages": [langchain.ToolMessage("seen", tool_call_id=asked, artifact=(1, b"2"))]}
+
+    builder.add_node(tool)
+    messages = run(store, builder.compile(name="agent"), {"messages": [langchain.HumanMessage("hi")]})[
+        "messages"
+    ]
+    assert [type(message).__name__ for message in messages] == ["HumanMessage", "AIMessage", "ToolMessage"]
+    assert messages[1].tool_calls == [{**call, "type": "tool_call"}]
+    assert messages[2].artifact == (1, b"2")
+
+
+# ---------------------------------------------------------------- listeners
+
+
+def test_listeners_hear_of_a_fan_out_on_a_worker(store: Store) -> None:
+    events: list[tuple[str, Any]] = []
+
+    class Ear:
+        def __getattr__(self, name: str) -> Any:
+            if not name.startswith("on_"):
+                raise AttributeError(name)
+            return lambda event: events.append((name, event))
+
+    builder = StateGraph(State).add_node("a", lambda arg: {"log": [arg]})
+    builder.add_conditional_edges(START, lambda state: [Send("a", str(n)) for n in range(3)], ["a"])
+    graph = builder.compile(name="heard", listeners=[Ear()])
+    with LocalWorker([graph], store) as worker:
+        handle = worker.client.submit(graph, {})
+        worker.run_until_idle()
+    heard = [name for name, _ in events]
+    assert heard.count("on_node_start") == heard.count("on_node_end") == 3
+    assert [event.run_status for name, event in events if name == "on_checkpoint"] == ["running"] * 2 + [
+        "succeeded"
+    ]
+    assert {event.run_id for _, event in events} == {handle.run_id}
+    assert sorted(dict(event.writes)["log"][0] for name, event in events if name == "on_node_end") == [
+        "0",
+        "1",
+        "2",
+    ]

@@ -15,9 +15,11 @@ from petiole_stores.conformance import CHECKPOINT_CHECKS, LEDGER_CHECKS, check_c
 from petiole_stores.conformance.__main__ import main
 from petiole_stores.contract import CheckpointStore
 from petiole_stores.errors import NotFoundError
+from petiole_stores.events import StoredEvent
 from petiole_stores.items import ItemWrite, StoredItem
 from petiole_stores.memory import MemoryStore
-from petiole_stores.records import NewTask, Outcome, Run, Task
+from petiole_stores.memory_tables import store_time
+from petiole_stores.records import Amendment, NewTask, Outcome, Run, Task, TaskRef
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 
@@ -121,9 +123,9 @@ class Early(MemoryStore):
 class Unstoppable(MemoryStore):
     """Goes on with a run that is held back as soon as something of it settles."""
 
-    def _settle(self, holder: str, slot: str, task: Task, run: Run, *rest: Any) -> Any:
+    def _settle(self, holder: str, slot: str, run: Run, *rest: Any) -> Any:
         run.status, run.reason = "running", None
-        return super()._settle(holder, slot, task, run, *rest)
+        return super()._settle(holder, slot, run, *rest)
 
 
 class Endless(MemoryStore):
@@ -147,6 +149,18 @@ class Tidy(MemoryStore):
         return []
 
 
+class Repeating(MemoryStore):
+    """Takes an event twice, and begins to count anew when all were purged."""
+
+    def _append_events(self, thread_id: str, run_id: str, events: Any, now: float | None) -> None:
+        kept = self._events.setdefault(thread_id, [])
+        for new in events:
+            seq = kept[-1].seq + 1 if kept else 1
+            kept.append(
+                StoredEvent(seq, run_id, new.event_id, new.kind, new.codec, new.data, store_time(now))
+            )
+
+
 class Immortal(MemoryStore):
     """Finds items whose time is over."""
 
@@ -168,6 +182,30 @@ class Overwriting(MemoryStore):
         return super()._put_items([replace(write, if_absent=False) for write in writes], now)
 
 
+class Stranded(MemoryStore):
+    """Does not let owners wait again for what goes on in their namespaces."""
+
+    def _wait_again(self, owner: Task) -> None:
+        return None
+
+
+class Deaf(MemoryStore):
+    """Tells signals to nobody who is still at work."""
+
+    def _wake(self, thread_id: str, name: str, now: float | None) -> list[TaskRef]:
+        found = super()._wake(thread_id, name, now)
+        for task in self._tasks.values():
+            task.woken = False
+        return found
+
+
+class Lax(MemoryStore):
+    """Takes every amendment."""
+
+    def _amend_refusal(self, amendment: Amendment, *_: Any) -> str:
+        return ""
+
+
 @pytest.mark.parametrize(
     ("kind", "rules"),
     [
@@ -177,10 +215,14 @@ class Overwriting(MemoryStore):
         (Unstoppable, {"held_back_settles", "held_back_takes_no_next_task"}),
         (Endless, {"deadline_fails_the_run", "deadline_in_every_status", "deadline_of_an_advance"}),
         (Absent, {"progress_outlives_interrupt_and_replay", "deadline_then_replay"}),
+        (Repeating, {"events_are_one_by_their_ids", "events_are_purged", "events_go_with_their_thread"}),
         (Immortal, {"items_expire", "items_are_purged"}),
         (Alike, {"items_of_namespaces_apart"}),
         (Overwriting, {"items_if_absent", "items_in_one_batch", "items_of_many_writers"}),
         (Tidy, {"trim_collects_blobs", "trim_keeps_what_was_asked"}),
+        (Stranded, {"inside_a_replay_of_a_leaf", "interrupt_inside_counts_down_level_by_level"}),
+        (Deaf, {"wake_while_claimed", "wake_of_a_lost_claim"}),
+        (Lax, {"amend_refused", "amend_a_blocked_run"}),
     ],
 )
 def test_a_ledger_that_breaks_a_rule(kind: type[MemoryStore], rules: set[str]) -> None:

@@ -14,7 +14,16 @@ from petiole_stores.conformance import Scene
 from petiole_stores.conformance.amending import amendment
 from petiole_stores.conformance.scene import plain
 from petiole_stores.errors import StoreUnavailableError
-from petiole_stores.faults import ITEMS, PROTOCOL, UPKEEP, FaultPlan, FaultyStore, execute_and_timeout
+from petiole_stores.events import NewEvent
+from petiole_stores.faults import (
+    EVENTS,
+    ITEMS,
+    PROTOCOL,
+    UPKEEP,
+    FaultPlan,
+    FaultyStore,
+    execute_and_timeout,
+)
 from petiole_stores.items import NewItem
 from petiole_stores.records import Blob, Resumption, RunFilter, Worker
 from petiole_stores.store import Store
@@ -148,6 +157,25 @@ def blob(data: bytes = b"x") -> Blob:
     return Blob(digest="d", codec="raw", data=data, checksum="s")
 
 
+def telling(scene: Scene) -> None:
+    one(scene)
+    tell("e1")(scene)
+
+
+def tell(*names: str) -> Callable[[Scene], Any]:
+    def call(scene: Scene) -> None:
+        events = [NewEvent(scene.id(name), "custom", name.encode()) for name in names]
+        scene.store.append_events(scene.id("t"), scene.id("r"), events)
+
+    return call
+
+
+def told_long_ago(scene: Scene) -> None:
+    telling(scene)
+    scene.tick(20)
+    tell("e2")(scene)
+
+
 def items(scene: Scene) -> None:
     """An item for good and one whose time will be over."""
     scene.store.put_items([item(scene, "old"), item(scene, "short", ttl=5.0)])
@@ -201,7 +229,7 @@ def below(ending: str = "done", *, settles: bool = False) -> Callable[[Scene], A
     """The finish of the last task in a namespace."""
 
     def call(scene: Scene) -> Any:
-        fields = {"settle": scene.settle("i1", "i0", ns="a:1")} if settles else {}
+        fields: dict[str, Any] = {"settle": scene.settle("i1", "i0", ns="a:1")} if settles else {}
         return scene.finish("x", "kx", ending, **fields)
 
     return call
@@ -325,6 +353,8 @@ CASES = {
     "delete_thread": Case("delete_thread", ended, lambda s: s.store.delete_thread(s.id("t")), True),
     "save": Case("save", ended, save, True, 0),
     "delete": Case("delete", ended, lambda s: s.store.delete(s.id("c4")), None),
+    "append_events": Case("append_events", telling, tell("e1", "e2", "e3"), None),
+    "purge_events": Case("purge_events", told_long_ago, lambda s: s.store.purge_events(10.0), 0),
     "put_items": Case("put_items", items, put(("old", "2"), ("new",)), [True, True], 0),
     "put_items if absent": Case("put_items", items, put(("old", "2"), ("short",), if_absent=True), [False, True]),
     "put_items that deletes": Case("put_items", items, put(("old", None), ("none", None)), [True, True]),
@@ -335,7 +365,7 @@ CASES = {
 
 
 def test_every_operation_has_a_case() -> None:
-    assert {case.operation for case in CASES.values()} == {*PROTOCOL, *UPKEEP, *ITEMS}
+    assert {case.operation for case in CASES.values()} == {*PROTOCOL, *UPKEEP, *ITEMS, *EVENTS}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -396,6 +426,13 @@ def everything(scene: Scene, began: float) -> Any:
         scene.store.list_runs(RunFilter(thread_id=scene.id(thread), status=["queued", "running"])).runs != []
         for thread in THREADS
     ]
+    found["events"] = [
+        [
+            (event.event_id, event.value, event.created_at)
+            for event in scene.store.read_events(scene.id(thread))
+        ]
+        for thread in THREADS
+    ]
     kept = scene.store.search_items((scene.prefix,), limit=100)
     found["items"] = [plain(it) for it in kept]
     return bare(found, scene.prefix, began)
@@ -409,7 +446,7 @@ def bare(value: Any, prefix: str, began: float) -> Any:
             else bare(item, prefix, began)  # seals cover names
             for key, item in value.items()
         }
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [bare(item, prefix, began) for item in value]
     if isinstance(value, str):
         return value.replace(prefix, "")

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from petiole_stores.conformance import Scene
+from petiole_stores.events import NewEvent
 from petiole_stores.items import NewItem
 from petiole_stores.opening import open_store
 from petiole_stores.records import Blob, RunFilter
@@ -22,7 +23,7 @@ from petiole_stores.sql.postgres import PostgresStore
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
 
 THREADS = 100_000
-BIG = ("threads", "heads", "runs", "checkpoints", "tasks", "blobs", "items")
+BIG = ("threads", "heads", "runs", "checkpoints", "tasks", "blobs", "items", "events")
 #: 5 supersteps on each thread would be the same shape: one checkpoint and two tasks a thread make the tables big enough.
 FILL = f"""
 SET session_replication_role = replica;
@@ -41,6 +42,9 @@ INSERT INTO tasks (task_id, run_id, thread_id, ns, checkpoint_id, path, kind, no
     slot, token, created_at)
 SELECT 't' || i || k, 'r' || i, 'f' || i, '', 'c' || i, 'p', 'node', 'n', 'q', 'default', 'done', 'h' || i % 20,
     (i % 4)::text, 'k' || i, i
+FROM generate_series(1, {THREADS}) i, generate_series(1, 2) k;
+INSERT INTO events (thread_id, seq, run_id, event_id, kind, codec, data, created_at)
+SELECT 'f' || i, k, 'r' || i, 'e' || k, 'custom', 'plain', '1', 1e10 + i
 FROM generate_series(1, {THREADS}) i, generate_series(1, 2) k;
 INSERT INTO items (ns, key, codec, data, checksum, created_at, updated_at, ttl, expires_at)
 SELECT 'users' || chr(31) || 'u' || i || chr(31), 'k' || k, 'plain', '1', encode(sha256('1'), 'hex'), i, i, 9, CASE k WHEN 2 THEN 1e12 + i END
@@ -176,6 +180,13 @@ def keep(store: PostgresStore, scene: Scene, waiting: int) -> None:
     reads(store, lambda: store.trim(scene.id("t"), 1), 60)
     reads(store, lambda: store.expired({"failed": 5, "succeeded": 5}, limit=10), 100)
     reads(store, lambda: store.delete_thread("f778"), 30)
+    event = NewEvent(scene.id("e"), "custom", b"1")
+    reads(
+        store,
+        lambda: store.append_events("f779", "r779", [event, event, NewEvent("e1", "custom", b"1")]),
+        few,
+    )
+    reads(store, lambda: store.purge_events(10.0, limit=5), few)
     known, new = ("users", "u777"), ("users", scene.id("u"))
     reads(store, lambda: store.put_items([NewItem(known, "k1", "1"), NewItem(new, "k", "1", ttl=9.0)]), few)
     reads(store, lambda: store.put_items([NewItem(known, "k1", "1", if_absent=True)]), few)
@@ -224,6 +235,8 @@ def test_every_look_reads_a_few_rows(watched: PostgresStore) -> None:
     reads(store, lambda: store.list_runs(RunFilter(status=["failed", "succeeded"], limit=5)), 400)
     reads(store, lambda: store.list_runs(RunFilter(limit=5, cursor="777")), few)
     reads(store, lambda: store.get_blobs("f777", ["a", "b"]), few)
+    reads(store, lambda: store.read_events("f777", 1), few)
+    reads(store, lambda: store.newest_event("f777"), few)
     reads(store, lambda: store.get_items([(("users", f"u{n}"), "k1") for n in range(5)]), few)
     reads(store, lambda: store.search_items(("users", "u778")), few)
     reads(store, lambda: store.list_namespaces(("users", "u779")), few)

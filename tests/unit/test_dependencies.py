@@ -18,15 +18,18 @@ ROOT = Path(__file__).parents[2]
 # All that a worker, a client and the command line load, the brokers' transports with them.
 LOAD = """
 import importlib, json, pkgutil, sys
+sys.modules["langgraph"] = sys.modules["langchain_core"] = None  # extras: whoever imports them fails
 for name in ("petiole", "petiole_workers", "petiole_stores"):
     package = importlib.import_module(name)
     for module in pkgutil.walk_packages(package.__path__, name + "."):
-        # A plug-in for pytest is imported by pytest alone.
-        if not module.name.endswith(("__main__", ".env", ".pytest_plugin")):
+        # A plug-in for pytest is imported by pytest alone, petiole.langgraph by users of the extra.
+        if not module.name.startswith("petiole.langgraph") and not module.name.endswith(
+            ("__main__", ".env", ".pytest_plugin")
+        ):
             importlib.import_module(module.name)
 for name in ("kombu.transport.redis", "kombu.transport.pyamqp", "celery.bin.celery", "celery.concurrency.prefork"):
     importlib.import_module(name)
-print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+print(json.dumps(sorted({name.partition(".")[0] for name, module in sys.modules.items() if module})))
 """
 
 # Distributions that others import when they happen to be there, and do without when not.

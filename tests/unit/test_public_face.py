@@ -11,7 +11,18 @@ from pathlib import Path
 import petiole
 from petiole_stores import errors
 
-SLOW = ("typer", "rich", "fastapi", "alembic", "celery", "kombu", "sqlalchemy", "redis")
+SLOW = (
+    "typer",
+    "rich",
+    "fastapi",
+    "alembic",
+    "celery",
+    "kombu",
+    "sqlalchemy",
+    "redis",
+    "langgraph",
+    "langchain_core",
+)
 
 
 def test_every_name_can_be_had_and_is_the_one_of_its_home() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import logging
 from collections import deque
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from petiole_stores.errors import (
 from petiole_stores.ids import new_id
 from petiole_stores.records import Claim, Outcome
 from petiole_workers.board import TakenOverError
-from petiole_workers.caller import NodeTimeoutError, RetryLaterError, is_interruptible, next_try, timed_out
+from petiole_workers.caller import RetryLaterError, is_interruptible, next_try
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.damage import UnreadableError
 from petiole_workers.documents import Loaded
@@ -37,11 +39,10 @@ from petiole_workers.failure import (
     failure_of,
     parse_failure,
 )
-from petiole_workers.given import Given, coerced
+from petiole_workers.given import Given
 from petiole_workers.graph import (
     HANDLER_PREFIX,
     MISSING,
-    Caller,
     GraphDefinition,
     GraphInterrupt,
     NodeError,
@@ -54,9 +55,13 @@ from petiole_workers.graph import (
 )
 from petiole_workers.graph import call as call_function
 from petiole_workers.hop import RunConfig, Work
+from petiole_workers.limits import NodeTimeoutError, first_limit, timed_out
 from petiole_workers.nesting import Nesting, namespace
 from petiole_workers.services import AttemptServices, ParkedError
 from petiole_workers.settling import Settling, reading
+from petiole_workers.streaming.messages import Hearing, is_there
+from petiole_workers.streaming.speaking import Spoken, metadata_of
+from petiole_workers.telling import Telling
 
 if TYPE_CHECKING:
     from petiole_workers.runner import Runner
@@ -92,6 +97,9 @@ class Attempt:
         self.config = msgspec.json.decode(self.run.config, type=RunConfig)
         self.durability = runner.durability(self.config.durability or graph.durability)
         self.services = AttemptServices(runner, self.task)
+        self.told = Telling(graph, claim)
+        self._hearing: Hearing | None = None
+        self._said = itertools.count(1)
         self.settling = Settling(self)
         self.nesting = Nesting(self)
 
@@ -163,6 +171,9 @@ class Attempt:
             self.services.roll_back()
             assert self._on_timeout is not None
             work.outcome, work.taken_over = self._on_timeout, True
+            node = self.definition.nodes[self.task.node]
+            again = work.outcome.ending == "retry"
+            self.told.error(timed_out(node), self._last_attempt, will_retry=again)
             return
         except BaseException as error:  # what users' code raises is its task's outcome
             self.services.roll_back()
@@ -171,6 +182,7 @@ class Attempt:
             self.end(work, "failed", error)
             return
         work.transaction = self.services.open_transaction
+        work.output, work.attempt = output, self._last_attempt
         if (
             self._tried and work.outcome.error is None
         ):  # it succeeded in the end; what it failed of before is kept
@@ -186,7 +198,7 @@ class Attempt:
         node = self.definition.nodes[self.task.node]
         try:
             if node.error_handler is not None and self._is_over(node):
-                raise timed_out(node.name, node.timeout)
+                raise timed_out(node)
             return self._cached(node, input, spec)
         except Exception as error:
             if node.error_handler is None or isinstance(error, StoreUnavailableError | RetryLaterError):
@@ -234,11 +246,13 @@ class Attempt:
     def _call(self, input: object, spec: TaskSpec) -> Any:
         def again() -> object:
             self.services.again()
+            self.told.start(self._attempt + caller.tries - 1)
             return self._input(dataclasses.replace(spec, arg=self._arg()))
 
         caller, node = self.runner.caller, self.definition.nodes[self.task.node]
+        self.told.start(self._attempt)
         try:
-            return caller.call(
+            returned = caller.call(
                 node,
                 input,
                 self.runtime(),
@@ -247,7 +261,12 @@ class Attempt:
                 again=again,
                 on_retry=self._note,
                 watch=self._watch,
+                extend=self._extend,
+                hear=self._hear,
             )
+            if self._hearing is not None:
+                self._hearing.returned(returned)
+            return returned
         finally:
             self._tries = caller.tries
 
@@ -259,6 +278,7 @@ class Attempt:
     def _note(self, error: BaseException) -> None:
         """A try has failed that another one follows."""
         tries = self.runner.caller.tries
+        self.told.error(error, self._attempt + tries - 1, will_retry=True)
         failure = failure_of(
             error,
             node=self.task.node,
@@ -276,17 +296,24 @@ class Attempt:
     def _watch(self, tries: int) -> AbstractContextManager[None]:
         """Post the outcome for the case that the main process has to end this try."""
         seat, node = self.runner.seat, self.definition.nodes[self.task.node]
-        if seat is None or node.timeout is None:
+        limit = first_limit(node)
+        if seat is None or limit is None:
             return nullcontext()
         self.runner.know()
         self._on_timeout = self._timed_out(node, tries)
-        return seat.limit(
-            node.timeout + (MARGIN if is_interruptible(node) else 0.0),
-            self._on_timeout,
-        )
+        return seat.limit(limit + self._margin(node), self._on_timeout)
+
+    def _extend(self, seconds: float) -> None:
+        """The node has shown progress: it may go on for so long at least."""
+        if (seat := self.runner.seat) is not None:
+            seat.extend(seconds + self._margin(self.definition.nodes[self.task.node]))
+
+    @staticmethod
+    def _margin(node: NodeSpec) -> float:
+        return MARGIN if is_interruptible(node) else 0.0
 
     def _timed_out(self, node: NodeSpec, tries: int) -> Outcome:
-        error, failures = timed_out(node.name, node.timeout), self._failures + tries
+        error, failures = timed_out(node), self._failures + tries
         delay = next_try(node, error, failures, self._key)
         if delay is None and node.error_handler is not None:
             delay = 0.0  # the next attempt calls it
@@ -302,7 +329,7 @@ class Attempt:
         """Whether the node was ended by the main process and has no further try: its error handler's turn."""
         if self._known is None or self._known.type != TIMED_OUT:
             return False
-        return next_try(node, timed_out(node.name, node.timeout), self._failures, self._key) is None
+        return next_try(node, timed_out(node), self._failures, self._key) is None
 
     # ---------------------------------------------------------------- parts
 
@@ -331,6 +358,11 @@ class Attempt:
         return f"{self.run.graph}.{self.task.node}"
 
     @property
+    def _last_attempt(self) -> int:
+        """The number of the last try that was made here."""
+        return self._attempt + max(self._tries - 1, 0)
+
+    @property
     def _attempt(self) -> int:
         """The number of the first try that is made here."""
         return self.task.attempt + self._failures - self.task.failures
@@ -340,28 +372,13 @@ class Attempt:
         with reading():
             kept = Given.read(self.documents, self.run, self.config)
         given = kept if self.runner.given is None else self.runner.given.over(kept)
-        context = coerced(self.definition.context_schema, given.context, self.run.graph)
-        return dataclasses.replace(given, context=context)
-
-    @cached_property
-    def _caller(self) -> Caller:
-        with reading():
-            metadata = (
-                {}
-                if self.run.metadata == "{}"
-                else self.documents.value(self.run.thread_id, self.run.metadata)
-            )
-        return Caller(
-            configurable=self._given.configurable,
-            tags=tuple(self.run.tags),
-            metadata=metadata,
-            recursion_limit=self.config.recursion_limit,
-            callbacks=self._given.callbacks,
-        )
+        return given.as_of(self.graph)
 
     def runtime(self) -> Runtime[Any]:
         task, base = self.task, self.claim.base
         digest = hashlib.sha256(f"{base.digest if base else ''}\n{task.arg or ''}".encode()).hexdigest()[:16]
+        with reading():
+            caller = self._given.caller(self.documents, self.run, self.config)
         return Runtime(
             thread_id=task.thread_id,
             run_id=task.run_id,
@@ -373,24 +390,55 @@ class Attempt:
             is_cancelled=self.services.cancelled,
             services=self.services,
             context=self._given.context,
-            caller=self._caller,
+            caller=caller,
             step=base.step + 1 if base else -1,
             checkpoint_id=task.checkpoint_id or "",
             checkpoint_ns=task.ns,
             store=self.runner.memory if self.graph.store is None else self.graph.store,
+            stream_writer=self._write,
         )
+
+    # ---------------------------------------------------------------- what the node says
+
+    def _write(self, value: Any) -> None:
+        """What ``runtime.stream_writer`` of this attempt does."""
+        self.runner.say("custom", value, self)
+
+    def _hear(self, input: object) -> AbstractContextManager[None]:
+        """Listen to the chat models of one try, where somebody follows them."""
+        self._hearing = None
+        if "messages" not in self.runner.heard or not is_there():
+            return nullcontext()
+        self._hearing = Hearing(self._say_message, metadata_of(self.spoken))
+        return self._hearing.listening(input)
+
+    def _say_message(self, message: object, metadata: Mapping[str, object]) -> None:
+        self.runner.say("messages", message, self, metadata)
+
+    @property
+    def spoken(self) -> Spoken:
+        """What goes with all that the node says."""
+        task, base = self.task, self.claim.base
+        attempt = self._attempt + max(self.runner.caller.tries - 1, 0)
+        step = -1 if base is None else base.step + 1
+        return Spoken(task.task_id, task.node, task.ns, task.path, step, attempt, task.thread_id)
+
+    def utterance(self) -> str:
+        """An id for the next thing that the node says; no two attempts have the same."""
+        return f"{self.task.token}:{next(self._said)}"
 
     def end(self, work: Work, ending: str, error: BaseException, *, handled: bool = False) -> None:
         """The task or, with ``retry``, this attempt ends by an error."""
         node = self.task.node
         work.outcome.ending = ending  # type: ignore[assignment]
-        attempt = self._attempt + max(self._tries - 1, 0)
+        attempt = self._last_attempt
         failure = failure_of(error, node=node, attempt=attempt, tries=self._failures + self._tries)
         earlier = list(self._tried)[: -1 if ending == "retry" else None]  # a retry's own error was noted too
         work.outcome.error = document_of(replace(failure, handled=handled, earlier=earlier[-MAX_EARLIER:]))
         work.outcome.output, work.outcome.blobs = None, []
         if ending == "retry":
             return
+        self.told.error(error, attempt, will_retry=False)
         if self.runner.on_failure is not None:
             self.runner.on_failure(self.claim, error)
         logger.error(

@@ -126,6 +126,11 @@ class Seat:
             if words[_OVERDUE] == words[_TRY]:
                 raise TakenOverError
 
+    def extend(self, seconds: float) -> None:
+        """The block of `limit` may take so many seconds from now."""
+        if self._words[_DEADLINE]:
+            self._words[_DEADLINE] = time.monotonic_ns() + int(seconds * _NANO)
+
     @property
     def cancelled(self) -> bool:
         """Whether the main process has learned that the present task is no longer wanted here."""

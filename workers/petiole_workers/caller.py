@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import dataclasses
 import random
 import signal
@@ -18,15 +19,12 @@ import tenacity
 from petiole_stores.errors import PetioleError
 from petiole_workers.graph import NodeSpec, Runtime, call_node
 from petiole_workers.greenlets import in_native_thread, is_patched
+from petiole_workers.limits import Clocks
 from petiole_workers.retry.retrying import retrying
 from petiole_workers.retry.strategy import strategy_for
 
 #: How often a running async node is asked whether it is still wanted, in seconds.
 LOOK = 0.25
-
-
-class NodeTimeoutError(PetioleError, TimeoutError):
-    """A node ran longer than its ``timeout``."""
 
 
 class RetryLaterError(PetioleError):
@@ -58,6 +56,7 @@ class NodeCaller:
         self._cancelled = cancelled
         self._kept: asyncio.Runner | None = None
         self._error: BaseException | None = None
+        self._clocks: Clocks | None = None
         #: How often the last :meth:`call` has called its node.
         self.tries = 0
 
@@ -72,6 +71,8 @@ class NodeCaller:
         again: Callable[[], object] | None = None,
         on_retry: Callable[[BaseException], None] | None = None,
         watch: Callable[[int], AbstractContextManager[None]] = lambda tries: nullcontext(),
+        extend: Callable[[float], None] | None = None,
+        hear: Callable[[object], AbstractContextManager[None]] = lambda input: nullcontext(),
     ) -> Any:
         """What the node returned.
 
@@ -81,6 +82,8 @@ class NodeCaller:
             again     makes the input anew for a further try (the one that failed may have changed it in place)
             on_retry  told of each failed try that another one follows, here or later
             watch     gives what is to be entered round the first, second … try
+            extend    told how many seconds the node has at least, when it has shown progress (`Clocks`)
+            hear      gives what is to be entered round each try with this input
 
         Raises whatever the last try raised, or RetryLaterError.
         """
@@ -89,7 +92,12 @@ class NodeCaller:
         def attempt() -> Any:
             self.tries += 1
             given = again() if again is not None and self.tries > 1 else input
-            return self._once(spec, given, _again(runtime, self.tries - 1), watch(self.tries))
+            self._clocks = Clocks(spec, extend)
+            try:
+                with hear(given):
+                    return self._once(spec, given, _again(runtime, self.tries - 1), watch(self.tries))
+            finally:
+                self._clocks = None
 
         if not spec.retry_policies:
             return attempt()
@@ -119,20 +127,26 @@ class NodeCaller:
     def _once(
         self, spec: NodeSpec, input: object, runtime: Runtime[Any], watched: AbstractContextManager[None]
     ) -> Any:
-        timeout = spec.timeout
+        clocks = self._clocks
+        assert clocks is not None
 
         def limited(awaitable: Awaitable[object]) -> object:
-            return self._await(_limited(awaitable, timeout, spec.name, self._cancelled))
+            return self._await(_limited(awaitable, clocks, self._cancelled))
 
         if spec.is_async:
             with watched:
                 return call_node(spec, input, runtime, runner=limited)
-        with watched, _deadline(timeout, spec.name):
+        with watched, _deadline(clocks):
             return call_node(spec, input, runtime, runner=limited)
+
+    def progress(self, *, heartbeat: bool, pause: float = 0.0) -> None:
+        """The node that runs now has shown progress (`Clocks.progress`)."""
+        if self._clocks is not None:
+            self._clocks.progress(heartbeat=heartbeat, pause=pause)
 
     def wait(self, awaitable: Awaitable[object]) -> object:
         """The result of what an async router gave."""
-        return self._await(_limited(awaitable, None, ""))
+        return self._await(_limited(awaitable, None))
 
     def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         if self._loop is not None:
@@ -141,15 +155,16 @@ class NodeCaller:
                 return future.result()
             except concurrent.futures.CancelledError:
                 raise asyncio.CancelledError from None
+        context = contextvars.copy_context()
         if is_patched():
-            return in_native_thread(lambda: asyncio.run(coroutine))
+            return in_native_thread(lambda: context.run(asyncio.run, coroutine))
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return self._runner().run(coroutine)
+            return self._runner().run(coroutine, context=context)
         # graph.invoke() called from within somebody's event loop: it is busy, so the node gets a thread of its own.
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, coroutine).result()
+            return thread.submit(context.run, asyncio.run, coroutine).result()
 
     def _runner(self) -> asyncio.Runner:
         if self._kept is None:
@@ -169,18 +184,44 @@ def _again(runtime: Runtime[Any], more: int) -> Runtime[Any]:
 
 async def _limited(
     awaitable: Awaitable[object],
-    timeout: float | None,
-    node: str,
+    clocks: Clocks | None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Any:
     try:
         with _cancelling(cancelled):
-            async with asyncio.timeout(timeout) as limit:
-                return await awaitable
+            async with asyncio.timeout(None) as limit:
+                with _expiring(limit, clocks):
+                    return await awaitable
     except TimeoutError as error:
-        if not limit.expired():
+        if clocks is None or not limit.expired():
             raise
-        raise timed_out(node, timeout) from error
+        raise clocks.error() from error
+
+
+@contextmanager
+def _expiring(limit: asyncio.Timeout, clocks: Clocks | None) -> Iterator[None]:
+    """Let ``limit`` expire when the clocks say so: they may be set back meanwhile, from any thread."""
+    if clocks is None or clocks.left() is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle | None = None
+
+    def look() -> None:
+        nonlocal timer
+        left = clocks.left()
+        assert left is not None
+        if left <= 0:
+            limit.reschedule(loop.time())
+        else:
+            timer = loop.call_later(left, look)
+
+    look()
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 @contextmanager
@@ -208,10 +249,6 @@ def _cancelling(cancelled: Callable[[], bool] | None) -> Iterator[None]:
             timer.cancel()
 
 
-def timed_out(node: str, timeout: float | None) -> NodeTimeoutError:
-    return NodeTimeoutError(f"node {node!r} ran longer than its timeout of {timeout} s")
-
-
 def is_interruptible(spec: NodeSpec) -> bool:
     """Whether a node that runs in this thread can be ended by its own process: an async one, or one in the main thread."""
     return spec.is_async or threading.current_thread() is threading.main_thread()
@@ -226,23 +263,20 @@ def next_try(spec: NodeSpec, error: Exception, failures: int, key: str) -> float
 
 
 @contextmanager
-def _deadline(timeout: float | None, node: str) -> Iterator[None]:
-    """End the block by NodeTimeoutError after ``timeout`` seconds.
+def _deadline(clocks: Clocks) -> Iterator[None]:
+    """End the block by NodeTimeoutError when the clocks say so.
 
     In a main thread (prefork, solo) an alarm interrupts it. In other threads nothing can: the error is raised when the
     block is over.
     """
-    if timeout is None:
+    if clocks.left() is None:
         yield
     elif threading.current_thread() is threading.main_thread():
-        with _alarm(timeout, timed_out(node, timeout)):
+        with _alarm(clocks):
             yield
     else:
-        began = time.monotonic()
         yield
-        took = time.monotonic() - began
-        if took > timeout:
-            raise NodeTimeoutError(f"node {node!r} took {took:.1f} s, longer than its timeout of {timeout} s")
+        clocks.check()
 
 
 class _Shield:
@@ -269,18 +303,21 @@ def undisturbed() -> Iterator[None]:
 
 
 @contextmanager
-def _alarm(seconds: float, error: Exception) -> Iterator[None]:
-    """Raise ``error`` in the main thread after ``seconds``. An alarm that was set before goes on afterwards."""
+def _alarm(clocks: Clocks) -> Iterator[None]:
+    """Raise in the main thread when the clocks say so. An alarm that was set before goes on afterwards."""
 
     def ring(*_: object) -> None:
-        if _Shield.depth:
-            _Shield.error = error
+        left = clocks.left()
+        if left is not None and left > 0:  # they were set back since it was set
+            signal.setitimer(signal.ITIMER_REAL, left)
+        elif _Shield.depth:
+            _Shield.error = clocks.error()
         else:
-            raise error
+            raise clocks.error()
 
     began = time.monotonic()
     before: Callable[..., Any] | int | None = signal.signal(signal.SIGALRM, ring)
-    outer, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+    outer, _ = signal.setitimer(signal.ITIMER_REAL, max(clocks.left() or 0.0, 1e-6))
     try:
         yield
     finally:

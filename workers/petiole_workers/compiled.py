@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from petiole_stores.contract import CheckpointStore
 from petiole_stores.errors import ConfigurationError, InputError
@@ -19,16 +19,21 @@ from petiole_workers.durability import checked
 from petiole_workers.fitting import offer_of
 from petiole_workers.given import coerced
 from petiole_workers.graph.definition import GraphDefinition
+from petiole_workers.graph.drawing import Drawing
 from petiole_workers.graph.names import START
 from petiole_workers.graph.overwrite import plain
 from petiole_workers.graph.snapshot import TaskSpec, pull_path
 from petiole_workers.graph.updates import task_output
+from petiole_workers.hop import AS_COMPILED, Stops
+from petiole_workers.listening import Listeners
 from petiole_workers.long_term import memory_of
+from petiole_workers.streaming.modes import Modes, StreamMode
 
 if TYPE_CHECKING:
-    from petiole_workers.inline import InlineEngine
+    from petiole_workers.inline import InlineEngine, InvokeOptions
     from petiole_workers.snapshot import StateSnapshot
     from petiole_workers.states import States
+    from petiole_workers.streaming.live import Handover
 
 
 class CompiledGraph:
@@ -45,8 +50,11 @@ class CompiledGraph:
         *,
         durability: str | None = None,
         store: Any = None,
+        listeners: Sequence[Any] = (),
     ) -> None:
         self.definition = definition
+        #: Told how runs go, wherever they do (:mod:`petiole_workers.listening`).
+        self.listeners = Listeners(tuple(listeners))
         #: The name that runs are submitted under; ``petiole worker`` names an unnamed graph after its module.
         self.name: str = definition.name or "graph"
         #: The queue of nodes that name none; ``None``: the settings' one.
@@ -179,19 +187,140 @@ class CompiledGraph:
         durability: str | None,
         context: Any,
     ) -> Any:
-        from petiole_workers.inline import InlineEngine, InvokeOptions
+        return self._running().invoke(input, self._options(config, durability, context), loop)
 
-        options = InvokeOptions.of(
+    def _options(
+        self,
+        config: Mapping[str, Any] | None,
+        durability: str | None,
+        context: Any,
+        stops: Stops = AS_COMPILED,
+    ) -> InvokeOptions:
+        from petiole_workers.inline import InvokeOptions
+
+        return InvokeOptions.of(
             config,
             needs_thread=self.checkpointer is not None,
             durability=None if durability is None else checked(durability),
+            stops=stops,
             context=self.accept_context(context),
         )
+
+    def _running(self) -> InlineEngine:
+        """The engine of the graph's checkpointer; without one, a new one on memory."""
+        from petiole_workers.inline import InlineEngine
+
         if self.checkpointer is None:
-            engine = InlineEngine(self, MemoryStore())
-        else:
-            engine = self._engine = self._engine or InlineEngine.on(self, self.checkpointer)
-        return engine.invoke(input, options, loop)
+            return InlineEngine(self, MemoryStore())
+        self._engine = self._engine or InlineEngine.on(self, self.checkpointer)
+        return self._engine
+
+    # ---------------------------------------------------------------- streaming
+
+    def stream(
+        self,
+        input: Mapping[str, Any] | Any | None,
+        config: Mapping[str, Any] | None = None,
+        *,
+        context: Any = None,
+        stream_mode: StreamMode | Sequence[StreamMode] | None = None,
+        print_mode: StreamMode | Sequence[StreamMode] = (),
+        output_keys: str | Sequence[str] | None = None,
+        interrupt_before: Sequence[str] | Literal["*"] | None = None,
+        interrupt_after: Sequence[str] | Literal["*"] | None = None,
+        durability: str | None = None,
+        subgraphs: bool = False,
+    ) -> Iterator[Any]:
+        """Run the graph in this process and give out what it does while it does it.
+
+        The run goes on only while the stream is read: a superstep begins when the chunks of the one before were taken. A
+        stream that is closed early lets the nodes that run end, keeps their outputs, and starts nothing more;
+        ``stream(None, config)`` goes on from there.
+
+        Parameters
+            input, config, context, durability  as for :meth:`invoke`
+            stream_mode  what to give out (``updates`` if nothing is said); of a list each chunk is ``(mode, data)``:
+
+                values       the state after each superstep
+                updates      ``{node: what it wrote}`` as each node ends; ``{"__interrupt__": ...}`` where the run stops
+                checkpoints  each checkpoint, with the tasks that follow it
+                tasks        each task as it begins and as it ends
+                debug        checkpoints and tasks, with step and time
+                messages     ``(message, metadata)``: tokens and messages of LangChain's chat models
+                custom       what nodes say by ``runtime.stream_writer`` or ``get_stream_writer()``
+
+            print_mode   modes that are printed as well
+            output_keys  keys of the state that ``values`` and ``updates`` show; a single key shows its value alone
+            interrupt_before, interrupt_after  where this run stops, instead of where the graph was compiled to
+            subgraphs    also give out what subgraphs do: each chunk begins with its namespace, a tuple
+
+        Raises what :meth:`invoke` raises, after the chunks that came before it.
+        """
+        from petiole_workers.streaming.live import stream
+
+        modes = Modes.of(stream_mode, print_mode, subgraphs=subgraphs)
+        stops = Stops(self._names(interrupt_before), self._names(interrupt_after))
+        options = self._options(config, durability, context, stops)
+        return stream(self._streamed(input, options, None, modes, output_keys), modes)
+
+    def astream(
+        self,
+        input: Mapping[str, Any] | Any | None,
+        config: Mapping[str, Any] | None = None,
+        *,
+        context: Any = None,
+        stream_mode: StreamMode | Sequence[StreamMode] | None = None,
+        print_mode: StreamMode | Sequence[StreamMode] = (),
+        output_keys: str | Sequence[str] | None = None,
+        interrupt_before: Sequence[str] | Literal["*"] | None = None,
+        interrupt_after: Sequence[str] | Literal["*"] | None = None,
+        durability: str | None = None,
+        subgraphs: bool = False,
+    ) -> AsyncIterator[Any]:
+        """As :meth:`stream`; async nodes run on the caller's event loop, sync ones in threads."""
+        from petiole_workers.streaming.live import astream
+
+        modes = Modes.of(stream_mode, print_mode, subgraphs=subgraphs)
+        stops = Stops(self._names(interrupt_before), self._names(interrupt_after))
+        options, loop = self._options(config, durability, context, stops), asyncio.get_running_loop()
+        return astream(self._streamed(input, options, loop, modes, output_keys), modes)
+
+    def _streamed(
+        self,
+        input: Any,
+        options: InvokeOptions,
+        loop: asyncio.AbstractEventLoop | None,
+        modes: Modes,
+        output_keys: str | Sequence[str] | None,
+    ) -> Callable[[Handover], object]:
+        """What runs the graph for one stream."""
+        from petiole_workers.streaming.deriving import Deriver
+        from petiole_workers.streaming.live import Watch
+
+        def run(handover: Handover) -> object:
+            engine = self._running()
+            deriver = Deriver(
+                engine.documents,
+                modes,
+                keys=output_keys,
+                graph=self.definition,
+                checkpoints=self.checkpointer is not None,
+            )
+            return engine.invoke(input, options, loop, Watch(handover, deriver, engine.documents))
+
+        return run
+
+    def _names(self, nodes: Sequence[str] | None) -> Collection[str] | None:
+        """The nodes to stop at. Raises InputError for one that does not exist."""
+        if nodes is None:
+            return None
+        known = self.definition.nodes
+        names = frozenset(known) if nodes == "*" else frozenset([nodes] if isinstance(nodes, str) else nodes)
+        if unknown := sorted(names - known.keys()):
+            raise InputError(
+                f"interrupt names the unknown node {unknown[0]!r}: graph {self.name!r} has {', '.join(known)}"
+            )
+        return names
 
     # ---------------------------------------------------------------- states
 
@@ -300,6 +429,22 @@ class CompiledGraph:
     async def aclear_cache(self, nodes: Sequence[str] | None = None) -> None:
         """As :meth:`clear_cache`."""
         await asyncio.to_thread(self.clear_cache, nodes)
+
+    def get_graph(
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        xray: int | bool = False,
+        subgraphs: Mapping[str, Drawing] | None = None,
+    ) -> Drawing:
+        """The graph to be drawn: ``get_graph().draw_mermaid()``, ``draw_ascii()`` or ``draw_dot()``.
+
+        Parameters
+            config     LangGraph's; nothing is read of it
+            xray       show what is within subgraphs, so many levels deep (``True``: all)
+            subgraphs  drawings to put in the places of nodes, by their names
+        """
+        return self.definition.drawing(subgraphs if subgraphs else None)
 
     def mermaid(self) -> str:
         """The graph as a Mermaid flowchart."""

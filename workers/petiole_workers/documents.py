@@ -17,7 +17,7 @@ import msgspec
 from petiole_stores.errors import CorruptionError
 from petiole_stores.ids import new_id
 from petiole_stores.integrity import damage_of, seal_of
-from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, NewTask, Output
+from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, NewTask, Output, Task
 from petiole_stores.serde import Serde, digest_document
 from petiole_stores.store import Store
 from petiole_workers.graph import (
@@ -57,6 +57,13 @@ class PlannedTask(msgspec.Struct, omit_defaults=True):
 
 
 _planned = msgspec.json.Decoder(list[PlannedTask])
+
+
+def planned_nodes(next: str) -> tuple[str, ...]:
+    """The nodes of the tasks in a checkpoint's ``next`` document, in their order."""
+    return tuple(task.node for task in _planned.decode(next))
+
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -105,6 +112,17 @@ class BlobCache:
                     self._blobs.move_to_end((thread_id, digest))
                     found[digest] = blob
             return found
+
+
+def written_keys(output: str) -> set[str]:
+    """The keys of the state that a task's output writes."""
+    return {key for key, _ in _raw_writes.decode(output)} - {_GOTO, _NODE}
+
+
+def checkpointed(made: NewCheckpoint, task: Task, *, run_id: str) -> Checkpointed:
+    """A checkpoint as the ledger will have it that is not read back: one that ``task`` settles with."""
+    fields = {name: getattr(made, name) for name in made.__struct_fields__}
+    return Checkpointed(**fields, thread_id=task.thread_id, run_id=run_id, created_at=task.created_at, seq=0)
 
 
 class Documents:

@@ -17,9 +17,11 @@ from pydantic import BaseModel
 from petiole_stores.errors import InputError, SerializationError
 from petiole_stores.records import Blob, Run
 from petiole_stores.serde import Serde
+from petiole_workers.graph import Caller
 from petiole_workers.hop import RunConfig
 
 if TYPE_CHECKING:
+    from petiole_workers.compiled import CompiledGraph
     from petiole_workers.documents import Documents
 
 #: Keys of ``configurable`` that address a thread; they are no values of the author's.
@@ -84,6 +86,15 @@ class Given:
             {**kept.configurable, **self.configurable},
             self.callbacks,
         )
+
+    def as_of(self, graph: CompiledGraph) -> Given:
+        """With the context in the class of the graph's ``context_schema``. Raises InputError for one that does not fit."""
+        return dataclasses.replace(self, context=graph.accept_context(self.context))
+
+    def caller(self, documents: Documents, run: Run, config: RunConfig) -> Caller:
+        """What functions find in their ``config``, with what the run itself says."""
+        metadata = {} if run.metadata == "{}" else documents.value(run.thread_id, run.metadata)
+        return Caller(self.configurable, tuple(run.tags), metadata, config.recursion_limit, self.callbacks)
 
 
 def coerced(schema: type[Any] | None, context: Any, graph: str) -> Any:

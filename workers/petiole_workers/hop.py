@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import msgspec
 from petiole_stores.records import Claim, Outcome, TaskRef
 from petiole_stores.store import StoreTransaction
 from petiole_workers.documents import Rows
-from petiole_workers.graph import DEFAULT_RECURSION_LIMIT
+from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, TaskOutput
 
 
 class Hint(NamedTuple):
@@ -50,6 +50,18 @@ class RunConfig(msgspec.Struct, omit_defaults=True):
     configurable: msgspec.Raw = msgspec.Raw()
 
 
+@dataclass(frozen=True)
+class Stops:
+    """Where a run is interrupted: before and after which nodes; ``None``: as its graph says."""
+
+    before: Collection[str] | None = None
+    after: Collection[str] | None = None
+
+
+#: Nothing of its own: a run stops where its graph was compiled to.
+AS_COMPILED = Stops()
+
+
 @dataclass
 class Work:
     """One claimed task on its way to its outcome."""
@@ -63,4 +75,6 @@ class Work:
     transaction: StoreTransaction | None = None  #: of the node's own, to be committed with the outcome
     close: Callable[[], None] = lambda: None  #: gives up what its attempt still holds of the store
     refused: bool = False  #: it was not committed, and never will be
+    output: TaskOutput | None = None  #: what its node gave
+    attempt: int = 1  #: the number of the try that gave it
     taken_over: bool = False  #: the main process has ended its node and commits the outcome, too

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -52,7 +52,7 @@ from petiole_workers.documents import Documents
 from petiole_workers.failure import parse_failure
 from petiole_workers.given import Given, checked_tags
 from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, INTERRUPT, START, Command, result
-from petiole_workers.hop import Hint, RunConfig
+from petiole_workers.hop import AS_COMPILED, Hint, RunConfig, Stops
 from petiole_workers.processes import process_birth
 from petiole_workers.queues import INLINE_PREFIX
 from petiole_workers.registry import Registry
@@ -61,6 +61,9 @@ from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
 from petiole_workers.snapshot import values_now
 from petiole_workers.states import States
+
+if TYPE_CHECKING:
+    from petiole_workers.streaming.live import Watch
 
 LEASE = 15.0
 #: In a holder's stats: when its process was started, so that a pid that is used again is not taken for it.
@@ -91,6 +94,7 @@ class InvokeOptions:
     recursion_limit: int = DEFAULT_RECURSION_LIMIT
     max_concurrency: int = CONCURRENCY
     durability: str | None = None
+    stops: Stops = AS_COMPILED
     run_id: str | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -103,6 +107,7 @@ class InvokeOptions:
         *,
         needs_thread: bool,
         durability: str | None = None,
+        stops: Stops = AS_COMPILED,
         context: Any = None,
     ) -> InvokeOptions:
         """What a config in LangGraph's shape says; keys that it does not know count as ``configurable`` ones there.
@@ -132,6 +137,7 @@ class InvokeOptions:
             recursion_limit=limit,
             max_concurrency=side_by_side,
             durability=durability,
+            stops=stops,
             run_id=None if run_id is None else str(run_id),
             tags=checked_tags(config.get("tags") or ()),
             metadata=metadata,
@@ -167,17 +173,26 @@ class InlineEngine:
 
     # ---------------------------------------------------------------- invoke
 
-    def invoke(self, input: Any, options: InvokeOptions, loop: asyncio.AbstractEventLoop | None) -> Any:
+    def invoke(
+        self,
+        input: Any,
+        options: InvokeOptions,
+        loop: asyncio.AbstractEventLoop | None,
+        watch: Watch | None = None,
+    ) -> Any:
         self.load_archive(options.thread_id)
         with self._presence:
             if isinstance(input, Command):
                 run_id, ready = self._command(input, options)
             else:
                 run_id, ready = self._go_on(options) if input is None else self._begin(input, options)
+            goes_on = input is None or isinstance(input, Command)
+            if watch is not None and goes_on and options.checkpoint_id is None:
+                self._report_head(watch, options.thread_id, run_id)
             if run_id is not None:
                 self._active.add(run_id)
                 try:
-                    self._drive(run_id, ready, options, loop)
+                    self._drive(run_id, ready, options, loop, watch)
                 finally:
                     self._active.discard(run_id)
         record = self.store.head(options.thread_id)
@@ -297,6 +312,12 @@ class InlineEngine:
             raise PetioleError(f"run {run.run_id} cannot be replayed: {answer.reason}")
         return answer.publish
 
+    def _report_head(self, watch: Watch, thread_id: str, run_id: str | None) -> None:
+        """Report where a thread stands that goes on."""
+        head = self.store.head(thread_id)
+        if head is not None:
+            watch.resumed(head, self.store.list_tasks(run_id) if run_id is not None else [])
+
     def _take_over(self, run_id: str) -> None:
         """Release what a dead process held of a run. Raises ThreadBusyError when its process lives."""
         run = self.store.get_run(run_id)
@@ -356,9 +377,10 @@ class InlineEngine:
         ready: Sequence[TaskRef],
         options: InvokeOptions,
         loop: asyncio.AbstractEventLoop | None,
+        watch: Watch | None,
     ) -> None:
         """Run what is ready until the run has settled, been interrupted, or nothing is left."""
-        crew = _Crew(self, options, loop)
+        crew = _Crew(self, options, loop, watch)
         crew.add(ready)
         try:
             crew.work()
@@ -399,6 +421,8 @@ class InlineEngine:
             documents=self.documents,
             on_failure=crew.note,
             published_elsewhere=False,
+            stops=crew.stops,
+            watch=crew.watch,
             given=crew.given,
         )
 
@@ -407,9 +431,14 @@ class _Crew:
     """The threads that run one invocation. A lone task runs in the caller's own thread."""
 
     def __init__(
-        self, engine: InlineEngine, options: InvokeOptions, loop: asyncio.AbstractEventLoop | None
+        self,
+        engine: InlineEngine,
+        options: InvokeOptions,
+        loop: asyncio.AbstractEventLoop | None,
+        watch: Watch | None,
     ) -> None:
         self._engine, self._loop = engine, loop
+        self.stops, self.watch = options.stops, watch
         self.given = options.given
         self._limit = options.max_concurrency
         self._ready: deque[TaskRef] = deque()
@@ -424,10 +453,14 @@ class _Crew:
 
     def note(self, claim: Claim, error: BaseException) -> None:
         self._errors[claim.task.task_id] = error
+        if self.watch is not None:
+            self.watch.failed(claim.task.task_id, error)
 
     def work(self) -> None:
         running: set[concurrent.futures.Future[None]] = set()
         while self._ready or running:
+            if self.watch is not None and not running:
+                self.watch.pause()
             if len(self._ready) == 1 and not running:
                 self._run(self._ready.popleft())
                 continue

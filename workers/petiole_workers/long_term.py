@@ -249,9 +249,12 @@ class LongTermMemory:
     # ---------------------------------------------------------------- within
 
     def _ask(self, call: Callable[[], T]) -> T:
-        with undisturbed():
-            answer: T = self._patiently(call)
-            return answer
+        def shielded() -> T:
+            with undisturbed():
+                return call()
+
+        answer: T = self._patiently(shielded)  # a node's timeout may end the waits between
+        return answer
 
     def _below(
         self, prefix: Namespace, offset: int, first: int

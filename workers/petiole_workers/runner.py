@@ -10,8 +10,9 @@ import dataclasses
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -41,13 +42,18 @@ from petiole_workers.documents import Documents
 from petiole_workers.durability import Durability, Measured
 from petiole_workers.failure import describe
 from petiole_workers.given import Given
-from petiole_workers.hop import Hint, RunConfig, Work
+from petiole_workers.hop import AS_COMPILED, Hint, RunConfig, Stops, Work
 from petiole_workers.long_term import LongTermMemory
 from petiole_workers.misfits import note_misfits
 from petiole_workers.patience import Patience
 from petiole_workers.registry import Registry
 from petiole_workers.settings import Settings
 from petiole_workers.spool import Spool, entry_of
+from petiole_workers.streaming.speaking import Speaker
+from petiole_workers.telling import Telling
+
+if TYPE_CHECKING:
+    from petiole_workers.streaming.live import Watch
 
 logger = logging.getLogger("petiole.runner")
 
@@ -80,6 +86,8 @@ class Runner:
         spool     where outcomes go that the store cannot take
         measured  what this process knows of commits and crashes (for ``durability = "adaptive"``)
         seat      where the worker's main process sees what this slot works on
+        stops     where runs are interrupted, whatever their graph says (for ``graph.stream``)
+        watch     told of every outcome, and of what nodes say (for ``graph.stream``)
         given     what the caller of ``graph.invoke`` gave along: it goes before what is kept with the run
     """
 
@@ -100,6 +108,8 @@ class Runner:
         published_elsewhere: bool = True,
         spool: Spool | None = None,
         seat: Seat | None = None,
+        stops: Stops = AS_COMPILED,
+        watch: Watch | None = None,
         given: Given | None = None,
     ) -> None:
         self.store, self.registry, self.settings = store, registry, settings
@@ -129,6 +139,11 @@ class Runner:
         self.unfit: dict[str, str] = {}
         self.published_elsewhere = published_elsewhere
         self.spool = spool
+        self.stops, self.watch = stops, watch
+        kept = settings.stream_events if published_elsewhere else ()
+        self._speaker = Speaker(store) if kept else None
+        #: The modes of streams that somebody follows this runner's nodes in.
+        self.heard: Collection[str] = kept if watch is None else watch.heard
         self.damage = DamageControl(self)
         self._carry = Carry(self._commit, self._is_to_go_on, self.measured)
 
@@ -221,6 +236,8 @@ class Runner:
             if work.carried:
                 self.documents.carried(work.claim.task.thread_id, work.outcome.blobs)
                 follow = self._carry.add(work, self._durability_of(work.claim))
+                if self.watch is not None:
+                    self.watch.made(work)
                 queue[:0] = [] if follow is None else [follow]
                 if queue:
                     continue
@@ -324,6 +341,7 @@ class Runner:
                 self.documents.dropped(work.claim.task.thread_id, work.outcome.blobs)
                 continue
             publish += answer.publish
+            self._tell(work)
             if answer.advance is not None:
                 follow.append(answer.advance)
             if work.follow is not None and answer.run_status not in HELD_BACK:
@@ -337,10 +355,18 @@ class Runner:
                 ]
             elif work.outcome.ending in ("retry", "parked") and not work.outcome.delay:
                 publish.append(_ref(work.claim.task, work.claim))
+            if self.watch is not None and not work.carried:
+                self.watch.made(work)
         if publish:
             self._published.extend(self._publish(publish))
             reach("publish.after")
         return follow
+
+    def _tell(self, work: Work) -> None:
+        """Tell the graph's listeners of what is committed."""
+        graph = self.registry[work.claim.run.graph]
+        if graph.listeners and not work.taken_over:
+            Telling(graph, work.claim).committed(work)
 
     def _drop(self, made: Sequence[Work]) -> None:
         for work in made:
@@ -368,6 +394,8 @@ class Runner:
     def _finish(self, made: Sequence[Work]) -> Sequence[FinishAnswer]:
         """The ledger's answers. An output that the store cannot hold fails its own task, not its neighbours."""
         outcomes = [work.outcome for work in made]
+        if self._speaker is not None:
+            self._speaker.drain()
         try:
             if made[0].transaction is not None:
                 return self._finish_transaction(made[0], made[0].transaction)
@@ -427,6 +455,17 @@ class Runner:
             self.seat.count(kind)
 
     # ---------------------------------------------------------------- what attempts ask
+
+    def say(
+        self, kind: str, value: object, attempt: Attempt, about: Mapping[str, object] | None = None
+    ) -> None:
+        """Hand on what a running node says; ``about``: a message's metadata."""
+        if kind not in self.heard:
+            return
+        if self.watch is not None:
+            self.watch.said(kind, value, attempt, about or {})
+        elif self._speaker is not None:
+            self._speaker.say(kind, value, attempt, about)
 
     def publish(self, refs: Sequence[TaskRef]) -> None:
         """Tell the broker of tasks that became ready otherwise than by a commit."""

@@ -85,6 +85,7 @@ class AttemptServices:
         left = max(0.0, timers[index] - now)
         if left > self._runner.caller.in_process_wait:
             raise ParkedError(left)
+        self._runner.caller.progress(heartbeat=False, pause=left)
         return left
 
     def again(self) -> None:
@@ -141,6 +142,7 @@ class AttemptServices:
         return self._seen.value(self._serde, self._task.thread_id)
 
     def heartbeat(self, details: object) -> None:
+        self._runner.caller.progress(heartbeat=True)
         self.progress = self.progress.with_details(details, self._serde, self._task.thread_id)
         if time.monotonic() - self._noted < TOGETHER:
             self._pending = True

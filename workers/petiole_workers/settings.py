@@ -73,6 +73,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_succeeded: float | None = None
     keep_failed: float | None = None
     keep_cancelled: float | None = None
+    #: What is kept of what nodes say, for clients that stream their runs: ``custom`` (``runtime.stream_writer``) and
+    #: ``messages`` (chat models, which are made to stream for it).
+    stream_events: list[str] = msgspec.field(default_factory=lambda: ["custom"])
+    #: How long it is kept.
+    keep_events: float = 86400.0
     #: What becomes of a run whose checkpoint is damaged beyond repair: ``park`` it with the reason, or go on from the
     #: nearest sound ``parent``, which runs what came after it again.
     on_corruption: Literal["park", "parent"] = "park"
@@ -210,12 +215,14 @@ def _check_ranges(settings: Settings) -> None:
         raise ConfigurationError(
             f"max_checkpoints is {settings.max_checkpoints}: take at least 1, or 0 for all"
         )
-    for name in ("keep_succeeded", "keep_failed", "keep_cancelled"):
+    for name in ("keep_succeeded", "keep_failed", "keep_cancelled", "keep_events"):
         value = getattr(settings, name)
         if value is not None and value < 0:
             raise ConfigurationError(
                 f"{name} is {value} s: take at least 0, or leave it out to keep them for ever"
             )
+    if unknown := set(settings.stream_events) - {"custom", "messages"}:
+        raise ConfigurationError(f"stream_events has {min(unknown)!r}: take custom, messages, both or none")
     for queue in (settings.queue, *settings.queues):
         if not queue or queue.startswith("@"):
             raise ConfigurationError(

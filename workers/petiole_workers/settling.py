@@ -14,7 +14,7 @@ from petiole_stores.errors import CorruptionError, PetioleError, StoreUnavailabl
 from petiole_stores.ids import derived_id, new_id
 from petiole_stores.records import START_PATH, Checkpointed, Claim, NewCheckpoint, Settle, Task
 from petiole_workers.damage import UnreadableError
-from petiole_workers.documents import Loaded, Rows
+from petiole_workers.documents import Loaded, Rows, checkpointed
 from petiole_workers.failure import ends_the_process
 from petiole_workers.fitting import queue_of
 from petiole_workers.graph import (
@@ -27,7 +27,7 @@ from petiole_workers.graph import (
     stop_step,
     task_output,
 )
-from petiole_workers.hop import Work
+from petiole_workers.hop import AS_COMPILED, Stops, Work
 from petiole_workers.repair import FIRST_STEP
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class Settling:
         rows: Rows | None = None
         last = snapshots[-1][0]
         definition = self._attempt.definition_of(ns)
-        interrupted = _interrupts(definition, last)
+        interrupted = _interrupts(definition, last, AS_COMPILED if ns else self._runner.stops)
         for snapshot, kept in snapshots:
             rows = self._documents.settle(
                 definition,
@@ -272,14 +272,7 @@ class Settling:
     def _followed(self, rows: Rows) -> Claim:
         """The claim of the settle's only task, which this slot will hold when the settle is committed."""
         new, made = rows.tasks[0], rows.checkpoint
-        fields = {name: getattr(made, name) for name in made.__struct_fields__}
-        base = Checkpointed(
-            **fields,
-            thread_id=self._task.thread_id,
-            run_id=self._attempt.run.run_id,
-            created_at=self._task.created_at,
-            seq=0,
-        )
+        base = checkpointed(made, self._task, run_id=self._attempt.run.run_id)
         task = Task(
             task_id=new.task_id,
             run_id=self._attempt.run.run_id,
@@ -309,17 +302,19 @@ class Settling:
         return first + self._attempt.config.recursion_limit + 1
 
 
-def _interrupts(graph: GraphDefinition, snapshot: Snapshot) -> bool:
+def _interrupts(graph: GraphDefinition, snapshot: Snapshot, stops: Stops) -> bool:
     """Whether the run stops here: after a node in ``interrupt_after``, or before one in ``interrupt_before``.
 
     Not at a fork: whoever goes on from an interrupted checkpoint means to pass it.
     """
+    before = graph.interrupt_before if stops.before is None else stops.before
+    after = graph.interrupt_after if stops.after is None else stops.after
     return (
         bool(snapshot.next)
         and snapshot.source != "fork"
         and (
-            any(name in graph.interrupt_after for name in snapshot.writers)
-            or any(task.node in graph.interrupt_before for task in snapshot.next)
+            any(name in after for name in snapshot.writers)
+            or any(task.node in before for task in snapshot.next)
         )
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,15 @@ from petiole.cli.variadic import VariadicCommand
 if TYPE_CHECKING:
     from petiole_stores.records import Worker
     from petiole_workers.compiled import CompiledGraph
+
+
+class Notation(enum.StrEnum):
+    """How a drawing is written."""
+
+    mermaid = "mermaid"
+    dot = "dot"
+    ascii = "ascii"
+
 
 app = typer.Typer(no_args_is_help=True, help="See which graphs there are and what they look like.")
 
@@ -79,25 +89,49 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command("show", cls=VariadicCommand, epilog="Example: petiole graph show shop.flows:order --mermaid")
+@app.command(
+    "show", cls=VariadicCommand, epilog="Example: petiole graph show shop.flows:order --format ascii"
+)
 def show(
     ctx: typer.Context,
     graph: Annotated[
         str, typer.Argument(metavar="GRAPH", help="module:attribute, or the name of one in --graphs.")
     ],
-    mermaid: Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flowchart.")] = False,
+    format: Annotated[
+        Notation | None,
+        typer.Option("--format", help="A drawing, as text: mermaid, dot (Graphviz) or ascii."),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", metavar="THREAD|RUN", help="With --format: how this run stands on it."),
+    ] = None,
     graphs: Graphs = None,
     output: Output = Format.text,
     store: Store = None,
     broker: Broker = None,
 ) -> None:
-    """Show one graph: its nodes, or a flowchart."""
+    """Show one graph: its nodes, or a drawing of it and of a run on it."""
     from petiole.cli import output as out
+    from petiole_stores.errors import InputError
+    from petiole_workers.shown import statuses_of
 
     settings = settings_of(ctx, store=store, broker=broker, graphs=graphs)
     found = _find(graph, settings.graphs)
-    if mermaid:
-        print(found.mermaid())
+    if run is not None and format is None:
+        raise InputError("--run is for drawings: give a --format, too")
+    if format is not None:
+        drawing = found.get_graph()
+        if run is not None:
+            with connected(ctx, store, broker, graphs=graphs) as client:
+                handle = client.handle(run)
+                if handle.run.graph != found.name:
+                    raise InputError(
+                        f"run {handle.run_id} is of graph {handle.run.graph!r}, not {found.name!r}"
+                    )
+                drawing = drawing.with_statuses(
+                    statuses_of(handle.run, client.store.list_tasks(handle.run_id))
+                )
+        print(getattr(drawing, f"draw_{format.value}")(), end="")
         return
     document = _described(found)
     if output is Format.text:

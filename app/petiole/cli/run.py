@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from petiole.cli import answering, explaining, forking, looking, pruning, steering
+from petiole.cli import answering, explaining, forking, looking, pruning, steering, streaming
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +18,9 @@ app.command("list", epilog="Example: petiole run list --status failed --since 2h
 app.command("get")(looking.get)
 app.command("explain")(explaining.explain)
 app.command("watch")(looking.watch)
+app.command("stream", epilog="Example: petiole run stream order-7 --mode updates --mode custom --json")(
+    streaming.stream
+)
 app.command("tasks")(looking.tasks)
 app.command("state")(looking.state)
 app.command("history")(looking.history)

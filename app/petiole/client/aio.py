@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from petiole.client.client import Client
 from petiole.client.handle import RESTING, RunHandle, pauses, timed_out
 from petiole_stores.records import Run, RunStatus
 from petiole_workers.graph import Interrupt
 from petiole_workers.long_term import LongTermMemory
+
+if TYPE_CHECKING:
+    from petiole_workers.streaming import StreamMode
+    from petiole_workers.streaming.following import StreamEvent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -92,6 +96,13 @@ class AsyncRunHandle:
         """As :meth:`RunHandle.interrupts`."""
         return await asyncio.to_thread(self.handle.interrupts)
 
+    async def stream(
+        self, stream_mode: StreamMode | Sequence[StreamMode] | None = None, **options: Any
+    ) -> AsyncIterator[StreamEvent]:
+        """As :meth:`RunHandle.stream`; no thread is held between two looks."""
+        async for event in await asyncio.to_thread(self.handle.stream, stream_mode, **options):
+            yield event
+
     async def cancel(self, reason: str = "") -> bool:
         """As :meth:`RunHandle.cancel`."""
         return await asyncio.to_thread(self.handle.cancel, reason)
@@ -147,6 +158,18 @@ class AsyncClient:
     dead_letters = _iterated(Client.dead_letters)
     replay_all = _iterated(Client.replay_all)
     cancel_all = _iterated(Client.cancel_all)
+
+    async def stream(
+        self,
+        thread_id: str,
+        run_id: str | None = None,
+        stream_mode: StreamMode | Sequence[StreamMode] | None = None,
+        **options: Any,
+    ) -> AsyncIterator[StreamEvent]:
+        """As :meth:`Client.stream`; no thread is held between two looks."""
+        found = await asyncio.to_thread(self.client.stream, thread_id, run_id, stream_mode, **options)
+        async for event in found:
+            yield event
 
     @property
     def memory(self) -> LongTermMemory:

@@ -20,7 +20,9 @@ from petiole_workers.failure import parse_failure
 if TYPE_CHECKING:
     from petiole.client.answering import Question
     from petiole.client.client import Client
+    from petiole.client.streaming import RunStream
     from petiole_workers.graph import Interrupt
+    from petiole_workers.streaming import StreamMode
 
     #: What an interrupted run asks: as it is told to people, and the questions themselves.
     Interrupts = Callable[[Run], tuple[Sequence[Question], Sequence[Interrupt]]]
@@ -80,6 +82,26 @@ class RunHandle:
     def interrupts(self) -> list[Interrupt]:
         """The questions that the run waits with, as :meth:`Client.interrupts`."""
         return self._client.interrupts(self.thread_id, run=self.run_id)
+
+    def stream(
+        self,
+        stream_mode: StreamMode | Sequence[StreamMode] | None = None,
+        *,
+        after: str | None = None,
+        subgraphs: bool = False,
+        output_keys: str | Sequence[str] | None = None,
+        timeout: float | None = None,
+    ) -> RunStream:
+        """Follow the run while workers execute it, as :meth:`Client.stream`."""
+        return self._client.stream(
+            self.thread_id,
+            self.run_id,
+            stream_mode,
+            after=after,
+            subgraphs=subgraphs,
+            output_keys=output_keys,
+            timeout=timeout,
+        )
 
     def cancel(self, reason: str = "") -> bool:
         """Cancel the run; ``False`` when it was cancelled before. Raises ConflictError when it has ended otherwise."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from petiole.client.active import active_run
 from petiole.client.answering import Question, interrupts_in, questions_of, target_of
@@ -18,6 +18,10 @@ from petiole_stores.errors import ConflictError, NotFoundError
 from petiole_stores.records import QueueBacklog, Run, RunFilter, Task, Worker
 from petiole_workers.failure import parse_failure
 from petiole_workers.graph import Interrupt
+
+if TYPE_CHECKING:
+    from petiole.client.streaming import RunStream
+    from petiole_workers.streaming import StreamMode
 
 
 class Reading(Connection):
@@ -96,6 +100,46 @@ class Reading(Connection):
         if not entries:
             self.get_run(run or thread_id)
         return entries
+
+    def stream(
+        self,
+        thread_id: str,
+        run_id: str | None = None,
+        stream_mode: StreamMode | Sequence[StreamMode] | None = None,
+        *,
+        after: str | None = None,
+        subgraphs: bool = False,
+        output_keys: str | Sequence[str] | None = None,
+        timeout: float | None = None,
+    ) -> RunStream:
+        """Follow a run (the thread's newest, or ``run_id``) while workers execute it, until it has ended or is interrupted.
+
+        Gives `StreamEvent`s to iterate over, also with ``async for``. Whatever the reader does, the run is not
+        disturbed. After a break, go on with the ``id`` of the last event as ``after``: nothing is missing, nothing comes
+        twice. What a thread's trimming has removed (``max_checkpoints``) cannot be told any more.
+
+        Parameters
+            stream_mode  as of ``graph.stream``; nothing: ``updates``. Inputs of nodes are shown as the whole state, and
+                         errors as text.
+            after        the id to go on from; nothing: the run's beginning
+            subgraphs    tell of what happens in subgraphs too
+            output_keys  keys of the state that ``values`` and ``updates`` show
+            timeout      seconds after which RunTimeoutError is raised; the run itself goes on
+
+        Raises NotFoundError for an unknown run, InputError for an id of another one; at its end RunFailedError and
+        RunCancelledError, and StoreUnavailableError where the store has not answered for a minute.
+        """
+        from petiole.client.streaming import RunStream
+
+        return RunStream(
+            self,
+            self.run_of(thread_id, run_id),
+            stream_mode,
+            after=after,
+            subgraphs=subgraphs,
+            output_keys=output_keys,
+            timeout=timeout,
+        )
 
     def workers(self) -> list[Worker]:
         """The workers that the store remembers, newest first."""

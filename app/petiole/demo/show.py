@@ -195,7 +195,7 @@ class _Demo:
             f"petiole run get {handle.thread_id} {where}",
             f"petiole run history {handle.thread_id} {where}",
             f"petiole run list {where}",
-            f"petiole graph show {GRAPH} --mermaid",
+            f"petiole graph show {GRAPH} --format mermaid",
         ):
             self.console.print(f"  {command}", soft_wrap=True, highlight=False)
 

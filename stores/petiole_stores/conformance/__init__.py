@@ -28,6 +28,7 @@ from petiole_stores.conformance import (  # noqa: F401 - they fill the catalogue
     remembering,
     settling,
     submitting,
+    telling,
     timing,
     trimming,
     waking,

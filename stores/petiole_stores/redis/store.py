@@ -15,6 +15,7 @@ import msgspec
 
 from petiole_stores.errors import ConflictError
 from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, Run, RunFilter, RunPage, Task, Worker
+from petiole_stores.redis.events import RedisEvents
 from petiole_stores.redis.items import RedisItems
 from petiole_stores.redis.partitions import tag_prefix
 from petiole_stores.redis.requests import blob_args, blob_of, decoder, optional
@@ -41,7 +42,7 @@ _worker = decoder(Worker)
 _bool = decoder(bool)
 
 
-class RedisStore(Trimming, RedisItems):
+class RedisStore(Trimming, RedisItems, RedisEvents):
     """Checkpoints and ledger on plain Redis 7 or Valkey; the options of its URL are those of :class:`RedisBase`."""
 
     def __init__(

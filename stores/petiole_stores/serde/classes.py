@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import importlib
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -55,11 +57,31 @@ def is_supported(cls: object) -> bool:
     return dataclasses.is_dataclass(cls) or issubclass(cls, pydantic.BaseModel | msgspec.Struct)
 
 
+#: Packages whose classes are known without being registered: LangChain's messages, which annotations seldom name. Of
+#: what stored data names, these alone are imported; nothing here imports them before data holds one.
+FAMILIES = ("langchain_core.messages", "langchain_core.documents")
+
+
+class ByType(dict[type, Kind]):
+    """Kinds by type, that learn of a family's class when they are first asked for it."""
+
+    def __init__(self, add: Callable[[type], bool]) -> None:
+        super().__init__(kinds.BUILTIN)
+        self._add = add
+
+    def get(self, cls: type, default: Any = None) -> Any:
+        found = super().get(cls, default)
+        if found is None and _is_of_family(cls.__module__) and is_supported(cls):
+            self._add(cls)
+            return super().get(cls)
+        return found
+
+
 class Registry:
     """Which kind stores a value of a type, and which one reads a tag or code."""
 
     def __init__(self) -> None:
-        self.by_type: dict[type, Kind] = dict(kinds.BUILTIN)
+        self.by_type: dict[type, Kind] = ByType(self.add)
         self._classes: dict[str, type] = {}
         self._rebuild: dict[str, Callable[..., object]] = {}
         loaders = [*kinds.BUILTIN.values(), kinds.INT, kinds.FLOAT, kinds.STR, kinds.DICT]
@@ -89,13 +111,36 @@ class Registry:
 
     def _load(self, payload: Any) -> object:
         name, *rest = payload
-        rebuild = self._rebuild.get(name)
+        rebuild = self._rebuild.get(name) or self._of_family(name)
         if rebuild is None:
             raise UnfitError(
                 f"stored data holds a {name}, and no class of that name is registered here: register it, or use it "
                 "in the annotations of the graph's state schema"
             )
         return rebuild(*rest)
+
+    def _of_family(self, name: str) -> Callable[..., object] | None:
+        """The way to rebuild a family's class. Raises UnfitError where its package is not here."""
+        module, _, qualname = name.partition(":")
+        if not _is_of_family(module):
+            return None
+        try:
+            cls: object = operator.attrgetter(qualname)(importlib.import_module(module))
+        except (ImportError, AttributeError) as error:
+            raise UnfitError(
+                f"stored data holds a {name}, and it cannot be had here ({error}): install the version of "
+                f"{module.partition('.')[0]} that wrote it"
+            ) from None
+        if not isinstance(cls, type) or class_name(cls) != name or not is_supported(cls):
+            return None
+        self.add(cls)
+        return self._rebuild[name]
+
+
+def _is_of_family(module: str) -> bool:
+    return module.startswith("langchain_core.") and any(
+        module == family or module.startswith(family + ".") for family in FAMILIES
+    )
 
 
 def _ways(cls: type, name: str) -> tuple[Callable[[Any], Any], Callable[..., object], str, int]:

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic_core import TzInfo
 
 from petiole_stores.errors import SerializationError, UnfitError
+from petiole_stores.message import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,7 @@ BUILTIN: dict[type, Kind] = {
     bytearray: Kind("bytearray", 13, bytes, bytearray),
     Counter: Kind("counter", 22, dict, Counter),
     OrderedDict: Kind("ordered", 23, dict, OrderedDict),
+    Message: Kind("message", 24, dict, Message.of),
 }
 _PATH = Kind("path", 11, lambda v: [type(v).__name__, str(v)], _load_path)
 BUILTIN.update(dict.fromkeys(_PATHS.values(), _PATH))

@@ -160,6 +160,25 @@ class Serde:
             )
         return values
 
+    def pack(self, value: object) -> bytes:
+        """One value as bytes that refer to nothing. Raises SerializationError as `dump`."""
+        try:
+            return self._packer.pack(value)
+        except (NotStorable, SerializationError, RecursionError):
+            raise refusal(value, "value", self._registry) from None
+
+    def unpack(self, data: bytes) -> Any:
+        """The value of what `pack` made. Raises SerializationError, or UnfitError where a class is lacking."""
+        return self._packer.unpack(data)
+
+    def encode(self, data: bytes, *, bound: bytes) -> tuple[str, bytes]:
+        """Bytes as they are stored, and the name of the codec; encrypted ones are bound to ``bound``."""
+        return self._codec.encode(data, aad=bound)
+
+    def decode(self, codec: str, data: bytes, *, bound: bytes) -> bytes:
+        """What `encode` was given. Raises CorruptionError and UnfitError as `load`."""
+        return self._codec.decode(codec, data, aad=bound)
+
     def dump_whole(self, value: object) -> str:
         """The document of one value with all that belongs to it: of any size, without blobs, in the clear.
 

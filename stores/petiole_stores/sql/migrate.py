@@ -25,7 +25,7 @@ UPGRADE_LOCK = 0x7065746C_75706772
 #: Files of ``petiole_stores/sql/functions`` in the order of their installation.
 FUNCTIONS = (
     "json", "run", "submit", "claim", "finish", "workers", "deadlines", "sweep", "control", "amend", "holding",
-    "checkpoints", "upkeep", "items",
+    "checkpoints", "upkeep", "items", "events",
 )  # fmt: skip
 
 

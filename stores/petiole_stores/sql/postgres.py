@@ -47,7 +47,9 @@ _DUE = "SELECT petiole_due(%s::int, %s, %s, %s::float8, %s::float8, %s::float8, 
 _CANCEL = "SELECT petiole_cancel(%s::text[], %s, %s::float8, %s::float8)"
 _REPLAY = "SELECT petiole_replay(%s, %s::text[], %s::text[], %s::float8, %s::float8)"
 _RESUME = "SELECT petiole_resume(%s, %s::text[], %s::text[], %s::text[], %s::float8, %s::float8)"
-_AMEND = "SELECT petiole_amend(%s::jsonb, %s::text[], %s::text[], %b::bytea[], %s::text[], %s::float8, %s::float8)"
+_AMEND = (
+    "SELECT petiole_amend(%s::jsonb, %s::text[], %s::text[], %b::bytea[], %s::text[], %s::float8, %s::float8)"
+)
 _WAKE = "SELECT petiole_wake(%s, %s, %s::float8)"
 _HOLD_BACK = "SELECT petiole_hold_back(%s::text[], %s, %s, %s)"
 _LET_GO = "SELECT petiole_let_go(%s::text[], %s, %s::float8)"

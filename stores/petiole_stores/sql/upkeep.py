@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from petiole_stores.records import Blob, NewCheckpoint, Trimmed
+from petiole_stores.sql.events import PostgresEvents
 from petiole_stores.sql.items import PostgresItems
 from petiole_stores.sql.parameters import as_json, blob_columns
 
@@ -28,7 +29,7 @@ _trimmed = msgspec.json.Decoder(Trimmed)
 _ids = msgspec.json.Decoder(list[str])
 
 
-class PostgresUpkeep(PostgresItems):
+class PostgresUpkeep(PostgresItems, PostgresEvents):
     """What looks after rows without running anything."""
 
     # ---------------------------------------------------------------- checkpoints by hand

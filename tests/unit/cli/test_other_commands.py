@@ -55,7 +55,7 @@ def test_graph_list_and_show(cli: Cli) -> None:
     listed = cli("graph", "list", "--graphs", "cli_flows:one", "cli_flows:two", "-o", "json").json
     assert [(g["graph"], g["version"], g["workers"]) for g in listed] == [("one", None, 0), ("two", "2", 0)]
     assert listed[0]["nodes"] == ["add", "double", "note", "last"]
-    assert "double" in cli("graph", "show", "cli_flows:one", "--mermaid").out
+    assert "double" in cli("graph", "show", "cli_flows:one", "--format", "mermaid").out
     assert (
         cli("graph", "show", "two", "--graphs", "cli_flows:one,cli_flows:two", "-o", "json").json["graph"]
         == "two"
@@ -64,6 +64,14 @@ def test_graph_list_and_show(cli: Cli) -> None:
     assert missing.code == 3
     assert "one" in missing.err
     assert cli("graph", "show", "no_such_module:graph").code == 2
+
+
+def test_graph_show_draws_a_run_on_its_graph(cli: Cli, store: MemoryStore) -> None:
+    assert cli("run", "start", "one", "--input", "{}", "--thread", "t").code == 0
+    drawn = cli("graph", "show", "cli_flows:one", "--format", "ascii", "--run", "t")
+    assert "| double |" in drawn.out
+    assert cli("graph", "show", "cli_flows:one", "--run", "t").code == 2
+    assert "is of graph 'one'" in cli("graph", "show", "cli_flows:two", "--format", "dot", "--run", "t").err
 
 
 def test_options_may_take_several_values() -> None:

@@ -99,7 +99,7 @@ def test_key_func_says_what_counts() -> None:
     ]
     raw = on(MemoryStore(), lone(node, CachePolicy(key_func=lambda state: bytes([state["n"]]))))
     assert raw("1", n=7)["log"] == raw("2", n=7)["log"] == ["ran 7"]
-    wrong = on(MemoryStore(), lone(node, CachePolicy(key_func=lambda state: state["n"])))  # type: ignore[arg-type,return-value]
+    wrong = on(MemoryStore(), lone(node, CachePolicy(key_func=lambda state: state["n"])))
     with pytest.raises(InputError, match="key_func of node 'slow' gave 1"):
         wrong("1", n=1)
 
@@ -232,8 +232,8 @@ def test_graphs_nodes_and_versions_do_not_share() -> None:
     [
         ("yes", "give CachePolicy"),
         (CachePolicy(ttl=0), "ttl is 0"),
-        (CachePolicy(key_func="n"), "key_func is 'n'"),
-    ],  # type: ignore[arg-type]
+        (CachePolicy(key_func="n"), "key_func is 'n'"),  # type: ignore[arg-type]
+    ],
 )
 def test_a_policy_that_cannot_be(policy: Any, match: str) -> None:
     with pytest.raises(GraphValidationError, match=match):

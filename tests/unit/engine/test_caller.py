@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from petiole_stores.errors import StoreUnavailableError
-from petiole_workers.caller import NodeCaller, NodeTimeoutError, RetryLaterError, undisturbed
-from petiole_workers.graph import NodeSpec, RetryPolicy, Runtime, StateGraph
+from petiole_workers.caller import NodeCaller, RetryLaterError, undisturbed
+from petiole_workers.graph import NodeSpec, RetryPolicy, Runtime, StateGraph, TimeoutPolicy
+from petiole_workers.limits import NodeTimeoutError
 from tests.unit.engine.bench import State
 
 
@@ -105,7 +106,7 @@ def test_an_alarm_waits_for_the_end_of_a_call_to_the_store(caller: NodeCaller) -
         with undisturbed():
             try:
                 spin(0.1)
-            except TimeoutError:
+            except Exception:  # noqa: BLE001 - as a client of a store might
                 raise StoreUnavailableError("cut") from None
             finished.append(True)
         return forever(state)
@@ -113,6 +114,99 @@ def test_an_alarm_waits_for_the_end_of_a_call_to_the_store(caller: NodeCaller) -
     with pytest.raises(NodeTimeoutError):
         caller.call(spec(node, timeout=0.03), {}, Runtime())
     assert finished == [True]
+
+
+IDLE = TimeoutPolicy(run_timeout=20, idle_timeout=0.2)
+
+
+def beating(
+    caller: NodeCaller, *, heartbeat: bool, then: Callable[[float], None]
+) -> Callable[[State], State]:
+    """A node that shows progress for three times its idle limit, and then does ``then``."""
+
+    def node(state: State) -> State:
+        for _ in range(12):
+            spin(0.05)
+            caller.progress(heartbeat=heartbeat)
+        then(30)
+        return {}
+
+    return node
+
+
+def test_progress_sets_the_idle_limit_back_and_its_end_is_an_error(caller: NodeCaller) -> None:
+    it = spec(beating(caller, heartbeat=False, then=lambda seconds: None), timeout=IDLE)
+    assert caller.call(it, {}, Runtime()) == {}
+    began = time.monotonic()
+    with pytest.raises(NodeTimeoutError, match=r"no progress for longer than its idle_timeout of 0\.2 s"):
+        caller.call(spec(beating(caller, heartbeat=False, then=spin), timeout=IDLE), {}, Runtime())
+    assert 0.6 < time.monotonic() - began < 10
+
+
+def test_an_async_node_is_ended_when_it_idles_and_not_before(caller: NodeCaller) -> None:
+    made: list[int] = []
+
+    async def node(state: State) -> State:
+        for number in range(12):
+            await asyncio.sleep(0.05)
+            caller.progress(heartbeat=True)
+            made.append(number)
+        await asyncio.sleep(30)
+        return {}
+
+    policy = TimeoutPolicy(idle_timeout=0.2, refresh_on="heartbeat")
+    with pytest.raises(NodeTimeoutError, match="idle_timeout"):
+        caller.call(spec(node, timeout=policy), {}, Runtime())
+    assert len(made) == 12
+
+
+def test_only_heartbeats_count_where_the_policy_says_so(caller: NodeCaller) -> None:
+    policy = TimeoutPolicy(idle_timeout=0.2, refresh_on="heartbeat")
+    kept = beating(caller, heartbeat=True, then=lambda seconds: None)
+    assert caller.call(spec(kept, timeout=policy), {}, Runtime()) == {}
+    with pytest.raises(NodeTimeoutError, match="idle_timeout"):
+        caller.call(spec(beating(caller, heartbeat=False, then=spin), timeout=policy), {}, Runtime())
+
+
+def test_the_run_limit_is_not_set_back_by_progress(caller: NodeCaller) -> None:
+    policy = TimeoutPolicy(run_timeout=0.3, idle_timeout=0.2)
+    with pytest.raises(NodeTimeoutError, match=r"ran longer than its timeout of 0\.3 s"):
+        caller.call(spec(beating(caller, heartbeat=True, then=spin), timeout=policy), {}, Runtime())
+
+
+def test_a_pause_that_is_announced_is_no_idling(caller: NodeCaller) -> None:
+    def node(state: State) -> State:
+        caller.progress(heartbeat=False, pause=0.4)
+        spin(0.4)
+        return {}
+
+    assert caller.call(spec(node, timeout=IDLE), {}, Runtime()) == {}
+
+
+def test_in_another_thread_any_idle_stretch_is_found_when_the_node_is_over(caller: NodeCaller) -> None:
+    errors: list[BaseException] = []
+
+    def node(state: State) -> None:
+        spin(0.05)
+        caller.progress(heartbeat=True)
+
+    def target() -> None:
+        try:
+            caller.call(spec(node, timeout=TimeoutPolicy(idle_timeout=0.02)), {}, Runtime())
+        except NodeTimeoutError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+    assert "idle_timeout of 0.02 s" in str(errors[0])
+
+
+def test_a_timeout_is_retried_by_default_as_in_langgraph(caller: NodeCaller) -> None:
+    errors = pytest.importorskip("langgraph.errors", reason="langgraph is not installed")
+    types = pytest.importorskip("langgraph.types", reason="langgraph is not installed")
+    theirs = errors.NodeTimeoutError("n", 1.0, kind="run", run_timeout=0.5)
+    assert RetryPolicy().retries(NodeTimeoutError("late")) is types.RetryPolicy().retry_on(theirs) is True
 
 
 def test_async_nodes_share_one_loop_and_may_be_called_from_within_another(caller: NodeCaller) -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from petiole_stores.records import Outcome
 from petiole_workers.board import Board, Sight
-from petiole_workers.caller import NodeTimeoutError
 from petiole_workers.celery.overseer import commit_timeout
 from petiole_workers.failure import parse_failure
-from petiole_workers.graph import END, START, NodeError, RetryPolicy, StateGraph
+from petiole_workers.graph import END, START, NodeError, RetryPolicy, Runtime, StateGraph, TimeoutPolicy
+from petiole_workers.limits import NodeTimeoutError
 from tests.unit.engine.bench import HOLDER, Bench, State, says
 
 BRIEF = RetryPolicy(initial_interval=0.001, jitter=False, max_attempts=2, retry_on=NodeTimeoutError)
@@ -50,6 +50,23 @@ def test_a_node_without_a_timeout_is_shown_without_a_deadline() -> None:
     bench.drain()
     [sight] = seen
     assert (sight.posted.ref.node, sight.posted.ref.run_id, sight.deadline) == ("node", run_id, 0.0)
+    assert bench.board.look() == []
+
+
+def test_progress_sets_back_the_deadline_that_the_main_process_sees() -> None:
+    seen: list[float] = []
+
+    def node(state: State, runtime: Runtime) -> None:
+        seen.append(bench.seen().deadline)
+        runtime.heartbeat({"at": 1})
+        seen.append(bench.seen().deadline)
+        runtime.sleep(0.01)
+        seen.append(bench.seen().deadline)
+
+    bench = Worked(node, timeout=TimeoutPolicy(idle_timeout=60))
+    bench.submit()
+    bench.drain()
+    assert 0 < seen[0] < seen[1] < seen[2]
     assert bench.board.look() == []
 
 

@@ -17,6 +17,8 @@ from tests.unit.graph.driver import drive
 langgraph_graph = pytest.importorskip("langgraph.graph", reason="langgraph is not installed")
 langgraph_types = pytest.importorskip("langgraph.types", reason="langgraph is not installed")
 langgraph_errors = pytest.importorskip("langgraph.errors", reason="langgraph is not installed")
+channels = pytest.importorskip("langgraph.channels", reason="langgraph is not installed")
+managed = pytest.importorskip("langgraph.managed", reason="langgraph is not installed")
 langgraph_memory = pytest.importorskip("langgraph.checkpoint.memory", reason="langgraph is not installed")
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -36,6 +38,18 @@ class State(TypedDict, total=False):
     maybe: Annotated[list[str] | None, operator.add]
     last: str
     hops: Annotated[int, operator.add]
+    # Petiole takes LangGraph's own channels and managed values for its own of that name.
+    once: Annotated[str, channels.EphemeralValue(str, guard=False)]
+    topic: Annotated[list[str], channels.Topic(str)]
+    left: managed.RemainingSteps
+
+
+class Narrow(TypedDict, total=False):
+    """What some nodes read; one key of it is theirs alone."""
+
+    log: Annotated[list[str], operator.add]
+    hops: Annotated[int, operator.add]
+    secret: Annotated[list[str], operator.add]
 
 
 @st.composite
@@ -53,6 +67,13 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
     )
     entries = draw(st.lists(name, min_size=1, max_size=2))
     return {
+        "narrow": draw(st.sets(name, max_size=2)),
+        "overwrites": draw(st.sets(name, max_size=2)),
+        "commands": draw(
+            st.dictionaries(
+                name, st.tuples(st.integers(1, 6), st.lists(st.one_of(target, send), max_size=2)), max_size=2
+            )
+        ),
         "nodes": nodes,
         "defer": draw(st.sets(name, max_size=2)),
         "last": draw(st.sets(name, max_size=2)),
@@ -83,16 +104,37 @@ def build(spec: dict[str, Any], library: Any, types: Any) -> Any:
             if name in spec["silent"]:
                 return None
             depth = state.get("depth", 0)
+            said = [
+                f"{name}{depth or ''}{state.get('left', '')}{state.get('once', '')}{state.get('topic', '')}"
+            ]
             update = {
-                "log": [f"{name}{depth or ''}"],
+                "log": overwrite(name, [*said, *state.get("secret", [])]),
+                "once": name,
+                "topic": [name],
+                "secret": [name] if name in spec["narrow"] else [],
                 "seen": {name: state.get("hops", 0)},
                 "top": len(state.get("log", [])),
                 "maybe": [name],
                 "hops": 1,
             }
-            return update | ({"last": name} if name in spec["last"] else {})
+            update |= {"last": name} if name in spec["last"] else {}
+            if name not in spec["commands"]:
+                return update
+            hops, goto = spec["commands"][name]
+            goes = goto if state.get("hops", 9) < hops else []
+            return types.Command(update=update, goto=[destination(to) for to in goes])
 
         return run
+
+    def overwrite(name: str, value: list[str]) -> Any:
+        """In one of its forms where the node overwrites."""
+        if name not in spec["overwrites"]:
+            return value
+        forms = [types.Overwrite(value), {"__overwrite__": value}, {"type": "__overwrite__", "value": value}]
+        return forms[len(name) % 2 * 2 if len(value) > 1 else 1]
+
+    def destination(to: Any) -> Any:
+        return to if isinstance(to, str) else types.Send(to[1], {"depth": to[2]})
 
     def router(number: int, source: str, cases: Any) -> Any:
         def path(state: Any) -> Any:
@@ -104,9 +146,7 @@ def build(spec: dict[str, Any], library: Any, types: Any) -> Any:
                     if isinstance(answer, str):
                         return answer
                     return [
-                        a if isinstance(a, str) else types.Send(a[1], {"depth": a[2]})
-                        for a in answer
-                        if isinstance(a, str) or source not in spec["silent"]
+                        destination(a) for a in answer if isinstance(a, str) or source not in spec["silent"]
                     ]
             return library.END
 
@@ -114,7 +154,8 @@ def build(spec: dict[str, Any], library: Any, types: Any) -> Any:
         return path
 
     for name in spec["nodes"]:
-        builder.add_node(name, action(name), defer=name in spec["defer"])
+        reads = Narrow if name in spec["narrow"] else None
+        builder.add_node(name, action(name), defer=name in spec["defer"], input_schema=reads)
     for start, end in spec["edges"]:
         builder.add_edge(start, end)
     for starts, end in spec["joins"]:
@@ -165,6 +206,9 @@ def base_spec(**changes: Any) -> dict[str, Any]:
         "defer": set(),
         "last": set(),
         "silent": set(),
+        "narrow": set(),
+        "overwrites": set(),
+        "commands": {},
         "edges": [(petiole.START, "a")],
         "joins": [],
         "branches": [],
@@ -186,6 +230,16 @@ def base_spec(**changes: Any) -> dict[str, Any]:
 )
 @example(
     base_spec(edges=[(petiole.START, "a"), ("a", "b"), ("b", "c"), ("b", "a")], joins=[(["b", "c"], "d")])
+)
+@example(
+    base_spec(
+        overwrites={"b", "c"}, narrow={"c"}, edges=[(petiole.START, "a"), ("a", "b"), ("a", "c"), ("c", "d")]
+    )
+)
+@example(
+    base_spec(
+        overwrites={"b"}, narrow={"a", "b"}, commands={"a": (3, ["b", ("send", "b", 2)]), "b": (5, ["a"])}
+    )
 )
 @given(specs())
 def test_every_checkpoint_agrees_with_langgraph(spec: dict[str, Any]) -> None:

@@ -24,8 +24,8 @@ BATCH, MOST = 200, 2000
 
 
 class Janitor(Periodic):
-    """Every ``housekeeping`` seconds trims threads that got checkpoints, and deletes those that are past their time, and
-    items whose time is over."""
+    """Every ``housekeeping`` seconds trims threads that got checkpoints, deletes those that are past their time, and
+    removes items whose time is over and what nodes said long ago."""
 
     name = "petiole-janitor"
 
@@ -44,6 +44,7 @@ class Janitor(Periodic):
             if self._context.settings.max_checkpoints:
                 self._trim(store, self._context.settings.max_checkpoints)
             delete_expired(store, self._context.settings, most=MOST)
+            store.purge_events(self._context.settings.keep_events, limit=MOST)
             if purged := store.purge_items(MOST):
                 logger.debug("%d items whose time was over are removed", purged)
         except StoreError as error:

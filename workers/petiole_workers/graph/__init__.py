@@ -19,12 +19,20 @@ from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.errors import HANDLER_PREFIX, NodeError
 from petiole_workers.graph.interrupts import GraphInterrupt, Interrupt, interrupt
 from petiole_workers.graph.managed import IsLastStep, RemainingSteps
+from petiole_workers.graph.messages import REMOVE_ALL_MESSAGES, MessagesState, RemoveMessage, add_messages
 from petiole_workers.graph.names import DEFAULT_RECURSION_LIMIT, END, INTERRUPT, MISSING, START
 from petiole_workers.graph.nodes import acall_node, call_node
 from petiole_workers.graph.overwrite import Overwrite, is_overwrite
 from petiole_workers.graph.parts import Branch, Join, NodeSpec, Subgraph
 from petiole_workers.graph.retry import RetryPolicy
-from petiole_workers.graph.runtime import Caller, ExecutionInfo, Runtime, get_config, get_runtime
+from petiole_workers.graph.runtime import (
+    Caller,
+    ExecutionInfo,
+    Runtime,
+    get_config,
+    get_runtime,
+    get_stream_writer,
+)
 from petiole_workers.graph.schema import Channel, Schema
 from petiole_workers.graph.send import Send
 from petiole_workers.graph.snapshot import Snapshot, TaskOutput, TaskSpec
@@ -38,6 +46,7 @@ __all__ = [
     "HANDLER_PREFIX",
     "INTERRUPT",
     "MISSING",
+    "REMOVE_ALL_MESSAGES",
     "START",
     "AnyValue",
     "BinaryOperatorAggregate",
@@ -56,10 +65,12 @@ __all__ = [
     "IsLastStep",
     "Join",
     "LastValue",
+    "MessagesState",
     "NodeError",
     "NodeSpec",
     "Overwrite",
     "RemainingSteps",
+    "RemoveMessage",
     "RetryPolicy",
     "Runtime",
     "Schema",
@@ -74,6 +85,7 @@ __all__ = [
     "UntrackedValue",
     "acall",
     "acall_node",
+    "add_messages",
     "advance",
     "begin",
     "call",
@@ -82,6 +94,7 @@ __all__ = [
     "from_below",
     "get_config",
     "get_runtime",
+    "get_stream_writer",
     "interrupt",
     "is_overwrite",
     "next_names",

@@ -452,6 +452,8 @@ class StateGraph:
         store: Any = None,
         durability: str | None = None,
         versions: Literal["upgrade", "pin"] = "upgrade",
+        listeners: Sequence[Any] = (),
+        debug: bool = False,
     ) -> CompiledGraph:
         """Validates the graph and makes it runnable.
 
@@ -464,11 +466,14 @@ class StateGraph:
             lets only workers of its own version run it, on queues of their own.
         durability: how much of its runs a worker may carry before it commits, where a run says nothing itself:
             ``sync``, ``interval:SECONDS``, ``adaptive``, ``async`` or ``exit`` (`petiole_workers.durability`).
+        listeners: told when nodes start, end and fail and when checkpoints are made (`petiole_workers.listening`).
+        debug: log all of that.
 
         Raises GraphValidationError naming every fault, ConfigurationError for an unknown durability.
         """
         # The compiled graph runs this package's engine, so it cannot be imported before it.
         from petiole_workers.compiled import CompiledGraph
+        from petiole_workers.listeners import LoggingListener
 
         definition = self.definition(
             name=name,
@@ -477,7 +482,8 @@ class StateGraph:
             interrupt_after=interrupt_after,
             versions=versions,
         )
-        return CompiledGraph(definition, checkpointer, durability=durability, store=store)
+        told = [*listeners, LoggingListener()] if debug else listeners
+        return CompiledGraph(definition, checkpointer, durability=durability, store=store, listeners=told)
 
 
 def _cache_faults(name: str, policy: object) -> list[str]:

@@ -23,7 +23,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from petiole_workers.graph.messages import prepare_of
 from petiole_workers.graph.names import MISSING
+from petiole_workers.graph.overwrite import overwritten
 from petiole_workers.graph.reducers import Reducer, fold, initial_value
 
 
@@ -51,6 +53,10 @@ class LastValue:
     def initial(self) -> object:
         """The value before any write, a new one each time; `MISSING` if there is none."""
         return MISSING
+
+    def prepare(self, write: object) -> object:
+        """A write as it is taken in from a node or an input, before it is stored."""
+        return write
 
     def join(self, current: object, writes: Sequence[object]) -> object:
         """The value after the writes of one superstep, of which there is at least one."""
@@ -171,6 +177,10 @@ class BinaryOperatorAggregate(LastValue):
 
     def initial(self) -> object:
         return initial_value(self.typ)
+
+    def prepare(self, write: object) -> object:
+        prepare = prepare_of(self.operator)
+        return write if prepare is None or overwritten(write) is not MISSING else prepare(write)
 
     def join(self, current: object, writes: Sequence[object]) -> object:
         return fold(self.operator, current, writes)

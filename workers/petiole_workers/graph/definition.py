@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from petiole_stores.errors import GraphError
-from petiole_workers.graph.mermaid import mermaid
+from petiole_workers.graph.drawing import Drawing, draw
 from petiole_workers.graph.parts import Branch, Join, NodeSpec
 from petiole_workers.graph.schema import Channel, Schema
 
@@ -106,9 +106,13 @@ class GraphDefinition:
             if node.subgraph is not None:
                 yield from node.subgraph.definition.family()
 
+    def drawing(self, subgraphs: Mapping[str, Drawing] | None = None) -> Drawing:
+        """The graph to be drawn, with the drawings of ``subgraphs`` (by node) in their places."""
+        return draw(self.nodes, self.edges, self.joins, self.branches, subgraphs)
+
     def mermaid(self) -> str:
         """The graph as Mermaid flowchart text."""
-        return mermaid(self.nodes, self.edges, self.joins, self.branches)
+        return self.drawing().draw_mermaid()
 
     def _fingerprint(self) -> str:
         shape = {

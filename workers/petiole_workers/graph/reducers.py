@@ -80,13 +80,13 @@ def fold(reducer: Reducer, current: object, updates: Sequence[object]) -> object
     """Applies ``updates`` to ``current`` in order.
 
     Neither ``current`` nor an update is changed, even by a reducer that works in place: what such a one is about
-    to touch is copied first. So a settle that is made again sees what it saw the first time.
+    to touch is copied first (one with ``pure = True`` is believed). So a settle that is made again sees what it saw the first time.
     """
     rest = list(updates)
     value = rest.pop(0) if current is MISSING and rest else current
     if not rest:
         return value
-    if reducer not in _PURE_OPERATORS:
+    if reducer not in _PURE_OPERATORS and not getattr(reducer, "pure", False):
         value = _private(value)
         for update in rest:
             # A reducer may hand back the update itself, and change it when the next one comes.

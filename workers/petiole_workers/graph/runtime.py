@@ -18,6 +18,10 @@ def _never() -> bool:
     return False
 
 
+def _unheard(value: Any) -> None:
+    """Nobody listens."""
+
+
 class NodeServices(Protocol):
     """What an engine does for a running node; see the methods of `Runtime`."""
 
@@ -105,6 +109,8 @@ class Runtime(Generic[ContextT]):
     logger: a logger that names the task.
     is_cancelled: asked by `cancelled`.
     services: what the engine does for the node, by the methods below.
+    stream_writer: says something, at once, to whoever follows the run in ``stream_mode="custom"``; anything that a state
+        may hold. It never fails a node, and what a try said that failed later is not taken back.
     caller: what the run was given, for `config`.
     step: the superstep that the task is of, counted as checkpoints count.
     checkpoint_id, checkpoint_ns: where the task starts from, and the namespace that it is in.
@@ -125,6 +131,7 @@ class Runtime(Generic[ContextT]):
     )
     is_cancelled: Callable[[], bool] = _never
     services: NodeServices = field(default_factory=NoServices, repr=False)
+    stream_writer: Callable[[Any], None] = field(default=_unheard, repr=False)
     store: Any = field(default=None, repr=False)
     caller: Caller = field(default_factory=Caller, repr=False)
     step: int = 0
@@ -265,6 +272,14 @@ def get_runtime(context_schema: type[ContextT] | None = None) -> Runtime[Context
 def get_config() -> dict[str, Any]:
     """The config of the node or router that is running here. Raises ConfigurationError outside of a node."""
     return get_runtime().config
+
+
+def get_stream_writer() -> Callable[[Any], None]:
+    """What says something to whoever follows the run in ``stream_mode="custom"``: ``runtime.stream_writer``.
+
+    Raises ConfigurationError outside of a node.
+    """
+    return current_runtime("get_stream_writer()").stream_writer
 
 
 def _duration(seconds: float) -> float:

@@ -6,7 +6,7 @@ as far as the author's reducers and routers do. The order of everything is LangG
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from petiole_stores.errors import GraphRecursionError, InputError
@@ -44,7 +44,7 @@ def begin(
     first = Snapshot(
         step=-1 if base is None else base.step + 1,
         source="input",
-        values=readable(graph, {} if base is None else _of_the_thread(graph, base.values)),
+        values=readable(graph, {} if base is None else _of_the_thread(graph, base)),
         next=(start,),
         control={} if base is None else dict(base.control),
         writers=(START,),
@@ -111,10 +111,18 @@ def _advanced(
     )
 
 
-def _of_the_thread(graph: GraphDefinition, values: Mapping[str, object]) -> dict[str, object]:
-    """``values`` without those that were kept for one run alone."""
-    one_run = {name for name, channel in graph.channels.items() if channel.rule.of_one_run}
-    return {name: value for name, value in values.items() if name not in one_run}
+def _of_the_thread(graph: GraphDefinition, base: Snapshot) -> dict[str, object]:
+    """The values of ``base`` without those that were kept for one run alone.
+
+    What was for one superstep goes with the tasks that were to see it and are dropped; after a run that had ended it stays
+    to be seen at the input's checkpoint. LangGraph's rule.
+    """
+    gone = {
+        name
+        for name, channel in graph.channels.items()
+        if channel.rule.of_one_run or (base.next and channel.rule.passes)
+    }
+    return {name: value for name, value in base.values.items() if name not in gone}
 
 
 class _Plan:

@@ -66,7 +66,9 @@ def task_output(graph: GraphDefinition, task: TaskSpec, returned: object) -> Tas
                 )
             goto += [_destination(graph, task, to) for to in item.destinations if to != END]
             item = _paired(item.update)
-        writes += _writes(graph, task, item)
+        writes += (
+            (key, graph.channels[key].rule.prepare(value)) for key, value in _writes(graph, task, item)
+        )
     return TaskOutput(task.path, task.node, tuple(writes), tuple(goto))
 
 

@@ -9,11 +9,12 @@ local function bury(thread_id)
       redis.call('SADD', P .. 'graves', thread_id)
     end
   end
-  for _, name in ipairs({ 'thread:', 'queued:', 'blobs:', 'doomed:', 'trimming:' }) do
+  for _, name in ipairs({ 'thread:', 'queued:', 'blobs:', 'doomed:', 'trimming:', 'events:', 'event-ids:' }) do
     redis.call('UNLINK', P .. name .. thread_id)
   end
   for status in pairs(SETTLED) do redis.call('ZREM', P .. 'ended:' .. status, thread_id) end
   redis.call('SREM', P .. 'touched', thread_id)
+  redis.call('ZREM', P .. 'events-old', thread_id)
 end
 
 local function dig_task(run_id, task_id)

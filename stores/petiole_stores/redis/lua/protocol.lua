@@ -8,7 +8,9 @@ end
 -- ------------------------------------------------------------------ expiry of ended threads
 
 local function each_key(thread_id, visit)
-  for _, key in ipairs({ 'thread:', 'history:', 'runs:', 'queued:', 'blobs:' }) do visit(P .. key .. thread_id) end
+  for _, key in ipairs({ 'thread:', 'history:', 'runs:', 'queued:', 'blobs:', 'events:', 'event-ids:' }) do
+    visit(P .. key .. thread_id)
+  end
   for _, member in ipairs(redis.call('ZRANGE', P .. 'history:' .. thread_id, 0, -1)) do
     visit(P .. 'checkpoint:' .. member:sub(member:find(SEP, 1, true) + 1))
   end

@@ -27,6 +27,7 @@
 --   trimming:<thread>    string the token of who trims the thread; doomed:<thread>: the set of blobs that may go then
 --   graves               set    threads that are deleted but for the records that these two name:
 --   buried-history:<thread>  buried-runs:<thread>   what history:<thread> and runs:<thread> were
+--   item:…  items  items:…  items-over  what is of no thread: lua/items.lua
 -- Schema 1 had nothing from deadlines on (index.lua makes ended and touched; no run had a deadline). Schema 2 had no u<ns>,
 -- and no child, awaits and woken in tasks: what is not there stands for none.
 --

@@ -236,5 +236,7 @@ BEGIN
     DELETE FROM blobs b WHERE b.thread_id = p_thread_id;
     DELETE FROM heads h WHERE h.thread_id = p_thread_id;
     DELETE FROM threads th WHERE th.thread_id = p_thread_id;
+    -- Last: whoever writes one has the row of threads locked until it is committed.
+    DELETE FROM events e WHERE e.thread_id = p_thread_id;
     RETURN true;
 END $$;

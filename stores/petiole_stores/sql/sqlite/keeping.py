@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from petiole_stores.errors import ConfigurationError
+from petiole_stores.events import EventWrite, StoredEvent
 from petiole_stores.items import ItemWrite, StoredItem
 from petiole_stores.records import Blob, NewCheckpoint, Trimmed
 from petiole_stores.serde import Serde
 from petiole_stores.sql.revision import fits, is_newer
-from petiole_stores.sql.sqlite import checkpoints, claims, deciding, items, retention, upkeep
+from petiole_stores.sql.sqlite import checkpoints, claims, deciding, events, items, retention, upkeep
 from petiole_stores.sql.sqlite.connection import Connections
 from petiole_stores.sql.sqlite.work import Work
 from petiole_stores.store import Store, StoreUrl
@@ -145,6 +146,22 @@ class SQLiteUpkeep(Store):
 
     def _delete_thread(self, thread_id: str) -> bool:
         return self._work(lambda work: retention.delete_thread(work, thread_id), None)
+
+    # ---------------------------------------------------------------- events
+
+    def _append_events(
+        self, thread_id: str, run_id: str, events_: Sequence[EventWrite], now: float | None
+    ) -> None:
+        self._work(lambda work: events.append(work, thread_id, run_id, events_), now, lasting=False)
+
+    def _read_events(self, thread_id: str, after: int, limit: int) -> list[StoredEvent]:
+        return self.connections.read(lambda db: events.read(db, thread_id, after, limit))
+
+    def _newest_event(self, thread_id: str) -> int:
+        return self.connections.read(lambda db: events.newest(db, thread_id))
+
+    def _purge_events(self, age: float, limit: int, now: float | None) -> int:
+        return self._work(lambda work: events.purge(work, age, limit), now, lasting=False)
 
     # ---------------------------------------------------------------- items
 

@@ -9,6 +9,7 @@ from itertools import chain
 from petiole_stores.ledger import dies_with_owner
 from petiole_stores.records import Trimmed
 from petiole_stores.references import blobs_named
+from petiole_stores.sql.sqlite import events
 from petiole_stores.sql.sqlite.checkpoints import numbers_kept
 from petiole_stores.sql.sqlite.reading import read_damaged
 from petiole_stores.sql.sqlite.rows import json_text
@@ -138,4 +139,5 @@ def delete_thread(work: Work, thread_id: str) -> bool:
         return False
     with numbers_kept(work.db):
         work.db.execute(_DELETE, (thread_id,))
+    events.forget(work, thread_id)
     return True

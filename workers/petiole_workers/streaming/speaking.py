@@ -1,0 +1,171 @@
+"""What running nodes say, on its way to the store: in batches, beside the node, and never in its way.
+
+Events are written every 50 ms, or 64 at a time. A node's are written before its outcome is, unless the store is slow: then
+the outcome does not wait for them. What the store cannot take is dropped, once it was tried again; the log says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from petiole_stores.errors import PetioleError, SerializationError
+from petiole_stores.events import MAX_EVENT, NewEvent
+from petiole_stores.serde import Serde
+from petiole_stores.store import Store
+from petiole_workers.streaming.messages import from_stored, to_stored
+
+if TYPE_CHECKING:
+    from petiole_workers.attempt import Attempt
+
+logger = logging.getLogger("petiole.stream")
+
+#: How long an event waits for others, in seconds, and how many are written at once.
+TOGETHER, BATCH = 0.05, 64
+#: Events that may wait; what is said beyond is dropped.
+MOST = 10_000
+#: How long an outcome waits for its node's events, in seconds.
+DRAIN = 1.0
+#: How often and after how many seconds a write is tried again.
+TRIES, PAUSE = 3, 0.2
+
+
+class Spoken(msgspec.Struct, array_like=True, frozen=True):
+    """Who said something; what an event begins with. ``attempt`` is 1 for a node's first try."""
+
+    task_id: str
+    node: str
+    ns: str
+    path: str
+    step: int
+    attempt: int
+    thread_id: str = ""
+
+
+def metadata_of(by: Spoken) -> dict[str, Any]:
+    """The metadata of a message in LangGraph's words."""
+    segment = f"{by.node}:{by.task_id}"
+    return {
+        "thread_id": by.thread_id,
+        "langgraph_step": by.step,
+        "langgraph_node": by.node,
+        "langgraph_path": tuple(by.path.split(":", 1)),
+        "langgraph_checkpoint_ns": f"{by.ns}|{segment}" if by.ns else segment,
+    }
+
+
+def pack_event(serde: Serde, by: Spoken, value: Any, about: Mapping[str, object] | None) -> bytes:
+    """An event's value in bytes; ``about``: it is a message, and this its metadata. Raises SerializationError."""
+    if about is None:
+        return serde.pack([msgspec.to_builtins(by), value])
+    plain = msgspec.to_builtins(dict(about), str_keys=True, enc_hook=repr)
+    return serde.pack([msgspec.to_builtins(by), to_stored(value), plain])
+
+
+def unpack_event(serde: Serde, data: bytes) -> tuple[Spoken, Any, dict[str, object]]:
+    """Who said an event, what, and a message's metadata. Raises UnfitError where a class is lacking."""
+    by, value, *about = serde.unpack(data)
+    return msgspec.convert(by, Spoken), from_stored(value) if about else value, about[0] if about else {}
+
+
+class _Waiting(NamedTuple):
+    thread_id: str
+    run_id: str
+    event: NewEvent
+
+
+class Speaker:
+    """Writes events from a thread of its own, which it has only while there is something to write."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._writing = False
+        self._thread: threading.Thread | None = None
+        self._dropped = 0
+
+    def say(self, kind: str, value: Any, attempt: Attempt, about: Mapping[str, object] | None = None) -> None:
+        """Take an event; its value is packed here and now, for the node may go on changing it."""
+        task, by = attempt.task, attempt.spoken
+        try:
+            packed = pack_event(self._store.serde, by, value, about)
+        except SerializationError as error:
+            logger.warning("what node %s of thread %s said is dropped: %s", by.node, task.thread_id, error)
+            return
+        if len(packed) > MAX_EVENT:
+            logger.warning(
+                "what node %s of thread %s said is dropped: it has %d bytes, an event has at most %d",
+                by.node, task.thread_id, len(packed), MAX_EVENT,
+            )  # fmt: skip
+            return
+        waiting = _Waiting(task.thread_id, task.run_id, NewEvent(attempt.utterance(), kind, packed))
+        with self._changed:
+            if len(self._waiting) >= MOST:
+                self._drop(1, "too many wait for the store")
+                return
+            self._waiting.append(waiting)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_all, name="petiole-speaker", daemon=True)
+                self._thread.start()
+            elif len(self._waiting) >= BATCH:
+                self._changed.notify_all()
+
+    def drain(self, timeout: float = DRAIN) -> None:
+        """Wait until what was said is written, at most so many seconds."""
+        if not self._waiting and not self._writing:
+            return
+        with self._changed:
+            self._hurried = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._waiting and not self._writing, timeout)
+
+    # ---------------------------------------------------------------- the thread
+
+    _hurried = False
+
+    def _write_all(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._hurried or len(self._waiting) >= BATCH, TOGETHER)
+                if not self._waiting:
+                    self._thread = None
+                    return
+                batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+                self._writing = True
+            try:
+                for (thread_id, run_id), group in groupby(batch, key=lambda it: it[:2]):
+                    self._write(thread_id, run_id, [it.event for it in group])
+            finally:
+                with self._changed:
+                    self._writing = False
+                    if not self._waiting:
+                        self._hurried = False
+                    self._changed.notify_all()
+
+    def _write(self, thread_id: str, run_id: str, events: list[NewEvent]) -> None:
+        for tried in range(1, TRIES + 1):
+            try:
+                self._store.append_events(thread_id, run_id, events)
+                return
+            except PetioleError as error:
+                if tried == TRIES:
+                    self._drop(len(events), str(error))
+                else:
+                    time.sleep(PAUSE * tried)
+            except Exception:
+                logger.exception("events of thread %s cannot be written", thread_id)
+                return
+
+    def _drop(self, number: int, why: str) -> None:
+        """Count what is lost; the log hears of it once in a while, not each time."""
+        before, self._dropped = self._dropped, self._dropped + number
+        if before == 0 or before // 1000 != self._dropped // 1000:
+            logger.warning("%d events of nodes were dropped so far: %s", self._dropped, why)
