@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         RunTimeoutError,
         SchemaError,
         SerializationError,
+        SignalTimeoutError,
         StoreError,
         StoreUnavailableError,
         ThreadBusyError,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         DeltaChannel,
         EphemeralValue,
         ExecutionInfo,
+        Interrupt,
         IsLastStep,
         LastValue,
         MessagesState,
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
         get_config,
         get_runtime,
         get_stream_writer,
+        interrupt,
     )
     from petiole_workers.limits import NodeTimeoutError
     from petiole_workers.listeners import LoggingListener, MetricsListener, ProgressListener
@@ -95,6 +98,7 @@ if TYPE_CHECKING:
         default_retry_on,
     )
     from petiole_workers.settings import Settings, load_settings
+    from petiole_workers.snapshot import StateSnapshot
 
 __version__ = "0.1.0"
 
@@ -123,6 +127,7 @@ _HOMES = {
         "RunTimeoutError",
         "SchemaError",
         "SerializationError",
+        "SignalTimeoutError",
         "StoreError",
         "StoreUnavailableError",
         "ThreadBusyError",
@@ -147,6 +152,7 @@ _HOMES = {
         "DeltaChannel",
         "EphemeralValue",
         "ExecutionInfo",
+        "Interrupt",
         "IsLastStep",
         "LastValue",
         "MessagesState",
@@ -165,6 +171,7 @@ _HOMES = {
         "get_config",
         "get_runtime",
         "get_stream_writer",
+        "interrupt",
     ),
     "petiole_workers.long_term": ("LongTermMemory",),
     "petiole_workers.limits": ("NodeTimeoutError",),
@@ -185,6 +192,7 @@ _HOMES = {
         "default_retry_on",
     ),
     "petiole_workers.settings": ("Settings", "load_settings"),
+    "petiole_workers.snapshot": ("StateSnapshot",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -221,6 +229,7 @@ __all__ = [
     "HistoryEntry",
     "IdempotencyError",
     "InputError",
+    "Interrupt",
     "InvalidUpdateError",
     "IsLastStep",
     "LastValue",
@@ -255,7 +264,9 @@ __all__ = [
     "Send",
     "SerializationError",
     "Settings",
+    "SignalTimeoutError",
     "StateGraph",
+    "StateSnapshot",
     "Store",
     "StoreError",
     "StoreUnavailableError",
@@ -274,6 +285,7 @@ __all__ = [
     "get_config",
     "get_runtime",
     "get_stream_writer",
+    "interrupt",
     "load_settings",
     "open_checkpoint_store",
     "open_store",

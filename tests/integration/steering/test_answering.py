@@ -7,8 +7,16 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from petiole import END, START, CompiledGraph, ConflictError, InputError, RunInterruptedError, StateGraph
-from petiole_workers.graph import interrupt
+from petiole import (
+    END,
+    START,
+    CompiledGraph,
+    ConflictError,
+    InputError,
+    RunInterruptedError,
+    StateGraph,
+    interrupt,
+)
 from tests.integration.steering.conftest import Serve
 
 

@@ -20,9 +20,7 @@ OWN = {"aio", "typed", "now", "publish", "graph_of", "value", "outcome", "run_of
 
 
 def test_every_method_has_its_twin() -> None:
-    methods = {
-        name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")
-    }
+    methods = {name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")}
     assert sorted(methods - OWN - set(dir(AsyncClient))) == []
 
 

@@ -18,9 +18,9 @@ from petiole import (
     NotFoundError,
     StateGraph,
     ThreadBusyError,
+    interrupt,
 )
 from petiole.testing import LocalWorker
-from petiole_workers.graph import interrupt
 from tests.integration.steering.conftest import Serve
 
 
