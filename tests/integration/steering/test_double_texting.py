@@ -180,6 +180,21 @@ def test_a_third_input_takes_the_place_of_the_second(serve: Serve) -> None:
     assert third.result(0)["log"] == said("c")
 
 
+def test_what_a_rolled_back_run_commits_too_late_does_not_come_back() -> None:
+    store = FaultyStore(MemoryStore("memory://"), FaultPlan(fail_before("cancel", nth=1)))
+    with LocalWorker([chat()], store) as worker:
+        submit(worker, "a")
+        worker.step()
+        with pytest.raises(StoreUnavailableError):
+            submit(worker, "b", "rollback", idempotency_key="b")
+        worker.step()  # after the empty checkpoint was made that b begins with
+        submit(worker, "b", "rollback", idempotency_key="b")
+        worker.step()
+        third = submit(worker, "c", "rollback")
+        worker.run_until_idle()
+        assert third.result(0)["log"] == said("c")
+
+
 def test_another_mode_is_refused(serve: Serve) -> None:
     with pytest.raises(InputError, match="take 'reject', 'enqueue', 'interrupt', 'rollback'"):
         submit(serve(chat()), "a", "replace")
