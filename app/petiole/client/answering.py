@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from petiole.client.active import active_run
@@ -93,7 +93,7 @@ def answered_run(store: Store, thread_id: str, reply: Reply) -> Run | None:
     active = active_run(store, thread_id)
     if not reply.ids:
         return active
-    others = runs_of(store, RunFilter(thread_id=thread_id, limit=PAGE))
+    others = islice(runs_of(store, RunFilter(thread_id=thread_id, limit=PAGE)), PAGE)
     for run in chain([active] if active else [], others):
         if set(reply.ids) <= _known_ids(store.list_tasks(run.run_id)):
             return run

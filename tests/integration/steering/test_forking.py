@@ -18,10 +18,10 @@ from petiole import (
     NotFoundError,
     StateGraph,
     ThreadBusyError,
+    interrupt,
 )
 from petiole.testing import LocalWorker
-from petiole_workers.graph import interrupt
-from tests.unit.client.conftest import Serve
+from tests.integration.steering.conftest import Serve
 
 
 class Trip(TypedDict, total=False):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from petiole import END, START, CompiledGraph, IdempotencyError, InputError, Runtime, StateGraph
-from tests.unit.client.conftest import Serve
+from tests.integration.steering.conftest import Serve
 
 
 class Order(TypedDict, total=False):

@@ -7,9 +7,17 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from petiole import END, START, CompiledGraph, ConflictError, InputError, RunInterruptedError, StateGraph
-from petiole_workers.graph import interrupt
-from tests.unit.client.conftest import Serve
+from petiole import (
+    END,
+    START,
+    CompiledGraph,
+    ConflictError,
+    InputError,
+    RunInterruptedError,
+    StateGraph,
+    interrupt,
+)
+from tests.integration.steering.conftest import Serve
 
 
 class Talk(TypedDict, total=False):
@@ -134,6 +142,35 @@ def test_an_answer_finds_the_active_run_past_those_that_wait_behind_it(serve: Se
     assert worker.client.resume("t", "Ann").run_id == first.run_id
     worker.run_until_idle()
     assert first.result(0)["said"] == ["busy", "who: Ann", "end"]
+
+
+def test_a_question_is_answered_while_siblings_still_run(serve: Serve) -> None:
+    worker = serve(asking("a_who"))
+    run = worker.client.submit("asking", {}, thread_id="t")
+    while not worker.client.interrupts("t"):
+        worker.step()
+    assert (run.status(), worker.messages.nodes) == ("running", ["busy"])
+    kinds = [wait.kind for wait in worker.client.explain("t").waits]
+    assert (kinds[0], "message" in kinds) == ("interrupt", True)
+    worker.client.resume("t", "Ann")
+    worker.run_until_idle()
+    assert run.result(0)["said"] == ["a_who: Ann", "busy", "end"]
+
+
+def test_a_run_that_has_failed_asks_nothing(serve: Serve) -> None:
+    builder = StateGraph(Talk)
+    builder.add_node("who", lambda state: {"said": [interrupt("who?")]})
+    builder.add_node("broken", lambda state: {"said": [str(1 // len(state["said"]))]})
+    builder.add_edge(START, "who")
+    builder.add_edge(START, "broken")
+    worker = serve(builder.compile(name="half"))
+    worker.client.submit("half", {"said": []}, thread_id="t")
+    worker.run_until_idle()
+    assert worker.client.get_run("t").status == "failed"
+    assert worker.client.interrupts("t") == []
+    assert [wait.kind for wait in worker.client.explain("t").waits] == ["dead_letter"]
+    with pytest.raises(ConflictError, match="petiole run replay t"):
+        worker.client.resume("t", "Ann")
 
 
 def test_what_cannot_be_an_answer_is_refused(serve: Serve) -> None:
