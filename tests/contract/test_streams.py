@@ -34,6 +34,8 @@ from petiole_stores.faults import FaultPlan, FaultyStore, delay, fail_before
 from petiole_stores.ids import new_id
 from petiole_stores.memory import MemoryStore
 from petiole_stores.store import Store
+from petiole_workers.graph import interrupt
+from petiole_workers.resuming import resumptions
 from petiole_workers.streaming import StreamMode
 from petiole_workers.streaming.cursor import Position
 from petiole_workers.streaming.following import StreamEvent
@@ -295,6 +297,87 @@ def test_a_stop_is_told_and_what_comes_after_it_when_it_goes_on(worker_of: Any) 
     more = list(handle.stream(["updates", "tasks"], after=got[-1].id))
     names = [event.data["name"] for event in more if event.mode == "tasks"]
     assert names == ["b", "b", "c", "c"]
+
+
+def asking() -> StateGraph:
+    builder = StateGraph(State).add_node("a", talker("a"))
+    builder.add_node("ask", lambda state: {"log": [interrupt("how many?"), interrupt("sure?")]})
+    builder.add_node("end", talker("end"))
+    return builder.add_edge(START, "a").add_edge("a", "ask").add_edge("ask", "end")
+
+
+def nested() -> StateGraph:
+    builder = StateGraph(State).add_node("a", talker("a")).add_node("sub", chain().compile())
+    builder.add_node("end", talker("end"))
+    return builder.add_edge(START, "a").add_edge("a", "sub").add_edge("sub", "end")
+
+
+def nested_asking() -> StateGraph:
+    builder = StateGraph(State).add_node("sub", asking().compile())
+    return builder.add_edge(START, "sub")
+
+
+def _data(event: StreamEvent) -> Any:
+    asked = event.data.get("__interrupt__") if isinstance(event.data, dict) else None
+    names = tuple(part.partition(":")[0] for part in event.ns)
+    return names, event.mode, event.data if asked is None else tuple(it.value for it in asked)
+
+
+def test_questions_are_told_once_each_and_the_answers_go_on(store: Store, worker_of: Any) -> None:
+    graph = compiled(asking)
+    worker = worker_of(graph)
+    handle = worker.client.submit(graph, {"n": 0})
+    got: list[StreamEvent] = []
+    for answer in (3, True, None):
+        worker.run_until_idle()
+        after = got[-1].id if got else None
+        got += handle.stream("updates", after=after)
+        assert list(handle.stream("updates", after=got[-1].id)) == []
+        if answer is not None:
+            answers = resumptions(store.list_tasks(handle.run_id), answer, store.serde)
+            worker.client.publish(store.resume(handle.run_id, answers).publish)
+    assert [_data(event)[2] for event in got] == [
+        {"a": {"log": ["a"]}},
+        ("how many?",),
+        ("sure?",),
+        {"ask": {"log": [3, True]}},
+        {"end": {"log": ["end"]}},
+    ]
+
+
+def test_graphs_as_nodes_are_told_in_their_namespaces(worker_of: Any) -> None:
+    graph = compiled(nested)
+    worker = worker_of(graph)
+    handle = worker.client.submit(graph, {"n": 0})
+    worker.run_until_idle()
+
+    whole = list(handle.stream(["updates", "custom", "values"], subgraphs=True))
+    config = {"configurable": {"thread_id": "t"}}
+    here = (
+        nested()
+        .compile(checkpointer=MemoryStore())
+        .stream({"n": 0}, config, stream_mode=["updates", "custom", "values"], subgraphs=True)
+    )
+    wanted = [(tuple(part.partition(":")[0] for part in ns), mode, data) for ns, mode, data in here]
+    assert [_data(event) for event in whole] == wanted
+    for place, event in enumerate(whole):
+        rest = list(handle.stream(["updates", "custom", "values"], after=event.id, subgraphs=True))
+        assert rest == whole[place + 1 :]
+    assert {event.ns for event in handle.stream("updates")} == {()}
+
+
+def test_a_question_in_a_graph_that_is_a_node_is_told_by_both(worker_of: Any) -> None:
+    graph = compiled(nested_asking)
+    worker = worker_of(graph)
+    handle = worker.client.submit(graph, {"n": 0})
+    worker.run_until_idle()
+
+    told = [_data(event) for event in handle.stream("updates", subgraphs=True)]
+    assert told == [
+        (("sub",), "updates", {"a": {"log": ["a"]}}),
+        (("sub",), "updates", ("how many?",)),
+        ((), "updates", ("how many?",)),
+    ]
 
 
 def test_what_an_earlier_attempt_said_can_be_told_apart(worker_of: Any) -> None:
