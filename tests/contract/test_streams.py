@@ -26,6 +26,7 @@ from petiole import (
     Runtime,
     RunTimeoutError,
     Send,
+    Settings,
     StateGraph,
     get_stream_writer,
 )
@@ -34,6 +35,7 @@ from petiole_stores.faults import FaultPlan, FaultyStore, delay, fail_before
 from petiole_stores.ids import new_id
 from petiole_stores.memory import MemoryStore
 from petiole_stores.store import Store
+from petiole_workers.celery.janitor import Janitor
 from petiole_workers.graph import interrupt
 from petiole_workers.resuming import resumptions
 from petiole_workers.streaming import StreamMode
@@ -307,14 +309,15 @@ def asking() -> StateGraph:
 
 
 def nested() -> StateGraph:
-    builder = StateGraph(State).add_node("a", talker("a")).add_node("sub", chain().compile())
+    sub: Any = chain().compile()
+    builder = StateGraph(State).add_node("a", talker("a")).add_node("sub", sub)
     builder.add_node("end", talker("end"))
     return builder.add_edge(START, "a").add_edge("a", "sub").add_edge("sub", "end")
 
 
 def nested_asking() -> StateGraph:
-    builder = StateGraph(State).add_node("sub", asking().compile())
-    return builder.add_edge(START, "sub")
+    sub: Any = asking().compile()
+    return StateGraph(State).add_node("sub", sub).add_edge(START, "sub")
 
 
 def _data(event: StreamEvent) -> Any:
@@ -383,7 +386,7 @@ def test_a_question_in_a_graph_that_is_a_node_is_told_by_both(worker_of: Any) ->
 def test_what_an_earlier_attempt_said_can_be_told_apart(worker_of: Any) -> None:
     tries: list[int] = []
 
-    def flaky(state: State, runtime: Runtime) -> State:
+    def flaky(state: State, runtime: Runtime[Any]) -> State:
         tries.append(1)
         runtime.stream_writer(f"try {len(tries)}")
         if len(tries) < 3:
@@ -499,6 +502,52 @@ def test_runs_of_one_thread_are_told_apart(worker_of: Any) -> None:
         runs[1].stream(after=ids[0])
     newest = worker.client.stream(runs[0].thread_id)
     assert newest.run.run_id == runs[1].run_id
+
+
+def test_the_janitor_removes_what_was_said_long_ago(store: Store, worker_of: Any) -> None:
+    graph = compiled(chain)
+    worker = worker_of(graph)
+    handle = worker.client.submit(graph, {"n": 0})
+    worker.run_until_idle()
+
+    class Context:
+        settings = Settings(keep_events=100.0)
+        holder = "h"
+
+    Context.store = store  # type: ignore[attr-defined]
+    janitor = Janitor(Context())  # type: ignore[arg-type]
+    janitor._cursor = store.latest()
+    janitor.tick()
+    assert len(list(handle.stream("custom"))) == 6
+    worker.clock.tick(101)
+    janitor.tick()
+    assert list(handle.stream("custom")) == []
+    assert len(list(handle.stream("updates"))) == 3
+
+
+def test_tokens_of_models_are_kept_where_the_settings_say_so(store: Store) -> None:
+    fakes = pytest.importorskip("langchain_core.language_models.fake_chat_models")
+    messages = pytest.importorskip("langchain_core.messages")
+
+    def node(state: State) -> State:
+        model = fakes.GenericFakeChatModel(messages=iter([messages.AIMessage(content="one two")]))
+        return {"log": [model.invoke("say").content]}
+
+    graph = (
+        StateGraph(State).add_node("talk", node).add_edge(START, "talk").compile(name=f"talk-{new_id()[-8:]}")
+    )
+    told = []
+    for kept in (["custom"], ["custom", "messages"]):
+        with LocalWorker([graph], store, settings=Settings(stream_events=kept)) as worker:
+            handle = worker.client.submit(graph, {"n": 0})
+            worker.run_until_idle()
+            told.append(list(handle.stream("messages")))
+    assert told[0] == []
+    said = [event.data for event in told[1]]
+    assert "".join(message.content for message, _ in said) == "one two"
+    assert all(isinstance(message, messages.AIMessageChunk) for message, _ in said)
+    assert {about["langgraph_node"] for _, about in said} == {"talk"}
+    assert {(event.node, event.attempt) for event in told[1]} == {("talk", 1)}
 
 
 @pytest.mark.parametrize("token", ["", "x", "%%%", "eyJhIjoxfQ", "é"])

@@ -93,16 +93,17 @@ class Ledger:
         """The run's checkpoints above this seq, oldest first."""
         found: list[Checkpointed] = []
         before: int | None = None
+        limit = 1  # most looks find nothing new
         while True:
-            page = self._store.list_checkpoints(self._run.thread_id, ns=None, before=before, limit=PAGE)
+            page = self._store.list_checkpoints(self._run.thread_id, ns=None, before=before, limit=limit)
             for record in page:
                 if record.seq <= after or self._is_older(record):
                     return found[::-1]
                 if record.run_id == self._run.run_id:
                     found.append(record)
-            if len(page) < PAGE:
+            if len(page) < limit:
                 return found[::-1]
-            before = page[-1].seq
+            before, limit = page[-1].seq, PAGE
 
     def _is_older(self, record: Checkpointed) -> bool:
         """Whether a checkpoint was made before the run was there: nothing of the run is older still."""
