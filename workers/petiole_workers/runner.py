@@ -35,7 +35,7 @@ from petiole_stores.store import Store, StoreTransaction
 from petiole_workers.attempt import Attempt
 from petiole_workers.board import Posted, Seat
 from petiole_workers.caching import NodeCache
-from petiole_workers.caller import NodeCaller
+from petiole_workers.caller import NodeCaller, undisturbed
 from petiole_workers.carry import Carry
 from petiole_workers.damage import DamageControl
 from petiole_workers.documents import Documents
@@ -467,7 +467,8 @@ class Runner:
         if self.watch is not None:
             self.watch.said(kind, value, attempt, about or {})
         elif self._speaker is not None:
-            self._speaker.say(kind, value, attempt, about)
+            with undisturbed():
+                self._speaker.say(kind, value, attempt, about)
 
     def publish(self, refs: Sequence[TaskRef]) -> None:
         """Tell the broker of tasks that became ready otherwise than by a commit."""
