@@ -11,6 +11,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from petiole_stores.errors import CorruptionError, PetioleError
 from petiole_stores.integrity import damage_of, seal_of
@@ -19,8 +22,20 @@ from petiole_stores.references import blobs_named
 from petiole_stores.serde import digest_document
 from petiole_stores.store import Store
 from petiole_workers.documents import Documents, Loaded
-from petiole_workers.graph import START, GraphDefinition, Snapshot, TaskSpec, advance, begin, task_output
+from petiole_workers.given import Given, coerced
+from petiole_workers.graph import (
+    START,
+    GraphDefinition,
+    Runtime,
+    Snapshot,
+    TaskSpec,
+    advance,
+    begin,
+    stop_step,
+    task_output,
+)
 from petiole_workers.graph.callables import Runner, run_awaitable
+from petiole_workers.hop import RunConfig
 
 #: In a snapshot's control: the step at which the run began, for its recursion limit.
 FIRST_STEP = "first_step"
@@ -230,7 +245,15 @@ class Repair:
         if run.input is None:
             raise CorruptionError("its run's input is not on record")
         given = self._documents.value(run.thread_id, run.input)
-        taken, first = begin(self._graph, base.snapshot if base else None, given, runner=self._runner)
+        before = base.snapshot if base else None
+        taken, first = begin(
+            self._graph,
+            before,
+            given,
+            runner=self._runner,
+            runtime=self._runtime(run),
+            stop=stop_step(before, _config(run).recursion_limit),
+        )
         return taken, dataclasses.replace(first, control={**first.control, FIRST_STEP: taken.step})
 
     def _advanced(self, run: Run, parent: Loaded) -> tuple[Snapshot, dict[str, bytes]]:
@@ -245,6 +268,7 @@ class Repair:
                 [task_output(self._graph, spec, start.arg)],
                 stop=None,
                 runner=self._runner,
+                runtime=self._runtime(run),
             )
             return dataclasses.replace(first, control={**first.control, FIRST_STEP: parent.snapshot.step}), {}
         done = [
@@ -259,7 +283,32 @@ class Repair:
         outputs = self._documents.outputs(run.thread_id, done)
         written = {key for output in outputs for key, _ in output.writes}
         kept = {key: part for key, part in parent.parts.items() if key not in written}
-        return advance(self._graph, parent.snapshot, outputs, stop=None, runner=self._runner), kept
+        began = parent.snapshot.control.get(FIRST_STEP, -1)
+        assert isinstance(began, int)
+        snapshot = advance(
+            self._graph,
+            parent.snapshot,
+            outputs,
+            stop=began + _config(run).recursion_limit + 1,
+            runner=self._runner,
+            runtime=self._runtime(run),
+        )
+        return snapshot, kept
+
+    def _runtime(self, run: Run) -> Runtime[Any]:
+        """What routers are given that ask for it: as far as they should decide by it, it is the run's."""
+        config = _config(run)
+        given = Given.read(self._documents, run, config)
+        return Runtime(
+            context=coerced(self._graph.context_schema, given.context, run.graph),
+            thread_id=run.thread_id,
+            run_id=run.run_id,
+            caller=given.caller(self._documents, run, config),
+        )
+
+
+def _config(run: Run) -> RunConfig:
+    return msgspec.json.decode(run.config, type=RunConfig)
 
 
 def seal_or_none(record: Checkpointed) -> str | None:

@@ -17,7 +17,7 @@ from petiole_stores.records import Blob, Checkpointed
 from petiole_stores.references import blobs_named
 from petiole_stores.serde import Serde
 from petiole_workers.documents import Documents
-from petiole_workers.graph import START, Send, StateGraph
+from petiole_workers.graph import END, START, RemainingSteps, Runtime, Send, StateGraph
 from petiole_workers.repair import Repair, verify
 from tests.unit.engine.bench import Bench, State, chain, says
 
@@ -122,6 +122,32 @@ def test_what_can_be_proven_is_mended_and_the_run_goes_on(damage: Callable[[Benc
     assert list(verify(bench.store)) == []
     assert before in {c.checkpoint_id for c in bench.store.list_checkpoints("t")}
     assert [it.outcome for it in bench.tasks(run_id)["c"].attempts] == ["parked"]
+
+
+class Counted(State, total=False):
+    left: RemainingSteps
+
+
+@pytest.mark.parametrize("damage", [truncated, other_next, other_digest], ids=lambda damage: damage.__name__)
+def test_routers_that_decide_by_context_and_remaining_steps_prove_the_copy(
+    damage: Callable[[Bench], None],
+) -> None:
+    def route(state: Counted, runtime: Runtime[Any], config: Any) -> str:
+        by_config = config["configurable"]["to"]
+        return by_config if (runtime.context["vip"], state["left"]) == (True, 6) else END
+
+    builder = StateGraph(Counted).add_node("a", says("a")).add_node("c", says("c"))
+    builder.add_edge(START, "a").add_conditional_edges("a", route, ["c", END])
+    bench = Bench(builder)
+    config = '{"context": {"vip": true}, "configurable": {"to": "c"}, "recursion_limit": 7}'
+    run_id = bench.submit(config=config)
+    while bench.messages[0].node != "c":
+        bench.runner.run([bench.hint()])
+    bench.runner = bench.another()
+    damage(bench)
+    bench.drain()
+    assert bench.run(run_id).status == "succeeded"
+    assert bench.values()["log"] == ["a", "c"]
 
 
 def test_several_damaged_ancestors_are_mended_one_after_the_other() -> None:
