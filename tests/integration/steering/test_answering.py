@@ -227,3 +227,28 @@ def test_a_question_in_a_subgraph_is_asked_once_and_by_the_node_itself(serve: Se
     worker.client.resume("t", "Ann", id=question.id)
     worker.run_until_idle()
     assert run.result(0)["said"][-2:] == ["who: Ann", "end"]
+
+
+def test_many_questions_are_told_by_the_first_few(serve: Serve) -> None:
+    worker = serve(asking(*(f"n{number}" for number in range(8))))
+    run = worker.client.submit("asking", {}, thread_id="t")
+    worker.run_until_idle()
+    with pytest.raises(
+        RunInterruptedError, match=r"n4 asks .* and 3 more: petiole run interrupts t"
+    ) as caught:
+        run.result(0)
+    assert len(caught.value.interrupts) == 8
+
+
+def test_an_update_inside_a_subgraph_lets_the_node_around_it_go_on(serve: Serve) -> None:
+    worker = serve(nested(asking("who")))
+    run = worker.client.submit("top", {}, thread_id="t")
+    worker.run_until_idle()
+    [asked] = worker.client.questions(run.run)
+    graph = nested(asking("who"))
+    state = worker.client.get_state("t", ns=asked.task.ns, graph=graph)
+    assert [task.name for task in state.tasks if task.interrupts] == ["who"]
+    worker.client.update_state("t", {"said": ["who: Eve"]}, as_node="end", ns=asked.task.ns, graph=graph)
+    assert worker.messages.nodes == ["talk"]
+    worker.run_until_idle()
+    assert run.result(0)["said"] == ["who: Eve"]  # what busy said went with the rest of its superstep
