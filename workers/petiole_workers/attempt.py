@@ -542,7 +542,13 @@ class Attempt:
             step=base.step + 1 if base else -1,
             checkpoint_id=task.checkpoint_id or "",
             checkpoint_ns=task.ns,
+            first_attempt_time=self._first_attempt_time(),
         )
+
+    def _first_attempt_time(self) -> float:
+        """When the first attempt at the task began; of one that goes on in a slot without a claim of its own: about now."""
+        task = self.task
+        return (task.attempts[0] if task.attempts else task).claimed_at or self.runner.store_time()
 
     def _end(self, work: Work, ending: str, error: BaseException, *, handled: bool = False) -> None:
         """The task or, with ``retry``, this attempt ends by an error."""
