@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from petiole_stores.memory_control import MemoryControl
+from petiole_stores.memory_amending import MemoryAmending
 from petiole_stores.memory_tables import RUN_FIELDS, Head, Thread, copy_task, store_time
 from petiole_stores.records import (
     ADVANCE_PATH,
@@ -41,7 +41,7 @@ from petiole_stores.records import (
 WORKERS_KEPT = 7 * 86400.0
 
 
-class MemoryStore(MemoryControl):
+class MemoryStore(MemoryAmending):
     """``memory://``: everything in this process, gone with it; refused where several processes must share a store."""
 
     # ---------------------------------------------------------------- submit
