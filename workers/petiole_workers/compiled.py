@@ -30,6 +30,7 @@ from petiole_workers.graph.updates import task_output
 from petiole_workers.hop import AS_COMPILED, Stops
 from petiole_workers.listening import Listeners
 from petiole_workers.long_term import memory_of
+from petiole_workers.saving import Keeping
 from petiole_workers.streaming.modes import Modes, StreamMode
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from petiole_workers.streaming.live import Handover
 
 
-class CompiledGraph:
+class CompiledGraph(Keeping):
     """An executable graph, made by ``StateGraph.compile``.
 
     ``checkpointer`` is a store, a store's URL, or any five-method CheckpointStore; without one, ``invoke`` keeps nothing
