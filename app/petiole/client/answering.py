@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -107,7 +107,8 @@ def answered_run(store: Store, thread_id: str, reply: Reply) -> Run | None:
         return active
     others = islice(runs_of(store, RunFilter(thread_id=thread_id, limit=PAGE)), PAGE)
     for run in chain([active] if active else [], others):
-        if set(reply.ids) <= _known_ids(store.list_tasks(run.run_id)):
+        asked, answered = _ids_of(store.list_tasks(run.run_id))
+        if asked | answered >= {*reply.ids}:
             return run
     return active
 
@@ -116,16 +117,14 @@ def answers_for(store: Store, run: Run, reply: Reply) -> list[Resumption]:
     """The tasks that go on with what was given; none where all of it had been answered before.
 
     Raises InputError for an id that the run does not know, and for one value where several interrupts wait;
-    ConflictError where nothing waits for a value.
+    ConflictError where nothing waits for a value, and for an interrupt whose task was taken away.
     """
     tasks = store.list_tasks(run.run_id)
     where = f"run {run.run_id} of thread {run.thread_id!r}"
     look = f"`petiole run interrupts {shlex.quote(run.thread_id)}` lists those that wait"
     if reply.ids:
-        unknown = [id for id in reply.ids if id not in _known_ids(tasks)]
-        if unknown:
-            raise InputError(f"{where} has no interrupt of the id {unknown[0]!r}: {look}")
         answers = reply.answers if reply.answers is not None else {reply.id: reply.value}
+        _check_ids(reply.ids, tasks, where, look)
         return resumptions(tasks, dict(answers), store.serde)
     waiting = pending(tasks)
     asked = [one for one in waiting if one.id is not None]
@@ -143,18 +142,23 @@ def answers_for(store: Store, run: Run, reply: Reply) -> list[Resumption]:
     return resumptions(tasks, reply.value, store.serde)
 
 
-def _known_ids(tasks: Sequence[Task]) -> set[str]:
-    """The ids of all interrupts of these tasks, those that were answered too."""
-    return {*_ids_of(tasks)}
+def _check_ids(ids: Sequence[str], tasks: Sequence[Task], where: str, look: str) -> None:
+    """Raise InputError for an id that was never asked under, ConflictError for one whose task was taken away."""
+    waiting, asked, answered = {one.id for one in pending(tasks)}, *_ids_of(tasks)
+    for id in ids:
+        if id not in waiting and id not in answered:
+            if id in asked:
+                raise ConflictError(
+                    f"the interrupt {id} of {where} waits no longer, its task was cancelled: {look}"
+                )
+            raise InputError(f"{where} has no interrupt of the id {id!r}: {look}")
 
 
-def _ids_of(tasks: Sequence[Task]) -> Iterator[str]:
-    for task in tasks:
-        if task.progress and not task.child:
-            progress = Progress.read(task.progress)
-            yield from (answer.id for answer in progress.answers if answer.id)
-            if progress.asked:
-                yield progress.asked.id
+def _ids_of(tasks: Sequence[Task]) -> tuple[set[str], set[str]]:
+    """The ids of the interrupts of these tasks that were not answered, and of those that were."""
+    known = [Progress.read(task.progress) for task in tasks if task.progress and not task.child]
+    asked = {progress.asked.id for progress in known if progress.asked}
+    return asked, {answer.id for progress in known for answer in progress.answers if answer.id}
 
 
 def _question(one: Pending, serde: Serde, target: str) -> Question:

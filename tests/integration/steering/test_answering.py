@@ -179,6 +179,17 @@ def test_a_run_that_has_failed_asks_nothing(serve: Serve) -> None:
         worker.client.resume("t", "Ann")
 
 
+def test_a_question_that_was_taken_away_takes_no_answer(serve: Serve) -> None:
+    worker = serve(asking("who"))
+    run = worker.client.submit("asking", {}, thread_id="t")
+    worker.run_until_idle()
+    [question] = worker.client.interrupts("t")
+    worker.client.update_state("t", {"said": ["nobody"]}, as_node="end", graph=asking("who"))
+    with pytest.raises(ConflictError, match="waits no longer"):
+        worker.client.resume("t", "Ann", id=question.id)
+    assert run.result(0)["said"] == ["nobody"]
+
+
 def test_what_cannot_be_an_answer_is_refused(serve: Serve) -> None:
     worker = serve(asking("who"))
     run = worker.client.submit("asking", {}, thread_id="t")
