@@ -19,6 +19,9 @@ from petiole_workers.graph import MISSING, Interrupt
 from petiole_workers.progress import Progress
 from petiole_workers.resuming import Pending, is_by_id, pending, resumptions
 
+#: How many questions are told one by one.
+TOLD = 5
+
 
 class Question(NamedTuple):
     """One interrupted task of a run: it has asked something, or (``id`` is ``None``) its graph is to stop there."""
@@ -82,6 +85,15 @@ def target_of(run: Run, newest: Run | None) -> str:
     return thread if newest is None or newest.run_id == run.run_id else f"{thread} --run {run.run_id}"
 
 
+def told(questions: Sequence[Question]) -> list[str]:
+    """A line for each question with the command that answers it; where there are many, the first of them."""
+    lines = [f"{one.sentence}: {one.command}" for one in questions[:TOLD]]
+    if (rest := len(questions) - TOLD) > 0:
+        thread = shlex.quote(questions[0].task.thread_id)
+        lines.append(f"and {rest} more: petiole run interrupts {thread}")
+    return lines
+
+
 def interrupts_in(tasks: Sequence[Task], serde: Serde) -> list[Interrupt]:
     """The questions that wait, each once. Raises UnfitError where a class of theirs is not known here."""
     asked = (one.interrupt(serde) for one in pending(tasks))
@@ -122,7 +134,8 @@ def answers_for(store: Store, run: Run, reply: Reply) -> list[Resumption]:
             f"{where} is {run.status}, and nothing in it waits for an answer: only an interrupted run can be resumed"
         )
     if len(asked) > 1:
-        named = ", ".join(f"{one.id} of {label_of(one.task)}" for one in asked)
+        named = ", ".join(f"{one.id} of {label_of(one.task)}" for one in asked[:TOLD])
+        named += ", …" if len(asked) > TOLD else ""
         raise InputError(
             f"{len(asked)} interrupts of {where} wait ({named}), so that one answer is not clear: answer each by its id "
             f"(id= or answers=, --id), {look}"
