@@ -15,9 +15,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.M
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_every_program_of_the_page_runs(
-    number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_every_program_of_the_page_runs(number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     # A module of its own: annotations are looked up there.
     module = types.ModuleType(f"langgraph_page_{number}")
