@@ -156,7 +156,7 @@ def _check_ids(ids: Sequence[str], tasks: Sequence[Task], where: str, look: str)
 
 def _ids_of(tasks: Sequence[Task]) -> tuple[set[str], set[str]]:
     """The ids of the interrupts of these tasks that were not answered, and of those that were."""
-    known = [Progress.read(task.progress) for task in tasks if task.progress and not task.child]
+    known = [Progress.read(task.progress) for task in tasks if task.progress]
     asked = {progress.asked.id for progress in known if progress.asked}
     return asked, {answer.id for progress in known for answer in progress.answers if answer.id}
 

@@ -9,6 +9,7 @@ from petiole.client.explaining.explanation import Wait
 from petiole.client.explaining.roster import Roster, unfitness
 from petiole.client.naming import label_of, name_of
 from petiole_stores.errors import BrokerError
+from petiole_stores.ledger import resumable
 from petiole_stores.records import START_PATH, Priority, Run, Task, Worker
 from petiole_workers.failure import parse_failure
 from petiole_workers.fitting import Wanted
@@ -38,12 +39,15 @@ def open_waits(run: Run, tasks: Iterable[Task], roster: Roster, depth: Depth | N
 
 def subgraph_waits(tasks: Sequence[Task]) -> list[Wait]:
     """What the nodes wait for that are graphs."""
-    return [_below(task, tasks) for task in tasks if is_owner(task)]
+    asking = {task.task_id for task in resumable(tasks)}
+    return [_below(task, tasks) for task in tasks if is_owner(task) and task.task_id not in asking]
 
 
 def is_owner(task: Task) -> bool:
-    """Whether a task waits for its subgraph and for nothing else."""
-    return bool(task.child) and task.run_at is None and task.status in ("parked", "interrupted")
+    """Whether a task waits for its subgraph, as far as its own record tells: one that is interrupted may ask itself."""
+    if not task.child or task.run_at is not None or task.awaits:
+        return False
+    return task.status in ("parked", "interrupted")
 
 
 def worker_name(worker: Worker | None, task: Task) -> str:
