@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -138,6 +139,21 @@ def test_the_first_answer_to_an_id_counts_whatever_comes_of_the_run(serve: Serve
     worker.run_until_idle()
     assert worker.client.resume("t", "Bob", id=question.id).run_id == run.run_id
     assert later.status() == "interrupted"
+
+
+def test_of_many_answers_at_once_one_counts(serve: Serve) -> None:
+    worker = serve(asking("who", "what"))
+    run = worker.client.submit("asking", {}, thread_id="t")
+    worker.run_until_idle()
+    what, who = worker.client.interrupts("t")
+    given = [(question, number) for number in range(4) for question in (what, who)]
+    with ThreadPoolExecutor(len(given)) as pool:
+        list(pool.map(lambda one: worker.client.resume("t", one[1], id=one[0].id), given))
+    worker.run_until_idle()
+    said = run.result(0)["said"]
+    assert [line.split()[0] for line in said] == ["busy", "what:", "who:", "end"]
+    attempts = {task.node: task.attempt for task in worker.client.tasks("t")}
+    assert (attempts["what"], attempts["who"]) == (2, 2)
 
 
 def test_an_answer_finds_the_active_run_past_those_that_wait_behind_it(serve: Serve) -> None:

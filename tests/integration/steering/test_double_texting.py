@@ -197,6 +197,16 @@ def test_what_a_rolled_back_run_commits_too_late_does_not_come_back() -> None:
 
 
 @pytest.mark.parametrize("if_busy", ["interrupt", "rollback"])
+def test_what_a_node_brings_that_runs_meanwhile_is_dropped(serve: Serve, if_busy: str) -> None:
+    worker = serve(chat())
+    runs = [submit(worker, "a")]
+    worker.at("node.after", lambda: runs.append(submit(worker, "b", if_busy)), node="think")
+    worker.run_until_idle()
+    assert runs[1].result(0)["log"] == ([] if if_busy == "rollback" else ["a", "hear a"]) + said("b")
+    assert worker.stats.refused == 1
+
+
+@pytest.mark.parametrize("if_busy", ["interrupt", "rollback"])
 def test_of_many_inputs_at_once_one_is_left(serve: Serve, if_busy: str) -> None:
     worker = serve(chat())
     submit(worker, "a")
