@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -463,9 +464,10 @@ class CompiledGraph(Keeping):
         Parameters
             config     LangGraph's; nothing is read of it
             xray       show what is within subgraphs, so many levels deep (``True``: all)
-            subgraphs  drawings to put in the places of nodes, by their names
+            subgraphs  drawings to put in the places of nodes, by their names, instead of those
         """
-        return self.definition.drawing(subgraphs if subgraphs else None)
+        depth = sys.maxsize if xray is True else int(xray)
+        return self.definition.drawing(self.definition.drawings_within(depth) | dict(subgraphs or {}))
 
     def mermaid(self) -> str:
         """The graph as a Mermaid flowchart."""
