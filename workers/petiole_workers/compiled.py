@@ -26,6 +26,7 @@ from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.drawing import Drawing
 from petiole_workers.graph.names import START
 from petiole_workers.graph.overwrite import plain
+from petiole_workers.graph.runtime import services_around
 from petiole_workers.graph.snapshot import TaskSpec, pull_path
 from petiole_workers.graph.updates import task_output
 from petiole_workers.hop import AS_COMPILED, Stops
@@ -212,11 +213,11 @@ class CompiledGraph(Keeping):
         )
 
     def _running(self) -> InlineEngine:
-        """The engine of the graph's checkpointer; without one, a new one on memory."""
+        """The engine of the graph's checkpointer; without one, a new one on memory, for the node that this may be within."""
         from petiole_workers.inline import InlineEngine
 
         if self.checkpointer is None:
-            return InlineEngine(self, MemoryStore())
+            return InlineEngine(self, MemoryStore(), around=services_around())
         self._engine = self._engine or InlineEngine.on(self, self.checkpointer)
         return self._engine
 

@@ -42,6 +42,7 @@ from petiole_workers.documents import Documents
 from petiole_workers.durability import Durability, Measured
 from petiole_workers.failure import describe
 from petiole_workers.given import Given
+from petiole_workers.graph.runtime import NodeServices
 from petiole_workers.hop import AS_COMPILED, Hint, RunConfig, Stops, Work
 from petiole_workers.long_term import LongTermMemory
 from petiole_workers.misfits import note_misfits
@@ -91,6 +92,7 @@ class Runner:
         stops     where runs are interrupted, whatever their graph says (for ``graph.stream``)
         watch     told of every outcome, and of what nodes say (for ``graph.stream``)
         given     what the caller of ``graph.invoke`` gave along: it goes before what is kept with the run
+        around    what is done for the node within which ``graph.invoke`` was called: it asks and waits for the nodes here
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Runner:
         stops: Stops = AS_COMPILED,
         watch: Watch | None = None,
         given: Given | None = None,
+        around: NodeServices | None = None,
     ) -> None:
         self.store, self.registry, self.settings = store, registry, settings
         self.holder, self.slot = holder, slot
@@ -121,7 +124,9 @@ class Runner:
         self.cache = NodeCache(store, self.documents)
         #: What nodes get as ``runtime.store`` where their graph has none of its own.
         self.memory = LongTermMemory(store, patiently=self.patiently)
-        self.seat, self.given = seat, given
+        self.seat, self.given, self.around = seat, given, around
+        #: What the node around is to be put away by, once one here has asked for what is not there yet.
+        self.beyond: BaseException | None = None
         self.caller = caller or NodeCaller(
             in_process_wait=settings.in_process_wait,
             cancelled=None if seat is None else lambda: seat.cancelled,
