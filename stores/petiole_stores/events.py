@@ -6,7 +6,7 @@ would be gone with the process that said them. They are a side record: nothing o
 Rules that every backend keeps
     order     ``seq`` is counted per thread, without gaps, in the order of commits: who has read up to one and reads on
               from there misses nothing, however writers race. A thread that holds no event begins with its store's time in
-              microseconds, so that numbers rise even where older ones were purged.
+              milliseconds, so that numbers rise even where older ones were purged.
     once      The same ``event_id`` on the same thread twice is one event, the first.
     deletion  Events go with their thread; for a thread that does not exist nothing is written.
 """
@@ -159,7 +159,7 @@ class EventStore(ABC):
 
 def first_seq(now: float) -> int:
     """The ``seq`` of the first event that a thread holds."""
-    return int(now * 1_000_000)
+    return int(now * 1000)
 
 
 def _bound(thread_id: str, event_id: str) -> bytes:

@@ -8,7 +8,7 @@ local thread, events, ids = P .. 'thread:' .. thread_id, P .. 'events:' .. threa
 if redis.call('EXISTS', thread) == 0 then return 0 end
 
 local last = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
-local seq = last and tonumber(last[1]:match('^%d+')) + 1 or math.floor(now * 1000000)
+local seq = last and tonumber(last[1]:match('^%d+')) + 1 or math.floor(now * 1000)
 local written = 0
 for number, event in ipairs(request.events) do
   local id, kind, codec = unpack(event)

@@ -18,7 +18,7 @@ BEGIN
     END IF;
     v_now := coalesce(p_now, extract(epoch FROM clock_timestamp()));
     SELECT max(e.seq) + 1 INTO v_next FROM events e WHERE e.thread_id = p_thread_id;
-    v_next := coalesce(v_next, trunc(v_now * 1000000)::bigint);
+    v_next := coalesce(v_next, trunc(v_now * 1000)::bigint);
     INSERT INTO events (thread_id, seq, run_id, event_id, kind, codec, data, created_at)
     SELECT p_thread_id, v_next + row_number() OVER (ORDER BY n.ord) - 1, p_run_id, n.event_id, n.kind, n.codec, n.data, v_now
     FROM (
