@@ -325,6 +325,7 @@ class CompiledGraph:
                 keys=output_keys,
                 graph=self.definition,
                 checkpoints=self.checkpointer is not None,
+                recursion_limit=options.recursion_limit,
             )
             return engine.invoke(input, options, loop, Watch(handover, deriver, engine.documents))
 
