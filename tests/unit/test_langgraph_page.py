@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "langgraph.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_every_program_of_the_page_runs(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_program_of_the_page_runs(number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
     # A module of its own: annotations are looked up there.
     module = types.ModuleType(f"langgraph_page_{number}")
     monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,11 +26,13 @@ from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.drawing import Drawing
 from petiole_workers.graph.names import START
 from petiole_workers.graph.overwrite import plain
+from petiole_workers.graph.runtime import services_around
 from petiole_workers.graph.snapshot import TaskSpec, pull_path
 from petiole_workers.graph.updates import task_output
 from petiole_workers.hop import AS_COMPILED, Stops
 from petiole_workers.listening import Listeners
 from petiole_workers.long_term import memory_of
+from petiole_workers.saving import Keeping
 from petiole_workers.streaming.modes import Modes, StreamMode
 
 if TYPE_CHECKING:
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     from petiole_workers.streaming.live import Handover
 
 
-class CompiledGraph:
+class CompiledGraph(Keeping):
     """An executable graph, made by ``StateGraph.compile``.
 
     ``checkpointer`` is a store, a store's URL, or any five-method CheckpointStore; without one, ``invoke`` keeps nothing
@@ -210,11 +213,11 @@ class CompiledGraph:
         )
 
     def _running(self) -> InlineEngine:
-        """The engine of the graph's checkpointer; without one, a new one on memory."""
+        """The engine of the graph's checkpointer; without one, a new one on memory, for the node that this may be within."""
         from petiole_workers.inline import InlineEngine
 
         if self.checkpointer is None:
-            return InlineEngine(self, MemoryStore())
+            return InlineEngine(self, MemoryStore(), around=services_around())
         self._engine = self._engine or InlineEngine.on(self, self.checkpointer)
         return self._engine
 
@@ -463,9 +466,10 @@ class CompiledGraph:
         Parameters
             config     LangGraph's; nothing is read of it
             xray       show what is within subgraphs, so many levels deep (``True``: all)
-            subgraphs  drawings to put in the places of nodes, by their names
+            subgraphs  drawings to put in the places of nodes, by their names, instead of those
         """
-        return self.definition.drawing(subgraphs if subgraphs else None)
+        depth = sys.maxsize if xray is True else int(xray)
+        return self.definition.drawing(self.definition.drawings_within(depth) | dict(subgraphs or {}))
 
     def mermaid(self) -> str:
         """The graph as a Mermaid flowchart."""

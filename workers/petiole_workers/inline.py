@@ -53,6 +53,7 @@ from petiole_workers.documents import Documents
 from petiole_workers.failure import parse_failure
 from petiole_workers.given import Given, checked_tags
 from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, INTERRUPT, START, Command, Interrupt, result
+from petiole_workers.graph.runtime import NodeServices
 from petiole_workers.hop import AS_COMPILED, Hint, RunConfig, Stops
 from petiole_workers.processes import process_birth
 from petiole_workers.queues import INLINE_PREFIX
@@ -147,10 +148,21 @@ class InvokeOptions:
 
 
 class InlineEngine:
-    """Runs one graph on one store in this process."""
+    """Runs one graph on one store in this process.
 
-    def __init__(self, graph: CompiledGraph, store: Store, archive: CheckpointStore | None = None) -> None:
+    around: what is done for the node within which the graph runs: its questions are that node's, and so are its waits.
+    """
+
+    def __init__(
+        self,
+        graph: CompiledGraph,
+        store: Store,
+        archive: CheckpointStore | None = None,
+        *,
+        around: NodeServices | None = None,
+    ) -> None:
         graph.register_types(store.serde)
+        self.around = around
         self.graph, self.store, self.archive = graph, store, archive
         self.documents = Documents(store)
         self._registry = Registry([graph])
@@ -410,6 +422,8 @@ class InlineEngine:
             crew.close(failed=True)
             raise
         crew.close()
+        if crew.beyond is not None:  # the node around this has to be put away
+            raise crew.beyond
         self._archive(options.thread_id)
         run = self.store.get_run(run_id)
         assert run is not None
@@ -450,6 +464,7 @@ class InlineEngine:
             stops=crew.stops,
             watch=crew.watch,
             given=crew.given,
+            around=self.around,
         )
 
 
@@ -476,6 +491,11 @@ class _Crew:
     def add(self, refs: Sequence[TaskRef]) -> list[str]:
         self._ready.extend(refs)
         return []
+
+    @property
+    def beyond(self) -> BaseException | None:
+        """What the node around this graph is to be put away by."""
+        return next((it.beyond for it in self._runners if it.beyond is not None), None)
 
     def note(self, claim: Claim, error: BaseException) -> None:
         self._errors[claim.task.task_id] = error

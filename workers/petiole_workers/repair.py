@@ -198,6 +198,11 @@ class Repair:
         if run is None:
             raise CorruptionError("no run is on record that made it")
         parent = self._parent(record, depth)
+        graph = self._graph.within(record.ns)
+        if record.source == "input" and record.ns:
+            raise CorruptionError(
+                "it holds what a node of the graph around it was given, which is kept nowhere else"
+            )
         if record.source == "input":
             snapshot, kept = self._begun(run, parent)[0], parent.parts if parent else {}
         elif parent is None:
@@ -211,17 +216,18 @@ class Repair:
         elif record.source != "loop":
             raise CorruptionError(f"its source is {record.source!r}: only a superstep can be made again")
         else:
-            snapshot, kept = self._advanced(run, parent)
+            snapshot, kept = self._advanced(run, parent, graph)
         rows = self._documents.settle(
-            self._graph,
+            graph,
             snapshot,
             thread_id=record.thread_id,
             parent_id=record.parent_id,
             kept=kept,
             queue="petiole",
+            ns=record.ns,
         )
         new = rows.checkpoint
-        new.checkpoint_id, new.ns, new.version = record.checkpoint_id, record.ns, record.version
+        new.checkpoint_id, new.version = record.checkpoint_id, record.version
         new.metadata = record.metadata
         new.seal = seal_of(new)
         return Rebuilt(new, list(rows.blobs.values()))
@@ -256,16 +262,18 @@ class Repair:
         )
         return taken, dataclasses.replace(first, control={**first.control, FIRST_STEP: taken.step})
 
-    def _advanced(self, run: Run, parent: Loaded) -> tuple[Snapshot, dict[str, bytes]]:
+    def _advanced(
+        self, run: Run, parent: Loaded, graph: GraphDefinition
+    ) -> tuple[Snapshot, dict[str, bytes]]:
         """The snapshot after the superstep that followed ``parent``, and the stored text of what it left alone."""
         starts = [task for task in parent.snapshot.next if task.node == START]
         if starts:
             [start] = starts
             spec = TaskSpec(start.path, start.node, start.arg)
             first = advance(
-                self._graph,
+                graph,
                 parent.snapshot,
-                [task_output(self._graph, spec, start.arg)],
+                [task_output(graph, spec, start.arg)],
                 stop=None,
                 runner=self._runner,
                 runtime=self._runtime(run),
@@ -281,12 +289,14 @@ class Repair:
                 f"{len(done)} of the {len(parent.snapshot.next)} outputs that it was made of are on record"
             )
         outputs = self._documents.outputs(run.thread_id, done)
+        if any(output.to_parent for output in outputs):
+            raise CorruptionError("a node left for the parent graph there")
         written = {key for output in outputs for key, _ in output.writes}
         kept = {key: part for key, part in parent.parts.items() if key not in written}
         began = parent.snapshot.control.get(FIRST_STEP, -1)
         assert isinstance(began, int)
         snapshot = advance(
-            self._graph,
+            graph,
             parent.snapshot,
             outputs,
             stop=began + _config(run).recursion_limit + 1,

@@ -42,6 +42,7 @@ from petiole_workers.documents import Documents
 from petiole_workers.durability import Durability, Measured
 from petiole_workers.failure import describe
 from petiole_workers.given import Given
+from petiole_workers.graph.runtime import NodeServices
 from petiole_workers.hop import AS_COMPILED, Hint, RunConfig, Stops, Work
 from petiole_workers.long_term import LongTermMemory
 from petiole_workers.misfits import note_misfits
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("petiole.runner")
 
+#: After how long a task tries again to open a namespace that another one waits for, in seconds.
+BUSY = 1.0
 #: How long outcomes of short nodes may wait for each other before they are committed together, in seconds.
 GATHER = 0.005
 
@@ -89,6 +92,7 @@ class Runner:
         stops     where runs are interrupted, whatever their graph says (for ``graph.stream``)
         watch     told of every outcome, and of what nodes say (for ``graph.stream``)
         given     what the caller of ``graph.invoke`` gave along: it goes before what is kept with the run
+        around    what is done for the node within which ``graph.invoke`` was called: it asks and waits for the nodes here
     """
 
     def __init__(
@@ -111,6 +115,7 @@ class Runner:
         stops: Stops = AS_COMPILED,
         watch: Watch | None = None,
         given: Given | None = None,
+        around: NodeServices | None = None,
     ) -> None:
         self.store, self.registry, self.settings = store, registry, settings
         self.holder, self.slot = holder, slot
@@ -119,7 +124,9 @@ class Runner:
         self.cache = NodeCache(store, self.documents)
         #: What nodes get as ``runtime.store`` where their graph has none of its own.
         self.memory = LongTermMemory(store, patiently=self.patiently)
-        self.seat, self.given = seat, given
+        self.seat, self.given, self.around = seat, given, around
+        #: What the node around is to be put away by, once one here has asked for what is not there yet.
+        self.beyond: BaseException | None = None
         self.caller = caller or NodeCaller(
             in_process_wait=settings.in_process_wait,
             cancelled=None if seat is None else lambda: seat.cancelled,
@@ -339,6 +346,8 @@ class Runner:
                 )  # fmt: skip
                 work.refused = True
                 self.documents.dropped(work.claim.task.thread_id, work.outcome.blobs)
+                if work.outcome.nest is not None and answer.reason == "busy":
+                    self._try_later(work)
                 continue
             publish += answer.publish
             if work.forget is not None and work.outcome.ending == "done":
@@ -369,6 +378,12 @@ class Runner:
         graph = self.registry[work.claim.run.graph]
         if graph.listeners and not work.taken_over:
             Telling(graph, work.claim).committed(work)
+
+    def _try_later(self, work: Work) -> None:
+        """Somebody else waits for the namespace that a task would open: it waits its turn."""
+        task = work.claim.task
+        later = Outcome(task_id=task.task_id, token=task.token or "", ending="parked", delay=BUSY)
+        self.patiently(lambda: self.store.finish(self.holder, self.slot, [later]))
 
     def _drop(self, made: Sequence[Work]) -> None:
         for work in made:

@@ -99,11 +99,21 @@ class AttemptServices:
         self._seen = self.progress
         self.roll_back()
 
+    def _beyond(self, ask: Callable[[], Any]) -> Any:
+        """Let the node ask or wait within which this graph runs; where it is put away, so is this one."""
+        try:
+            return ask()
+        except (GraphInterrupt, ParkedError) as error:
+            self._runner.beyond = error
+            raise
+
     # ---------------------------------------------------------------- signals
 
     def wait_signal(self, name: str, timeout: float | None) -> Any:
         """The payload of the attempt's next signal. Raises ParkedError while there is none, SignalTimeoutError when its time
         is over."""
+        if (around := self._runner.around) is not None:
+            return self._beyond(lambda: around.wait_signal(name, timeout))
         index, self._signal = self._signal, self._signal + 1
         thread_id, store, now = self._task.thread_id, self._runner.store, self._runner.store_time
         if index == len(self.progress.signals):
@@ -133,6 +143,8 @@ class AttemptServices:
 
     def interrupt(self, value: object) -> Any:
         """The answer to the attempt's next interrupt. Raises GraphInterrupt where there is none yet."""
+        if (around := self._runner.around) is not None:
+            return self._beyond(lambda: around.interrupt(value))
         index, self._question = self._question, self._question + 1
         thread_id = self._task.thread_id
         if index < len(self.progress.answers):

@@ -16,6 +16,7 @@ from petiole.cli import output as out
 from petiole.cli.documents import run_document
 from petiole.cli.options import Format
 from petiole.client import Client, RunHandle
+from petiole.client.answering import told
 from petiole.client.handle import RESTING, timed_out
 from petiole.client.reasons import reason_of
 from petiole_stores.errors import StoreUnavailableError
@@ -147,7 +148,7 @@ def _look(client: Client, handle: RunHandle) -> View:
         run,
         tasks,
         {worker.worker_id: worker.name for worker in client.workers()},
-        [f"{one.sentence}: {one.command}" for one in client.questions(run)] if asks else [],
+        told(client.questions(run)) if asks else [],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -18,6 +18,9 @@ from petiole_stores.store import Store
 from petiole_workers.graph import MISSING, Interrupt
 from petiole_workers.progress import Progress
 from petiole_workers.resuming import Pending, is_by_id, pending, resumptions
+
+#: How many questions are told one by one.
+TOLD = 5
 
 
 class Question(NamedTuple):
@@ -82,6 +85,15 @@ def target_of(run: Run, newest: Run | None) -> str:
     return thread if newest is None or newest.run_id == run.run_id else f"{thread} --run {run.run_id}"
 
 
+def told(questions: Sequence[Question]) -> list[str]:
+    """A line for each question with the command that answers it; where there are many, the first of them."""
+    lines = [f"{one.sentence}: {one.command}" for one in questions[:TOLD]]
+    if (rest := len(questions) - TOLD) > 0:
+        thread = shlex.quote(questions[0].task.thread_id)
+        lines.append(f"and {rest} more: petiole run interrupts {thread}")
+    return lines
+
+
 def interrupts_in(tasks: Sequence[Task], serde: Serde) -> list[Interrupt]:
     """The questions that wait, each once. Raises UnfitError where a class of theirs is not known here."""
     asked = (one.interrupt(serde) for one in pending(tasks))
@@ -95,7 +107,8 @@ def answered_run(store: Store, thread_id: str, reply: Reply) -> Run | None:
         return active
     others = islice(runs_of(store, RunFilter(thread_id=thread_id, limit=PAGE)), PAGE)
     for run in chain([active] if active else [], others):
-        if set(reply.ids) <= _known_ids(store.list_tasks(run.run_id)):
+        asked, answered = _ids_of(store.list_tasks(run.run_id))
+        if asked | answered >= {*reply.ids}:
             return run
     return active
 
@@ -104,16 +117,14 @@ def answers_for(store: Store, run: Run, reply: Reply) -> list[Resumption]:
     """The tasks that go on with what was given; none where all of it had been answered before.
 
     Raises InputError for an id that the run does not know, and for one value where several interrupts wait;
-    ConflictError where nothing waits for a value.
+    ConflictError where nothing waits for a value, and for an interrupt whose task was taken away.
     """
     tasks = store.list_tasks(run.run_id)
     where = f"run {run.run_id} of thread {run.thread_id!r}"
     look = f"`petiole run interrupts {shlex.quote(run.thread_id)}` lists those that wait"
     if reply.ids:
-        unknown = [id for id in reply.ids if id not in _known_ids(tasks)]
-        if unknown:
-            raise InputError(f"{where} has no interrupt of the id {unknown[0]!r}: {look}")
         answers = reply.answers if reply.answers is not None else {reply.id: reply.value}
+        _check_ids(reply.ids, tasks, where, look)
         return resumptions(tasks, dict(answers), store.serde)
     waiting = pending(tasks)
     asked = [one for one in waiting if one.id is not None]
@@ -122,7 +133,8 @@ def answers_for(store: Store, run: Run, reply: Reply) -> list[Resumption]:
             f"{where} is {run.status}, and nothing in it waits for an answer: only an interrupted run can be resumed"
         )
     if len(asked) > 1:
-        named = ", ".join(f"{one.id} of {label_of(one.task)}" for one in asked)
+        named = ", ".join(f"{one.id} of {label_of(one.task)}" for one in asked[:TOLD])
+        named += ", …" if len(asked) > TOLD else ""
         raise InputError(
             f"{len(asked)} interrupts of {where} wait ({named}), so that one answer is not clear: answer each by its id "
             f"(id= or answers=, --id), {look}"
@@ -130,18 +142,23 @@ def answers_for(store: Store, run: Run, reply: Reply) -> list[Resumption]:
     return resumptions(tasks, reply.value, store.serde)
 
 
-def _known_ids(tasks: Sequence[Task]) -> set[str]:
-    """The ids of all interrupts of these tasks, those that were answered too."""
-    return {*_ids_of(tasks)}
+def _check_ids(ids: Sequence[str], tasks: Sequence[Task], where: str, look: str) -> None:
+    """Raise InputError for an id that was never asked under, ConflictError for one whose task was taken away."""
+    waiting, asked, answered = {one.id for one in pending(tasks)}, *_ids_of(tasks)
+    for id in ids:
+        if id not in waiting and id not in answered:
+            if id in asked:
+                raise ConflictError(
+                    f"the interrupt {id} of {where} waits no longer, its task was cancelled: {look}"
+                )
+            raise InputError(f"{where} has no interrupt of the id {id!r}: {look}")
 
 
-def _ids_of(tasks: Sequence[Task]) -> Iterator[str]:
-    for task in tasks:
-        if task.progress and not task.child:
-            progress = Progress.read(task.progress)
-            yield from (answer.id for answer in progress.answers if answer.id)
-            if progress.asked:
-                yield progress.asked.id
+def _ids_of(tasks: Sequence[Task]) -> tuple[set[str], set[str]]:
+    """The ids of the interrupts of these tasks that were not answered, and of those that were."""
+    known = [Progress.read(task.progress) for task in tasks if task.progress]
+    asked = {progress.asked.id for progress in known if progress.asked}
+    return asked, {answer.id for progress in known for answer in progress.answers if answer.id}
 
 
 def _question(one: Pending, serde: Serde, target: str) -> Question:

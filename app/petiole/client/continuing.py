@@ -104,8 +104,8 @@ class Continuing(Submitting):
         thread_id: str,
         checkpoint: str,
         values: Any = MISSING,
-        *,
         as_node: str | None = None,
+        *,
         graph: CompiledGraph | str | None = None,
     ) -> RunHandle:
         """Let a thread go on from one of its checkpoints, with its state changed there as :meth:`update_state` would.

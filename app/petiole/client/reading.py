@@ -211,7 +211,7 @@ class Reading(Connection):
     def asking_run(self, thread_id: str, run: str | None = None) -> Run:
         """The run that a question of a thread would be of: ``run``, else its active one, else its newest."""
         found = self.run_of(thread_id, run)
-        return found if run else active_run(self.store, found.thread_id) or found
+        return found if run or found.run_id == thread_id else active_run(self.store, found.thread_id) or found
 
     def questions(self, run: Run) -> list[Question]:
         """The interrupted tasks of a run as they are told to people, each with the command that lets it go on."""

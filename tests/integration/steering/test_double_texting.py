@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -193,6 +194,31 @@ def test_what_a_rolled_back_run_commits_too_late_does_not_come_back() -> None:
         third = submit(worker, "c", "rollback")
         worker.run_until_idle()
         assert third.result(0)["log"] == said("c")
+
+
+@pytest.mark.parametrize("if_busy", ["interrupt", "rollback"])
+def test_what_a_node_brings_that_runs_meanwhile_is_dropped(serve: Serve, if_busy: str) -> None:
+    worker = serve(chat())
+    runs = [submit(worker, "a")]
+    worker.at("node.after", lambda: runs.append(submit(worker, "b", if_busy)), node="think")
+    worker.run_until_idle()
+    assert runs[1].result(0)["log"] == ([] if if_busy == "rollback" else ["a", "hear a"]) + said("b")
+    assert worker.stats.refused == 1
+
+
+@pytest.mark.parametrize("if_busy", ["interrupt", "rollback"])
+def test_of_many_inputs_at_once_one_is_left(serve: Serve, if_busy: str) -> None:
+    worker = serve(chat())
+    submit(worker, "a")
+    worker.step()
+    texts = [f"b{number}" for number in range(6)]
+    with ThreadPoolExecutor(len(texts)) as pool:
+        runs = list(pool.map(lambda text: submit(worker, text, if_busy), texts))
+    worker.run_until_idle()
+    ended = [run.status() for run in runs]
+    assert sorted(ended) == ["cancelled"] * 5 + ["succeeded"]
+    text = texts[ended.index("succeeded")]
+    assert runs[ended.index("succeeded")].result(0)["log"][-4:] == said(text)
 
 
 def test_another_mode_is_refused(serve: Serve) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from petiole_stores.codec import AesGcmCodec
 from petiole_stores.errors import CorruptionError
@@ -303,3 +304,28 @@ def test_db_verify_repairs_without_a_run() -> None:
     repair = Repair(bench.store, documents, bench.graph.definition)
     assert repair.mend(records[1]) is None
     assert list(verify(bench.store)) == []
+
+
+def test_a_checkpoint_of_a_subgraph_is_mended() -> None:
+    inner = StateGraph(State)
+    for name in ("one", "two"):
+        inner.add_node(name, says(name))
+    inner.add_edge(START, "one").add_edge("one", "two")
+    outer = StateGraph(State).add_node("inner", inner.compile()).add_edge(START, "inner")
+    store = MemoryStore()
+    graph = outer.compile(store)
+    graph.invoke({"n": 0}, {"configurable": {"thread_id": "t"}})
+    below = [record for record in store.list_checkpoints("t", ns=None) if record.ns]
+    assert [record.source for record in below] == ["loop", "loop", "loop", "input"]
+    repair = Repair(store, Documents(store), graph.definition)
+    for record in below[:3]:
+        store._checkpoints[record.checkpoint_id] = replace(record, state='{"log":["other"]}')
+        assert repair.mend(store._checkpoints[record.checkpoint_id]) is None
+        mended = store.get_checkpoint(record.checkpoint_id)
+        assert mended is not None
+        assert (mended.state, mended.ns, mended.seal) == (record.state, record.ns, record.seal)
+    first = below[3]
+    store._checkpoints[first.checkpoint_id] = replace(first, state='{"log":["other"]}')
+    why = repair.mend(store._checkpoints[first.checkpoint_id])
+    assert why is not None
+    assert "what a node of the graph around it was given" in why

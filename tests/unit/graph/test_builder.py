@@ -17,6 +17,7 @@ from petiole_workers.graph import (
     END,
     MISSING,
     START,
+    CachePolicy,
     RetryPolicy,
     Runtime,
     Send,
@@ -265,3 +266,15 @@ def test_mermaid_draws_joins_and_answers() -> None:
     assert '["a#quot;b"]' in text
     assert '(("all"))' in text
     assert 'n1 -. "done" .-> e' in text
+
+
+def test_a_cache_policy_by_default_is_for_nodes_and_not_for_graphs() -> None:
+    policy, own = CachePolicy(ttl=60), CachePolicy()
+    inner = StateGraph(State).add_node("x", lambda state: {}).add_edge(START, "x").compile()
+    builder = StateGraph(State).set_node_defaults(cache_policy=policy)
+    builder.add_node("a", lambda state: {}).add_node("b", lambda state: {}, cache_policy=own)
+    builder.add_node("inner", inner).add_edge(START, "a")
+    nodes = builder.definition().nodes
+    assert [nodes[name].cache_policy for name in ("a", "b", "inner")] == [policy, own, None]
+    with pytest.raises(GraphValidationError, match="give CachePolicy"):
+        builder.set_node_defaults(cache_policy="often")  # type: ignore[arg-type]

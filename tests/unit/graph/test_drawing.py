@@ -168,3 +168,12 @@ def test_a_run_is_shown_by_its_newest_superstep_at_each_node() -> None:
     assert "class s,n0 done" in shown.draw_mermaid()
     assert "| [>] charge |" in shown.draw_ascii()
     assert 'label="notify", shape=box, style="rounded,filled", fillcolor="#f2f2f2"' in shown.draw_dot()
+
+
+def test_xray_shows_what_is_within_as_deep_as_it_is_told() -> None:
+    inmost = StateGraph(State).add_node("deepest", lambda state: {}).add_edge(START, "deepest").compile()
+    middle = StateGraph(State).add_node("deeper", inmost).add_edge(START, "deeper").compile()
+    graph = StateGraph(State).add_node("deep", middle).add_edge(START, "deep").compile()
+    shown = [graph.get_graph(xray=depth).draw_mermaid() for depth in (False, 1, 2, True)]
+    assert ["deeper" in text for text in shown] == [False, True, True, True]
+    assert ["deepest" in text for text in shown] == [False, False, True, True]

@@ -261,6 +261,26 @@ def a_graph_within_its_node(lib: SimpleNamespace, diary: Diary) -> None:
     diary.looked(graph)
 
 
+def a_graph_that_a_node_calls(lib: SimpleNamespace, diary: Diary) -> None:
+    inner = lib.StateGraph(Inner)
+    inner.add_node("count", lambda state: {"log": ["counted"]})
+    inner.add_node("ask", lambda state: {"log": [f"{lib.interrupt('first?')} {lib.interrupt('second?')}"]})
+    inner.add_edge(lib.START, "count")
+    inner.add_edge("count", "ask")
+    called = inner.compile()
+
+    def call(state: Outer) -> dict[str, Any]:
+        return {"log": called.invoke({"log": state["log"]})["log"]}
+
+    outer = lib.StateGraph(Outer)
+    outer.add_node("call", call)
+    outer.add_edge(lib.START, "call")
+    graph = outer.compile(checkpointer=lib.checkpointer)
+    diary.invoked(graph.invoke({"log": ["in"]}, diary.config))
+    diary.invoked(graph.invoke(lib.Command(resume="one"), diary.config))
+    diary.invoked(graph.invoke(lib.Command(resume="two"), diary.config))
+
+
 def many_graphs_at_once(lib: SimpleNamespace, diary: Diary) -> None:
     inner = lib.StateGraph(Inner)
     inner.add_node("one", lambda state: {"log": [f"one {state['y']}"]})
@@ -303,7 +323,7 @@ def an_answer_with_an_update(lib: SimpleNamespace, diary: Diary) -> None:
 SCRIPTS: list[Script] = [
     an_answer, an_update_of_the_interrupted, a_fork_by_an_update, updates_in_bulk, stops, answers_by_id,
     several_questions_of_one_node, graphs_in_graphs, a_subgraph_by_hand, a_command_to_the_parent, a_failure_inside,
-    a_graph_with_a_memory, a_graph_within_its_node, many_graphs_at_once, a_goto_on_a_thread_that_ended,
+    a_graph_with_a_memory, a_graph_within_its_node, a_graph_that_a_node_calls, many_graphs_at_once, a_goto_on_a_thread_that_ended,
     an_answer_with_an_update,
 ]  # fmt: skip
 

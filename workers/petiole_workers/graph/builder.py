@@ -95,6 +95,7 @@ class StateGraph:
         retry_policy: Policies = None,
         error_handler: Function | None = None,
         timeout: Seconds | TimeoutPolicy | None = None,
+        cache_policy: CachePolicy | None = None,
     ) -> Self:
         """Policies for every node that was added without one of its own, before or after this call.
 
@@ -110,7 +111,9 @@ class StateGraph:
             read_handler(error_handler, "(by default)")
             if error_handler is not None
             else self._defaults.error_handler,
+            cache_policy if cache_policy is not None else self._defaults.cache_policy,
         )
+        faults += _cache_faults("(by default)", cache_policy)
         if faults:
             raise GraphValidationError(faults)
         self._defaults = changed

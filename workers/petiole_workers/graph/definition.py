@@ -108,6 +108,16 @@ class GraphDefinition:
             if node.subgraph is not None:
                 yield from node.subgraph.definition.family()
 
+    def drawings_within(self, depth: int) -> dict[str, Drawing]:
+        """The drawings of the graphs that are nodes of this one, by their names, so many levels deep."""
+        if depth < 1:
+            return {}
+        return {
+            node.name: node.subgraph.definition.drawing(node.subgraph.definition.drawings_within(depth - 1))
+            for node in self.nodes.values()
+            if node.subgraph is not None
+        }
+
     def drawing(self, subgraphs: Mapping[str, Drawing] | None = None) -> Drawing:
         """The graph to be drawn, with the drawings of ``subgraphs`` (by node) in their places."""
         return draw(self.nodes, self.edges, self.joins, self.branches, subgraphs)

@@ -53,7 +53,7 @@ class ErrorHandler:
         return GraphFunction(handle, self.is_async, "runtime")
 
 
-def error_handler(fn: Callable[..., Any], node: str) -> ErrorHandler:
+def error_handler(fn: Any, node: str) -> ErrorHandler:
     """Reads a handler's signature: ``(state)``, and by name ``error`` (or annotated with `NodeError`), ``runtime`` and
     ``config``.
 

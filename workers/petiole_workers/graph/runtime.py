@@ -261,6 +261,12 @@ def running(runtime: Runtime[Any]) -> Iterator[None]:
         _running.reset(token)
 
 
+def services_around() -> NodeServices | None:
+    """What an engine does for the node within which this is called; ``None`` outside of one."""
+    runtime = _running.get(None)
+    return None if runtime is None or isinstance(runtime.services, NoServices) else runtime.services
+
+
 def current_runtime(what: str) -> Runtime[Any]:
     """The `Runtime` of the node that runs here. ``what`` asks for it: ConfigurationError names it outside a node."""
     try:

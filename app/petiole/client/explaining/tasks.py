@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from petiole.client.explaining.explanation import Wait
 from petiole.client.explaining.roster import Roster, unfitness
 from petiole.client.naming import label_of, name_of
 from petiole_stores.errors import BrokerError
+from petiole_stores.ledger import resumable
 from petiole_stores.records import START_PATH, Priority, Run, Task, Worker
 from petiole_workers.failure import parse_failure
 from petiole_workers.fitting import Wanted
@@ -38,12 +40,19 @@ def open_waits(run: Run, tasks: Iterable[Task], roster: Roster, depth: Depth | N
 
 def subgraph_waits(tasks: Sequence[Task]) -> list[Wait]:
     """What the nodes wait for that are graphs."""
-    return [_below(task, tasks) for task in tasks if is_owner(task)]
+    asking = {task.task_id for task in resumable(tasks)}
+    inside: dict[str, list[Task]] = defaultdict(list)
+    for task in tasks:
+        if task.status not in ("done", "failed", "cancelled"):
+            inside[task.ns].append(task)
+    return [_below(task, inside) for task in tasks if is_owner(task) and task.task_id not in asking]
 
 
 def is_owner(task: Task) -> bool:
-    """Whether a task waits for its subgraph and for nothing else."""
-    return bool(task.child) and task.run_at is None and task.status in ("parked", "interrupted")
+    """Whether a task waits for its subgraph, as far as its own record tells: one that is interrupted may ask itself."""
+    if not task.child or task.run_at is not None or task.awaits:
+        return False
+    return task.status in ("parked", "interrupted")
 
 
 def worker_name(worker: Worker | None, task: Task) -> str:
@@ -109,16 +118,16 @@ def _parked(run: Run, task: Task) -> Wait:
     )
 
 
-def _below(owner: Task, tasks: Sequence[Task]) -> Wait:
-    """What is open in the graph that a node is, at any depth down to the nodes that are none."""
-    inside = _leaves(owner, tasks)
-    if not inside:
+def _below(owner: Task, inside: Mapping[str, Sequence[Task]]) -> Wait:
+    """What is open in the graph that a node is, down to the nodes that are none; ``inside``: the open tasks by namespace."""
+    leaves = _leaves(owner, inside)
+    if not leaves:
         state = "which has just ended"
-    elif len(inside) == 1:
-        state = f"in which {label_of(inside[0])} is {inside[0].status}"
+    elif len(leaves) == 1:
+        state = f"in which {label_of(leaves[0])} is {leaves[0].status}"
     else:
         state = (
-            f"in which {len(inside)} tasks are open, the first is {label_of(inside[0])}, {inside[0].status}"
+            f"in which {len(leaves)} tasks are open, the first is {label_of(leaves[0])}, {leaves[0].status}"
         )
     return Wait(
         kind="subgraph",
@@ -128,13 +137,9 @@ def _below(owner: Task, tasks: Sequence[Task]) -> Wait:
     )
 
 
-def _leaves(owner: Task, tasks: Sequence[Task]) -> list[Task]:
-    inside = [
-        task
-        for task in tasks
-        if task.ns == owner.child and task.status not in ("done", "failed", "cancelled")
-    ]
-    return [leaf for task in inside for leaf in (_leaves(task, tasks) if task.child else [task])]
+def _leaves(owner: Task, inside: Mapping[str, Sequence[Task]]) -> list[Task]:
+    below = inside.get(owner.child, ())
+    return [leaf for task in below for leaf in (_leaves(task, inside) if is_owner(task) else [task])]
 
 
 def _unserved(run: Run, ready: Sequence[Task], roster: Roster) -> list[Wait]:
