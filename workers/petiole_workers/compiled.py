@@ -49,6 +49,9 @@ class CompiledGraph(Keeping):
     after it returns. Workers use their own store and ignore it.
     """
 
+    #: The keys of the state that streams show where they are not told; ``None``: all.
+    shown_keys: str | None = None
+
     def __init__(
         self,
         definition: GraphDefinition,
@@ -325,7 +328,7 @@ class CompiledGraph(Keeping):
             deriver = Deriver(
                 engine.documents,
                 modes,
-                keys=output_keys,
+                keys=self.shown_keys if output_keys is None else output_keys,
                 graph=self.definition,
                 checkpoints=self.checkpointer is not None,
                 recursion_limit=options.recursion_limit,

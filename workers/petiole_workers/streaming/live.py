@@ -33,6 +33,7 @@ from petiole_workers.streaming.facts import (
     Stopped,
     TaskEnded,
     TaskInterrupted,
+    input_keys,
     start_of,
     superstep_of,
 )
@@ -253,7 +254,7 @@ class LiveFacts:
         run = work.claim.run
         if work.outcome.nest is not None:
             return None
-        return set(self._documents.value(run.thread_id, run.input)) if run.input is not None else set()
+        return set(input_keys(self._documents, run))
 
 
 class Watch:
