@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from petiole_workers.inline import InlineEngine, InvokeOptions
     from petiole_workers.snapshot import StateSnapshot
     from petiole_workers.states import States
-    from petiole_workers.streaming.live import Handover
+    from petiole_workers.streaming.handover import Handover
 
 
 class CompiledGraph(Keeping):
