@@ -7,12 +7,8 @@ import functools
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from petiole_workers.streaming.modes import Chunk
-
-if TYPE_CHECKING:
-    pass
 
 
 class StreamClosedError(BaseException):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from petiole_stores.records import SETTLED, START_PATH, Checkpointed, Settle, Task
 from petiole_workers.documents import Documents, checkpointed, written_keys
@@ -27,9 +26,6 @@ from petiole_workers.streaming.facts import (
     start_of,
     superstep_of,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass
