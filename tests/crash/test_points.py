@@ -59,6 +59,8 @@ ELSEWHERE = {
     "put_items",
     "remove_items",
     "purge_items",
+    "append_events",
+    "purge_events",
 }
 
 pytestmark = pytest.mark.timeout(180)

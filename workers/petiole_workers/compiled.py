@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from petiole_workers.inline import InlineEngine, InvokeOptions
     from petiole_workers.snapshot import StateSnapshot
     from petiole_workers.states import States
-    from petiole_workers.streaming.live import Handover
+    from petiole_workers.streaming.handover import Handover
 
 
 class CompiledGraph(Keeping):
@@ -48,6 +48,9 @@ class CompiledGraph(Keeping):
     ``checkpointer`` is a store, a store's URL, or any five-method CheckpointStore; without one, ``invoke`` keeps nothing
     after it returns. Workers use their own store and ignore it.
     """
+
+    #: The keys of the state that streams show where they are not told; ``None``: all.
+    shown_keys: str | None = None
 
     def __init__(
         self,
@@ -325,9 +328,10 @@ class CompiledGraph(Keeping):
             deriver = Deriver(
                 engine.documents,
                 modes,
-                keys=output_keys,
+                keys=self.shown_keys if output_keys is None else output_keys,
                 graph=self.definition,
                 checkpoints=self.checkpointer is not None,
+                recursion_limit=options.recursion_limit,
             )
             return engine.invoke(input, options, loop, Watch(handover, deriver, engine.documents))
 

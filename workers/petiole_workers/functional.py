@@ -90,6 +90,8 @@ class Final(Generic[T]):
 class EntrypointGraph(CompiledGraph):
     """A workflow function as a graph: ``invoke`` takes its argument and gives what it returned."""
 
+    shown_keys = "result"
+
     def accept(self, input: object) -> Any:
         return input
 

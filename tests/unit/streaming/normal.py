@@ -29,7 +29,7 @@ def _plain(data: Any, known: dict[str, str]) -> Any:
         }
     if isinstance(data, list | tuple):
         return [_plain(value, known) for value in data]
-    if isinstance(data, BaseException):
+    if isinstance(data, BaseException) or type(data).__name__ == "Overwrite":
         return repr(data)
     if isinstance(data, str) and _ID.match(data):
         return known.setdefault(data, f"id{len(known)}")

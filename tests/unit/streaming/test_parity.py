@@ -250,6 +250,12 @@ def test_without_a_checkpointer_there_are_no_checkpoints() -> None:
     suppress_health_check=[HealthCheck.too_slow],
 )
 @example(base_spec(edges=[("__start__", "a"), ("a", "b"), ("b", "c"), ("b", "a")], joins=[(["b", "c"], "d")]))
+@example(
+    base_spec(
+        commands={"a": (9, ["b", ("send", "b", 2)])},
+        branches=[("a", [(9, [("send", "c", 1)])])],
+    )
+)
 @given(specs())
 def test_every_chunk_of_random_graphs_is_langgraphs(spec: dict[str, Any]) -> None:
     calls: list[tuple[Any, dict[str, Any]]] = [(value, {}) for value in spec["inputs"]]

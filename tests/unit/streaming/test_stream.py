@@ -15,6 +15,7 @@ from petiole_stores.errors import ConfigurationError, InputError
 from petiole_stores.memory import MemoryStore
 from petiole_stores.opening import open_store
 from petiole_stores.store import Store
+from petiole_workers.functional import entrypoint, task
 
 CONFIG: dict[str, Any] = {"configurable": {"thread_id": "t"}}
 
@@ -244,3 +245,21 @@ def test_print_mode_prints_beside_what_is_streamed(capsys: pytest.CaptureFixture
     chunks = list(graph.stream({"n": 0}, stream_mode="values", print_mode="updates"))
     assert chunks == [{"n": 0, "log": []}, {"n": 0, "log": ["a"]}]
     assert capsys.readouterr().out == "[updates] {'a': {'log': ['a']}}\n"
+
+
+def test_a_workflow_function_streams_what_it_returns_and_says(store: Store) -> None:
+    @task
+    def add(first: int, second: int) -> int:
+        get_stream_writer()(f"{first} + {second}")
+        return first + second
+
+    @entrypoint(checkpointer=store)
+    def flow(given: int) -> int:
+        return add(add(given, 1).result(), 2).result()
+
+    assert list(flow.stream(3, CONFIG, stream_mode=["custom", "updates", "values"])) == [
+        ("custom", "3 + 1"),
+        ("custom", "4 + 2"),
+        ("updates", {"flow": 6}),
+        ("values", 6),
+    ]

@@ -97,9 +97,10 @@ def _advanced(
         plan.restore({task.node for task in base.next}, base.control)
     for output in outputs:
         plan.arrive(output.node)
-        for destination in route(graph, base, output, runner=runner, runtime=runtime or Runtime(), stop=stop):
-            plan.lead_to(destination)
+        # A Command's Sends come before those of the node's routers, in LangGraph's order.
         for destination in output.goto:
+            plan.lead_to(destination)
+        for destination in route(graph, base, output, runner=runner, runtime=runtime or Runtime(), stop=stop):
             plan.lead_to(destination)
     return Snapshot(
         step=base.step + 1,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from petiole_stores.records import Checkpointed, Output
 from petiole_workers.documents import Documents, Loaded, written_keys
 from petiole_workers.failure import Failure
 from petiole_workers.graph import (
+    DEFAULT_RECURSION_LIMIT,
     INTERRUPT,
     MISSING,
     GraphDefinition,
@@ -20,6 +21,7 @@ from petiole_workers.graph import (
     task_input,
 )
 from petiole_workers.nesting import namespace as inner_namespace
+from petiole_workers.repair import FIRST_STEP
 from petiole_workers.snapshot import state_config, values_now
 from petiole_workers.streaming.facts import (
     CheckpointMade,
@@ -72,6 +74,7 @@ class Deriver:
         keys         the keys of the state that ``values`` and ``updates`` show
         graph        the graph, where it is known: for the inputs of nodes with schemas of their own
         checkpoints  whether checkpoints are shown (not those of a graph without a checkpointer, as in LangGraph)
+        recursion_limit  of the run, for nodes that read how many steps are left
     """
 
     def __init__(
@@ -82,7 +85,9 @@ class Deriver:
         keys: OutputKeys = None,
         graph: GraphDefinition | None = None,
         checkpoints: bool = True,
+        recursion_limit: int = DEFAULT_RECURSION_LIMIT,
     ) -> None:
+        self._recursion_limit = recursion_limit
         self._documents, self.modes = documents, modes
         self._keys, self._graph = keys, graph
         self._checkpoints = checkpoints
@@ -192,7 +197,8 @@ class Deriver:
 
     def _input(self, graph: GraphDefinition | None, snapshot: Snapshot, spec: TaskSpec) -> object:
         if graph is not None and spec.node in graph.nodes:
-            return task_input(graph, snapshot, spec)
+            first = cast("int", snapshot.control.get(FIRST_STEP, -1))
+            return task_input(graph, snapshot, spec, stop=first + self._recursion_limit + 1)
         return dict(snapshot.values) if spec.arg is MISSING else spec.arg
 
     def _ended(self, fact: TaskEnded) -> Iterator[Made]:

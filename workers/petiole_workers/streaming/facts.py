@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from petiole_stores.ids import derived_id
-from petiole_stores.records import Checkpointed, NewTask, Task
+from petiole_stores.records import Checkpointed, NewTask, Run, Task
+from petiole_workers.documents import Documents
 from petiole_workers.failure import Failure, parse_failure
 from petiole_workers.graph import START, Interrupt
 from petiole_workers.graph.snapshot import pull_path
@@ -103,6 +104,12 @@ class Said:
 
 
 Fact = CheckpointMade | TasksBegun | TaskEnded | TaskInterrupted | Stopped | Resumed | Said
+
+
+def input_keys(documents: Documents, run: Run) -> frozenset[str]:
+    """The keys of the state that a run's input sets; none for the argument of a workflow function."""
+    given = None if run.input is None else documents.value(run.thread_id, run.input)
+    return frozenset(given) if isinstance(given, Mapping) else frozenset()
 
 
 def start_of(record: Checkpointed) -> PlannedTask:

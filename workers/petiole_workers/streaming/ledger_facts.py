@@ -18,6 +18,7 @@ from petiole_workers.streaming.facts import (
     TaskEnded,
     TaskInterrupted,
     TasksBegun,
+    input_keys,
     start_of,
 )
 from petiole_workers.streaming.speaking import Spoken
@@ -51,7 +52,9 @@ class Ledger:
             if task.kind == "node":
                 self._tasks.setdefault(task.checkpoint_id, []).append(task)
         #: The questions that wait for an answer, by the ids of their tasks and of those around these.
-        self._asked = interrupts_of(tasks, documents.serde) if run.status == "interrupted" else {}
+        self._asked = (
+            interrupts_of(tasks, documents.serde) if any(it.status == "interrupted" for it in tasks) else {}
+        )
         self._indexes = {
             task.task_id: index for tasks in self._tasks.values() for index, task in enumerate(tasks)
         }
@@ -138,7 +141,7 @@ class Ledger:
         parent = self._store.get_checkpoint(record.parent_id) if record.parent_id else None
         if parent is None or parent.source != "input" or self._run.input is None:
             return None
-        return frozenset(self._documents.value(self._run.thread_id, self._run.input))
+        return input_keys(self._documents, self._run)
 
     # ---------------------------------------------------------------- tasks
 
@@ -153,6 +156,8 @@ class Ledger:
                 yield _begun(ns, record, more, len(tasks))
                 yield from _ends(ns, step, list(enumerate(more, begun)))
         for index, task in enumerate(tasks) if self._asked else ():
+            if task.status != "interrupted":  # around a question, and others are still at work within
+                continue
             told = step.asked.get(index, [])
             questions = tuple(it for it in self._asked.get(task.task_id, ()) if it.id not in told)
             if questions and (record := self._store.get_checkpoint(step.checkpoint_id)) is not None:
