@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from petiole_stores.records import Run, Task, Worker
     from petiole_stores.store import Store
     from petiole_workers.celery.app import attach
+    from petiole_workers.celery.nodes import celery_node
     from petiole_workers.compiled import CompiledGraph
     from petiole_workers.failure import Failure
     from petiole_workers.functional import entrypoint, task
@@ -142,6 +143,7 @@ _HOMES = {
     "petiole_stores.records": ("Run", "Task", "Worker"),
     "petiole_stores.store": ("Store",),
     "petiole_workers.celery.app": ("attach",),
+    "petiole_workers.celery.nodes": ("celery_node",),
     "petiole_workers.compiled": ("CompiledGraph",),
     "petiole_workers.failure": ("Failure",),
     "petiole_workers.functional": ("entrypoint", "task"),
@@ -289,6 +291,7 @@ __all__ = [
     "__version__",
     "add_messages",
     "attach",
+    "celery_node",
     "default_retry_on",
     "entrypoint",
     "get_config",

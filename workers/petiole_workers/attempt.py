@@ -96,7 +96,7 @@ class Attempt:
         self._on_timeout: Outcome | None = None
         self.config = msgspec.json.decode(self.run.config, type=RunConfig)
         self.durability = runner.durability(self.config.durability or graph.durability)
-        self.services = AttemptServices(runner, self.task)
+        self.services = AttemptServices(runner, self.task, failed=self._failures)
         self.told = Telling(graph, claim)
         self._hearing: Hearing | None = None
         self._said = itertools.count(1)

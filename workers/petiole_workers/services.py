@@ -40,10 +40,10 @@ class ParkedError(BaseException):
 
 
 class AttemptServices:
-    """The services of one attempt at one task."""
+    """The services of one attempt at one task; ``failed``: how many tries of it failed before."""
 
-    def __init__(self, runner: Runner, task: Task) -> None:
-        self._runner, self._task = runner, task
+    def __init__(self, runner: Runner, task: Task, *, failed: int = 0) -> None:
+        self._runner, self._task, self._failed = runner, task, failed
         self._serde = runner.store.serde
         self._known = Progress.read(task.progress)
         self.progress = self._seen = self._known
@@ -146,6 +146,12 @@ class AttemptServices:
     def step(self, name: str, call: Callable[[], Any], policies: Sequence[RetryStrategy]) -> StepFuture[Any]:
         """Begin the attempt's next step, see `Steps.begin`."""
         return self.steps.begin(name, call, policies)
+
+    # ---------------------------------------------------------------- tries
+
+    def failures(self) -> int:
+        """How many tries of the task have failed so far, in this attempt and in those before."""
+        return self._failed + max(self._runner.caller.tries - 1, 0)
 
     # ---------------------------------------------------------------- heartbeats
 

@@ -34,6 +34,9 @@ class NodeServices(Protocol):
 
     def details(self) -> object: ...
 
+    def failures(self) -> int:
+        """How many tries of the task have failed so far."""
+
     def transaction(self) -> AbstractContextManager[Any]: ...
 
     def wait_signal(self, name: str, timeout: float | None) -> Any: ...
@@ -57,6 +60,9 @@ class NoServices:
 
     def details(self) -> object:
         return None
+
+    def failures(self) -> int:
+        return 0
 
     def transaction(self) -> AbstractContextManager[Any]:
         raise ConfigurationError(
