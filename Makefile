@@ -29,8 +29,9 @@ demo: $(VENV)/.ready ## run the main job: count words across two workers, one of
 test: $(VENV)/.ready-dev ## run the tests, the fast ones first (ARGS=, TESTS=)
 	$(BIN)/python -m pytest $(TESTS) $(ARGS)
 
-torture: $(VENV)/.ready-dev ## kill, cut off and confuse workers for a while on each pair of store and broker (ARGS=)
+torture: $(VENV)/.ready-dev ## kill, cut off and confuse workers on each pair of store and broker, then die at every crash point (ARGS=)
 	$(BIN)/python -m tests.torture $(ARGS)
+	PETIOLE_CRASH_POINTS=all $(BIN)/python -m pytest tests/crash/test_points.py -q
 
 lint: $(VENV)/.ready-dev ## ruff, mypy --strict, import contracts, documentation: all, even if one fails
 	@code=0; run() { echo "$$*"; "$$@" || code=1; }; \

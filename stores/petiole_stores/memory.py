@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from petiole_stores.memory_control import MemoryControl
+from petiole_stores.memory_amending import MemoryAmending
 from petiole_stores.memory_events import MemoryEvents
 from petiole_stores.memory_items import MemoryItems
 from petiole_stores.memory_tables import RUN_FIELDS, Head, Thread, copy_task, store_time
@@ -43,7 +43,7 @@ from petiole_stores.records import (
 WORKERS_KEPT = 7 * 86400.0
 
 
-class MemoryStore(MemoryControl, MemoryItems, MemoryEvents):
+class MemoryStore(MemoryAmending, MemoryItems, MemoryEvents):
     """``memory://``: everything in this process, gone with it; refused where several processes must share a store."""
 
     # ---------------------------------------------------------------- submit

@@ -22,6 +22,7 @@ from petiole import (
     Overwrite,
     RemainingSteps,
     RemoveMessage,
+    RetryPolicy,
     RunFailedError,
     Send,
     SerializationError,
@@ -191,6 +192,27 @@ def test_a_context_that_cannot_be_stored_is_refused_when_submitted(store: Store)
         pytest.raises(SerializationError, match="the run's context cannot be stored"),
     ):
         worker.client.submit("unstorable", {}, context=object())
+
+
+def test_execution_info_tells_of_the_first_attempt(store: Store) -> None:
+    def node(state: Any, runtime: Any) -> dict[str, Any]:
+        info = runtime.execution_info
+        if info.node_attempt == 1:
+            raise ConnectionError("once more")
+        seen = (info.task_id, info.checkpoint_id, info.node_attempt, info.node_first_attempt_time)
+        return {"seen": [[*seen, runtime.task_id]]}
+
+    policy = RetryPolicy(initial_interval=5, jitter=False)
+    builder = StateGraph(Report).add_node("a", node, retry_policy=policy).add_edge(START, "a")
+    with LocalWorker([builder.compile(name="informed")], store) as worker:
+        handle = worker.client.submit("informed", {})
+        worker.run_until_idle()
+        worker.clock.tick(6)
+        worker.run_until_idle()
+        [[task, checkpoint, attempt, first, same]] = handle.result(0)["seen"]
+        [done] = [it for it in worker.store.list_tasks(handle.run_id) if it.kind == "node"]
+    assert (task, checkpoint, attempt) == (same, done.checkpoint_id, 2)
+    assert first == done.attempts[0].claimed_at < (done.claimed_at or 0)
 
 
 # ---------------------------------------------------------------- messages

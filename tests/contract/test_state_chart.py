@@ -28,7 +28,7 @@ def seen() -> dict[str, Counter[tuple[str, str]]]:
     """How often each change of status was seen over many random sequences of operations."""
     found: dict[str, Counter[tuple[str, str]]] = {"run": Counter(), "task": Counter()}
     dice = random.Random(20261123)
-    for _ in range(600):
+    for _ in range(1200):
         director = Director()
         store = director.model
         before: dict[tuple[str, str], str] = {}

@@ -26,6 +26,7 @@ from petiole import (
     Runtime,
     RunTimeoutError,
     Send,
+    Settings,
     StateGraph,
     get_stream_writer,
 )
@@ -34,6 +35,9 @@ from petiole_stores.faults import FaultPlan, FaultyStore, delay, fail_before
 from petiole_stores.ids import new_id
 from petiole_stores.memory import MemoryStore
 from petiole_stores.store import Store
+from petiole_workers.celery.janitor import Janitor
+from petiole_workers.graph import interrupt
+from petiole_workers.resuming import resumptions
 from petiole_workers.streaming import StreamMode
 from petiole_workers.streaming.cursor import Position
 from petiole_workers.streaming.following import StreamEvent
@@ -297,10 +301,92 @@ def test_a_stop_is_told_and_what_comes_after_it_when_it_goes_on(worker_of: Any) 
     assert names == ["b", "b", "c", "c"]
 
 
+def asking() -> StateGraph:
+    builder = StateGraph(State).add_node("a", talker("a"))
+    builder.add_node("ask", lambda state: {"log": [interrupt("how many?"), interrupt("sure?")]})
+    builder.add_node("end", talker("end"))
+    return builder.add_edge(START, "a").add_edge("a", "ask").add_edge("ask", "end")
+
+
+def nested() -> StateGraph:
+    sub: Any = chain().compile()
+    builder = StateGraph(State).add_node("a", talker("a")).add_node("sub", sub)
+    builder.add_node("end", talker("end"))
+    return builder.add_edge(START, "a").add_edge("a", "sub").add_edge("sub", "end")
+
+
+def nested_asking() -> StateGraph:
+    sub: Any = asking().compile()
+    return StateGraph(State).add_node("sub", sub).add_edge(START, "sub")
+
+
+def _data(event: StreamEvent) -> Any:
+    asked = event.data.get("__interrupt__") if isinstance(event.data, dict) else None
+    names = tuple(part.partition(":")[0] for part in event.ns)
+    return names, event.mode, event.data if asked is None else tuple(it.value for it in asked)
+
+
+def test_questions_are_told_once_each_and_the_answers_go_on(store: Store, worker_of: Any) -> None:
+    graph = compiled(asking)
+    worker = worker_of(graph)
+    handle = worker.client.submit(graph, {"n": 0})
+    got: list[StreamEvent] = []
+    for answer in (3, True, None):
+        worker.run_until_idle()
+        after = got[-1].id if got else None
+        got += handle.stream("updates", after=after)
+        assert list(handle.stream("updates", after=got[-1].id)) == []
+        if answer is not None:
+            answers = resumptions(store.list_tasks(handle.run_id), answer, store.serde)
+            worker.client.publish(store.resume(handle.run_id, answers).publish)
+    assert [_data(event)[2] for event in got] == [
+        {"a": {"log": ["a"]}},
+        ("how many?",),
+        ("sure?",),
+        {"ask": {"log": [3, True]}},
+        {"end": {"log": ["end"]}},
+    ]
+
+
+def test_graphs_as_nodes_are_told_in_their_namespaces(worker_of: Any) -> None:
+    graph = compiled(nested)
+    worker = worker_of(graph)
+    handle = worker.client.submit(graph, {"n": 0})
+    worker.run_until_idle()
+
+    whole = list(handle.stream(["updates", "custom", "values"], subgraphs=True))
+    config = {"configurable": {"thread_id": "t"}}
+    here = (
+        nested()
+        .compile(checkpointer=MemoryStore())
+        .stream({"n": 0}, config, stream_mode=["updates", "custom", "values"], subgraphs=True)
+    )
+    wanted = [(tuple(part.partition(":")[0] for part in ns), mode, data) for ns, mode, data in here]
+    assert [_data(event) for event in whole] == wanted
+    for place, event in enumerate(whole):
+        rest = list(handle.stream(["updates", "custom", "values"], after=event.id, subgraphs=True))
+        assert rest == whole[place + 1 :]
+    assert {event.ns for event in handle.stream("updates")} == {()}
+
+
+def test_a_question_in_a_graph_that_is_a_node_is_told_by_both(worker_of: Any) -> None:
+    graph = compiled(nested_asking)
+    worker = worker_of(graph)
+    handle = worker.client.submit(graph, {"n": 0})
+    worker.run_until_idle()
+
+    told = [_data(event) for event in handle.stream("updates", subgraphs=True)]
+    assert told == [
+        (("sub",), "updates", {"a": {"log": ["a"]}}),
+        (("sub",), "updates", ("how many?",)),
+        ((), "updates", ("how many?",)),
+    ]
+
+
 def test_what_an_earlier_attempt_said_can_be_told_apart(worker_of: Any) -> None:
     tries: list[int] = []
 
-    def flaky(state: State, runtime: Runtime) -> State:
+    def flaky(state: State, runtime: Runtime[Any]) -> State:
         tries.append(1)
         runtime.stream_writer(f"try {len(tries)}")
         if len(tries) < 3:
@@ -416,6 +502,52 @@ def test_runs_of_one_thread_are_told_apart(worker_of: Any) -> None:
         runs[1].stream(after=ids[0])
     newest = worker.client.stream(runs[0].thread_id)
     assert newest.run.run_id == runs[1].run_id
+
+
+def test_the_janitor_removes_what_was_said_long_ago(store: Store, worker_of: Any) -> None:
+    graph = compiled(chain)
+    worker = worker_of(graph)
+    handle = worker.client.submit(graph, {"n": 0})
+    worker.run_until_idle()
+
+    class Context:
+        settings = Settings(keep_events=100.0)
+        holder = "h"
+
+    Context.store = store  # type: ignore[attr-defined]
+    janitor = Janitor(Context())  # type: ignore[arg-type]
+    janitor._cursor = store.latest()
+    janitor.tick()
+    assert len(list(handle.stream("custom"))) == 6
+    worker.clock.tick(101)
+    janitor.tick()
+    assert list(handle.stream("custom")) == []
+    assert len(list(handle.stream("updates"))) == 3
+
+
+def test_tokens_of_models_are_kept_where_the_settings_say_so(store: Store) -> None:
+    fakes = pytest.importorskip("langchain_core.language_models.fake_chat_models")
+    messages = pytest.importorskip("langchain_core.messages")
+
+    def node(state: State) -> State:
+        model = fakes.GenericFakeChatModel(messages=iter([messages.AIMessage(content="one two")]))
+        return {"log": [model.invoke("say").content]}
+
+    graph = (
+        StateGraph(State).add_node("talk", node).add_edge(START, "talk").compile(name=f"talk-{new_id()[-8:]}")
+    )
+    told = []
+    for kept in (["custom"], ["custom", "messages"]):
+        with LocalWorker([graph], store, settings=Settings(stream_events=kept)) as worker:
+            handle = worker.client.submit(graph, {"n": 0})
+            worker.run_until_idle()
+            told.append(list(handle.stream("messages")))
+    assert told[0] == []
+    said = [event.data for event in told[1]]
+    assert "".join(message.content for message, _ in said) == "one two"
+    assert all(isinstance(message, messages.AIMessageChunk) for message, _ in said)
+    assert {about["langgraph_node"] for _, about in said} == {"talk"}
+    assert {(event.node, event.attempt) for event in told[1]} == {("talk", 1)}
 
 
 @pytest.mark.parametrize("token", ["", "x", "%%%", "eyJhIjoxfQ", "é"])

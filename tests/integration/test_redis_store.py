@@ -17,6 +17,7 @@ from redis.crc import key_slot
 
 from petiole_stores.conformance import LEDGER_CHECKS, NotOffered, Scene
 from petiole_stores.errors import ConfigurationError, SchemaError, StoreError, StoreUnavailableError
+from petiole_stores.events import NewEvent
 from petiole_stores.records import RunFilter, Worker
 from petiole_stores.redis import RedisStore
 from petiole_stores.redis import store as store_module
@@ -355,6 +356,27 @@ def test_a_thread_that_goes_on_does_not_expire(redis_url: str, opened: Opener) -
     assert kinds == {"thread", "history", "runs", "run", "tasks", "task", "step", "checkpoint"}
     scene.submit("r2", base_id=scene.id("c1"))
     assert [key for key in keys(client, f"{tag}*") if client.pttl(key) > 0] == []
+
+
+def test_what_nodes_said_expires_with_its_thread(redis_url: str, opened: Opener) -> None:
+    store = opened(redis_url, prefix="ttl", ttl=1000)
+    scene = Scene(store)
+    real_time(scene)
+    scene.chain("c1")
+    key = f"{tag_prefix('ttl', partition_of(scene.id('t'), 16))}events:{scene.id('t')}"
+    client = store._connection.client
+
+    def say(name: str) -> None:
+        store.append_events(scene.id("t"), scene.id("r"), [NewEvent(scene.id(name), "custom", b"1")])
+
+    say("while it runs")
+    assert client.pttl(key) == -1
+    scene.end("c1", "c2")
+    assert 0 < client.pttl(key) <= 1_000_000
+    say("afterwards")
+    assert 0 < client.pttl(key) <= 1_000_000
+    scene.submit("r2")
+    assert client.pttl(key) == -1
 
 
 def test_a_checkpoint_saved_on_an_ended_thread_expires_with_it(redis_url: str, opened: Opener) -> None:

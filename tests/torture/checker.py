@@ -78,17 +78,17 @@ class Checker:
 
     def judge(self, tickets: list[Ticket]) -> Verdict:
         verdict = Verdict()
+        # Runs that are stuck may yet move: what they executed is read after what the ledger says of it.
+        found = [(ticket, self._run(ticket), self._tasks(ticket)) for ticket in tickets]
         lines: dict[Any, Counter[str]] = {}
         for desk in {ticket.desk for ticket in tickets}:
             lines[desk] = Counter(execution.task for execution in journal(desk))
         verdict.runs, verdict.threads = len(tickets), len({ticket.thread_id for ticket in tickets})
-        for ticket in tickets:
-            run = self._run(ticket)
+        for ticket, run, tasks in found:
             if run is None:
                 verdict.lost.append(f"{_name(ticket)}: its submit returned, and the store does not know it")
                 continue
             verdict.statuses[run.status] += 1
-            tasks = self._tasks(ticket)
             verdict.tasks += tasks
             if any(tried.outcome in ("lost", "crashed") for task in tasks for tried in task.attempts):
                 verdict.disturbed.add(ticket.thread_id)

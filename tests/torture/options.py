@@ -189,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=120.0,
         metavar="SEC",
-        help="after the faults, within what all must have ended (120)",
+        help="after the faults, how long to wait for the next thread to end (120)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
     parser.add_argument(

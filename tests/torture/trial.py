@@ -102,7 +102,7 @@ class Trial:
         ground.heal()
         crew.calm()
         calmed = time.monotonic()
-        self._watch(calmed + options.drain, lambda: not clients.open, clients, nemesis, "drain")
+        self._drain(clients, nemesis)
         drained = time.monotonic() - calmed
         verdict = self._judge(observer, oracle, clients, crew)
         return Report(
@@ -132,6 +132,14 @@ class Trial:
             "max_checkpoints": 0, "housekeeping": 2.0,
         }  # fmt: skip
         return load_settings(given | dict(self.options.settings), environ={}, folder=self.folder)
+
+    def _drain(self, clients: Clients, nemesis: Nemesis) -> None:
+        """Wait for the threads' ends, as long as they come: a slow machine is not stuck."""
+        left = clients.open + 1
+        while 0 < clients.open < left:
+            left = clients.open
+            until = time.monotonic() + self.options.drain
+            self._watch(until, lambda fewest=left: clients.open < fewest, clients, nemesis, "drain")
 
     def _watch(
         self, until: float, is_over: Callable[[], bool], clients: Clients, nemesis: Nemesis, phase: str

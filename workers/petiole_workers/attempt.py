@@ -397,7 +397,13 @@ class Attempt:
             checkpoint_ns=task.ns,
             store=self.runner.memory if self.graph.store is None else self.graph.store,
             stream_writer=self._write,
+            first_attempt_time=self._first_attempt_time(),
         )
+
+    def _first_attempt_time(self) -> float:
+        """When the first attempt at the task began; of one that goes on in a slot without a claim of its own: about now."""
+        task = self.task
+        return (task.attempts[0] if task.attempts else task).claimed_at or self.runner.store_time()
 
     # ---------------------------------------------------------------- what the node says
 

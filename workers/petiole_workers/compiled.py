@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import TypeAdapter
+
 from petiole_stores.contract import CheckpointStore
 from petiole_stores.errors import ConfigurationError, InputError
 from petiole_stores.memory import MemoryStore
@@ -14,6 +16,7 @@ from petiole_stores.opening import open_checkpoint_store
 from petiole_stores.records import Offer
 from petiole_stores.serde import Serde
 from petiole_workers.batch import Configs, abatch, batch
+from petiole_workers.bound import BoundGraph, merged
 from petiole_workers.caching import clear_cache
 from petiole_workers.durability import checked
 from petiole_workers.fitting import offer_of
@@ -27,6 +30,7 @@ from petiole_workers.graph.updates import task_output
 from petiole_workers.hop import AS_COMPILED, Stops
 from petiole_workers.listening import Listeners
 from petiole_workers.long_term import memory_of
+from petiole_workers.saving import Keeping
 from petiole_workers.streaming.modes import Modes, StreamMode
 
 if TYPE_CHECKING:
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
     from petiole_workers.streaming.live import Handover
 
 
-class CompiledGraph:
+class CompiledGraph(Keeping):
     """An executable graph, made by ``StateGraph.compile``.
 
     ``checkpointer`` is a store, a store's URL, or any five-method CheckpointStore; without one, ``invoke`` keeps nothing
@@ -214,6 +218,23 @@ class CompiledGraph:
             return InlineEngine(self, MemoryStore())
         self._engine = self._engine or InlineEngine.on(self, self.checkpointer)
         return self._engine
+
+    def with_config(self, config: Mapping[str, Any] | None = None, **more: Any) -> BoundGraph:
+        """The graph for this process with a config that every call has, unless it says otherwise itself."""
+        return BoundGraph(self, merged(config, more))
+
+    def get_input_jsonschema(self, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The JSON schema of what a run takes."""
+        return TypeAdapter(self.definition.input_schema.type).json_schema()
+
+    def get_output_jsonschema(self, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The JSON schema of what a run returns."""
+        return TypeAdapter(self.definition.output_schema.type).json_schema()
+
+    def get_context_jsonschema(self) -> dict[str, Any] | None:
+        """The JSON schema of a run's context; ``None`` for a graph without a ``context_schema``."""
+        schema = self.definition.context_schema
+        return None if schema is None else TypeAdapter(schema).json_schema()
 
     # ---------------------------------------------------------------- streaming
 

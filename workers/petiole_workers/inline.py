@@ -33,6 +33,7 @@ from petiole_stores.ids import new_id
 from petiole_stores.ledger import replaceable
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import (
+    ENDED,
     RUNNABLE,
     SETTLED,
     START_PATH,
@@ -51,7 +52,7 @@ from petiole_workers.compiled import CompiledGraph
 from petiole_workers.documents import Documents
 from petiole_workers.failure import parse_failure
 from petiole_workers.given import Given, checked_tags
-from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, INTERRUPT, START, Command, result
+from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, INTERRUPT, START, Command, Interrupt, result
 from petiole_workers.hop import AS_COMPILED, Hint, RunConfig, Stops
 from petiole_workers.processes import process_birth
 from petiole_workers.queues import INLINE_PREFIX
@@ -182,13 +183,14 @@ class InlineEngine:
     ) -> Any:
         self.load_archive(options.thread_id)
         with self._presence:
+            asked = self._asked(options.thread_id) if watch is not None else {}
             if isinstance(input, Command):
                 run_id, ready = self._command(input, options)
             else:
                 run_id, ready = self._go_on(options) if input is None else self._begin(input, options)
             goes_on = input is None or isinstance(input, Command)
             if watch is not None and goes_on and options.checkpoint_id is None:
-                self._report_head(watch, options.thread_id, run_id)
+                self._report_heads(watch, options.thread_id, run_id, asked)
             if run_id is not None:
                 self._active.add(run_id)
                 try:
@@ -312,11 +314,31 @@ class InlineEngine:
             raise PetioleError(f"run {run.run_id} cannot be replayed: {answer.reason}")
         return answer.publish
 
-    def _report_head(self, watch: Watch, thread_id: str, run_id: str | None) -> None:
-        """Report where a thread stands that goes on."""
+    def _asked(self, thread_id: str) -> dict[str, tuple[Interrupt, ...]]:
+        """The questions of the thread's newest run that wait for an answer."""
+        run = self.store.newest_run(thread_id)
+        if run is None or run.status != "interrupted":
+            return {}
+        return interrupts_of(self.store.list_tasks(run.run_id), self.store.serde)
+
+    def _report_heads(
+        self, watch: Watch, thread_id: str, run_id: str | None, asked: Mapping[str, tuple[Interrupt, ...]]
+    ) -> None:
+        """Report where a thread stands that goes on, and where the graphs stand that its nodes are."""
         head = self.store.head(thread_id)
-        if head is not None:
-            watch.resumed(head, self.store.list_tasks(run_id) if run_id is not None else [])
+        if head is None:
+            return
+        tasks = self.store.list_tasks(run_id) if run_id is not None else []
+        watch.resumed(head, tasks, asked)
+        inner = {
+            (task.ns.count("|"), task.ns): task.checkpoint_id
+            for task in tasks
+            if task.ns and task.kind == "node" and task.status not in ENDED and not task.replaced
+        }
+        for (_, _), checkpoint_id in sorted(inner.items()):
+            record = self.store.get_checkpoint(checkpoint_id) if checkpoint_id else None
+            if record is not None:
+                watch.resumed(record, tasks, asked)
 
     def _take_over(self, run_id: str) -> None:
         """Release what a dead process held of a run. Raises ThreadBusyError when its process lives."""
@@ -398,6 +420,10 @@ class InlineEngine:
             )
         if run.status == "failed":
             raise crew.error_of(run)
+        if run.status == "interrupted" and watch is not None:
+            head = self.store.head(options.thread_id)
+            assert head is not None
+            watch.stopped(head, self.store.list_tasks(run_id))
         if run.status == "cancelled":
             raise RunCancelledError(f"run {run_id} on thread {run.thread_id!r} was cancelled")
 

@@ -11,6 +11,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from petiole_stores.errors import CorruptionError, PetioleError
 from petiole_stores.integrity import damage_of, seal_of
@@ -19,8 +22,20 @@ from petiole_stores.references import blobs_named
 from petiole_stores.serde import digest_document
 from petiole_stores.store import Store
 from petiole_workers.documents import Documents, Loaded
-from petiole_workers.graph import START, GraphDefinition, Snapshot, TaskSpec, advance, begin, task_output
+from petiole_workers.given import Given, coerced
+from petiole_workers.graph import (
+    START,
+    GraphDefinition,
+    Runtime,
+    Snapshot,
+    TaskSpec,
+    advance,
+    begin,
+    stop_step,
+    task_output,
+)
 from petiole_workers.graph.callables import Runner, run_awaitable
+from petiole_workers.hop import RunConfig
 
 #: In a snapshot's control: the step at which the run began, for its recursion limit.
 FIRST_STEP = "first_step"
@@ -183,6 +198,11 @@ class Repair:
         if run is None:
             raise CorruptionError("no run is on record that made it")
         parent = self._parent(record, depth)
+        graph = self._graph.within(record.ns)
+        if record.source == "input" and record.ns:
+            raise CorruptionError(
+                "it holds what a node of the graph around it was given, which is kept nowhere else"
+            )
         if record.source == "input":
             snapshot, kept = self._begun(run, parent)[0], parent.parts if parent else {}
         elif parent is None:
@@ -196,17 +216,18 @@ class Repair:
         elif record.source != "loop":
             raise CorruptionError(f"its source is {record.source!r}: only a superstep can be made again")
         else:
-            snapshot, kept = self._advanced(run, parent)
+            snapshot, kept = self._advanced(run, parent, graph)
         rows = self._documents.settle(
-            self._graph,
+            graph,
             snapshot,
             thread_id=record.thread_id,
             parent_id=record.parent_id,
             kept=kept,
             queue="petiole",
+            ns=record.ns,
         )
         new = rows.checkpoint
-        new.checkpoint_id, new.ns, new.version = record.checkpoint_id, record.ns, record.version
+        new.checkpoint_id, new.version = record.checkpoint_id, record.version
         new.metadata = record.metadata
         new.seal = seal_of(new)
         return Rebuilt(new, list(rows.blobs.values()))
@@ -230,21 +251,32 @@ class Repair:
         if run.input is None:
             raise CorruptionError("its run's input is not on record")
         given = self._documents.value(run.thread_id, run.input)
-        taken, first = begin(self._graph, base.snapshot if base else None, given, runner=self._runner)
+        before = base.snapshot if base else None
+        taken, first = begin(
+            self._graph,
+            before,
+            given,
+            runner=self._runner,
+            runtime=self._runtime(run),
+            stop=stop_step(before, _config(run).recursion_limit),
+        )
         return taken, dataclasses.replace(first, control={**first.control, FIRST_STEP: taken.step})
 
-    def _advanced(self, run: Run, parent: Loaded) -> tuple[Snapshot, dict[str, bytes]]:
+    def _advanced(
+        self, run: Run, parent: Loaded, graph: GraphDefinition
+    ) -> tuple[Snapshot, dict[str, bytes]]:
         """The snapshot after the superstep that followed ``parent``, and the stored text of what it left alone."""
         starts = [task for task in parent.snapshot.next if task.node == START]
         if starts:
             [start] = starts
             spec = TaskSpec(start.path, start.node, start.arg)
             first = advance(
-                self._graph,
+                graph,
                 parent.snapshot,
-                [task_output(self._graph, spec, start.arg)],
+                [task_output(graph, spec, start.arg)],
                 stop=None,
                 runner=self._runner,
+                runtime=self._runtime(run),
             )
             return dataclasses.replace(first, control={**first.control, FIRST_STEP: parent.snapshot.step}), {}
         done = [
@@ -257,9 +289,36 @@ class Repair:
                 f"{len(done)} of the {len(parent.snapshot.next)} outputs that it was made of are on record"
             )
         outputs = self._documents.outputs(run.thread_id, done)
+        if any(output.to_parent for output in outputs):
+            raise CorruptionError("a node left for the parent graph there")
         written = {key for output in outputs for key, _ in output.writes}
         kept = {key: part for key, part in parent.parts.items() if key not in written}
-        return advance(self._graph, parent.snapshot, outputs, stop=None, runner=self._runner), kept
+        began = parent.snapshot.control.get(FIRST_STEP, -1)
+        assert isinstance(began, int)
+        snapshot = advance(
+            graph,
+            parent.snapshot,
+            outputs,
+            stop=began + _config(run).recursion_limit + 1,
+            runner=self._runner,
+            runtime=self._runtime(run),
+        )
+        return snapshot, kept
+
+    def _runtime(self, run: Run) -> Runtime[Any]:
+        """What routers are given that ask for it: as far as they should decide by it, it is the run's."""
+        config = _config(run)
+        given = Given.read(self._documents, run, config)
+        return Runtime(
+            context=coerced(self._graph.context_schema, given.context, run.graph),
+            thread_id=run.thread_id,
+            run_id=run.run_id,
+            caller=given.caller(self._documents, run, config),
+        )
+
+
+def _config(run: Run) -> RunConfig:
+    return msgspec.json.decode(run.config, type=RunConfig)
 
 
 def seal_or_none(record: Checkpointed) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from petiole_stores.errors import InputError
+from petiole_stores.ledger import resumable
 from petiole_stores.records import Resumption, Task
 from petiole_stores.serde import Serde
 from petiole_workers.graph import Interrupt
@@ -45,12 +46,9 @@ class Pending:
 
 
 def pending(tasks: Iterable[Task]) -> list[Pending]:
-    """The interrupted tasks among a run's, in the order of their paths; owners of namespaces are none of them."""
-    found = [
-        Pending(task, Progress.read(task.progress))
-        for task in tasks
-        if task.status == "interrupted" and not task.child and not task.replaced
-    ]
+    """The tasks among a run's that wait for an answer, in the order of their paths: not those that wait because a task in
+    their namespace does."""
+    found = [Pending(task, Progress.read(task.progress)) for task in resumable(tasks) if not task.replaced]
     return sorted(found, key=lambda one: (one.task.ns, one.task.path))
 
 

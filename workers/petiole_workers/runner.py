@@ -35,7 +35,7 @@ from petiole_stores.store import Store, StoreTransaction
 from petiole_workers.attempt import Attempt
 from petiole_workers.board import Posted, Seat
 from petiole_workers.caching import NodeCache
-from petiole_workers.caller import NodeCaller
+from petiole_workers.caller import NodeCaller, undisturbed
 from petiole_workers.carry import Carry
 from petiole_workers.damage import DamageControl
 from petiole_workers.documents import Documents
@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("petiole.runner")
 
+#: After how long a task tries again to open a namespace that another one waits for, in seconds.
+BUSY = 1.0
 #: How long outcomes of short nodes may wait for each other before they are committed together, in seconds.
 GATHER = 0.005
 
@@ -339,6 +341,8 @@ class Runner:
                 )  # fmt: skip
                 work.refused = True
                 self.documents.dropped(work.claim.task.thread_id, work.outcome.blobs)
+                if work.outcome.nest is not None and answer.reason == "busy":
+                    self._try_later(work)
                 continue
             publish += answer.publish
             if work.forget is not None and work.outcome.ending == "done":
@@ -369,6 +373,12 @@ class Runner:
         graph = self.registry[work.claim.run.graph]
         if graph.listeners and not work.taken_over:
             Telling(graph, work.claim).committed(work)
+
+    def _try_later(self, work: Work) -> None:
+        """Somebody else waits for the namespace that a task would open: it waits its turn."""
+        task = work.claim.task
+        later = Outcome(task_id=task.task_id, token=task.token or "", ending="parked", delay=BUSY)
+        self.patiently(lambda: self.store.finish(self.holder, self.slot, [later]))
 
     def _drop(self, made: Sequence[Work]) -> None:
         for work in made:
@@ -467,7 +477,8 @@ class Runner:
         if self.watch is not None:
             self.watch.said(kind, value, attempt, about or {})
         elif self._speaker is not None:
-            self._speaker.say(kind, value, attempt, about)
+            with undisturbed():
+                self._speaker.say(kind, value, attempt, about)
 
     def publish(self, refs: Sequence[TaskRef]) -> None:
         """Tell the broker of tasks that became ready otherwise than by a commit."""

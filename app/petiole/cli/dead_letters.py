@@ -47,6 +47,7 @@ def list_(
     """List dead letters, those of the newest runs first."""
     from petiole.cli import documents
     from petiole.cli import output as out
+    from petiole.client.naming import label_of
 
     with connected(ctx, store, broker) as client:
         letters = [*islice(_filtered(client, graph, node, error_type, since, poison), limit + 1)]
@@ -59,7 +60,7 @@ def list_(
             (
                 (
                     one.task.thread_id,
-                    one.task.node,
+                    label_of(one.task),
                     one.failure.type,
                     _line(one.failure.message),
                     one.attempts,

@@ -135,6 +135,7 @@ def letter_document(letter: DeadLetter) -> Document:
         "thread_id": task.thread_id,
         "run_id": task.run_id,
         "graph": letter.run.graph,
+        "ns": task.ns,
         "node": task.node,
         "error_type": letter.failure.type,
         "message": letter.failure.message,

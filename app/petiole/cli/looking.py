@@ -101,6 +101,7 @@ def get(
     from petiole.cli import documents
     from petiole.cli import output as out
     from petiole.cli.progress import counts
+    from petiole.client.answering import told
     from petiole.client.reasons import reason_of
     from petiole_stores.records import SETTLED
 
@@ -122,7 +123,7 @@ def get(
     attempt = f" (attempt {error['attempt']})" if error.get("attempt", 0) > 1 else ""
     document["error"] = f"{error.get('type')}{where}{attempt}: {error.get('message')}" if error else None
     document["reason"] = reason_of(found)
-    document["interrupts"] = "\n".join(f"{one.sentence}: {one.command}" for one in questions)
+    document["interrupts"] = "\n".join(told(questions))
     if found.deadline is not None and found.ended_at is None:
         document["deadline"] = f"{document['deadline']} ({out.ago(found.deadline)})"
     out.write_fields(document.items())
@@ -195,6 +196,7 @@ def state(
     """Print the values of a thread's state: now, at a checkpoint, or as a run left it."""
     from petiole.cli import documents
     from petiole.cli import output as out
+    from petiole.client.answering import told
 
     with connected(ctx, store, broker, graphs=graphs) as client:
         if run is not None and checkpoint is None:
@@ -208,7 +210,7 @@ def state(
         )
     else:
         out.write_json(plain, output)
-    tell([f"{one.sentence}: {one.command}" for one in questions])
+    tell(told(questions))
 
 
 def history(

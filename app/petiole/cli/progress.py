@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Sequence
 
 from rich.console import Group
 from rich.live import Live
@@ -16,6 +16,7 @@ from petiole.cli import output as out
 from petiole.cli.documents import run_document
 from petiole.cli.options import Format
 from petiole.client import Client, RunHandle
+from petiole.client.answering import told
 from petiole.client.handle import RESTING, timed_out
 from petiole.client.reasons import reason_of
 from petiole_stores.errors import StoreUnavailableError
@@ -25,6 +26,8 @@ from petiole_stores.records import Run, Task
 PAUSE = 0.25
 #: How many running tasks are named.
 SHOWN = 10
+#: How tasks end that leave their superstep unfinished.
+UNDONE = ("failed", "cancelled", "interrupted")
 
 
 class View:
@@ -87,18 +90,21 @@ class View:
         )
 
 
-def counts(tasks: Iterable[Task]) -> dict[str, int]:
+def counts(tasks: Sequence[Task]) -> dict[str, int]:
     """How many of a run's tasks are where.
 
     Left out are those that others have taken the place of, and nodes that are graphs and ended as a task of theirs did.
     """
-    found = Counter[str](
-        task.status
-        for task in tasks
-        if not task.replaced and not (task.child and task.status in ("failed", "interrupted", "cancelled"))
-    )
+    kept = [task for task in tasks if not task.replaced]
+    ends = {(task.ns, task.status) for task in kept}
+    found = Counter[str](task.status for task in kept if not _ended_within(task, ends))
     order = ("done", "claimed", "ready", "parked", "interrupted", "failed", "cancelled")
     return {status: found[status] for status in order if found[status]}
+
+
+def _ended_within(task: Task, ends: Container[tuple[str, str]]) -> bool:
+    """Whether a task has failed, been cancelled or interrupted because one in its namespace was."""
+    return bool(task.child) and task.status in UNDONE and (task.child, task.status) in ends
 
 
 def follow(client: Client, handle: RunHandle, *, timeout: float | None, format: Format) -> Run:
@@ -142,7 +148,7 @@ def _look(client: Client, handle: RunHandle) -> View:
         run,
         tasks,
         {worker.worker_id: worker.name for worker in client.workers()},
-        [f"{one.sentence}: {one.command}" for one in client.questions(run)] if asks else [],
+        told(client.questions(run)) if asks else [],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from petiole.client.active import active_run
@@ -18,6 +18,9 @@ from petiole_stores.store import Store
 from petiole_workers.graph import MISSING, Interrupt
 from petiole_workers.progress import Progress
 from petiole_workers.resuming import Pending, is_by_id, pending, resumptions
+
+#: How many questions are told one by one.
+TOLD = 5
 
 
 class Question(NamedTuple):
@@ -82,6 +85,15 @@ def target_of(run: Run, newest: Run | None) -> str:
     return thread if newest is None or newest.run_id == run.run_id else f"{thread} --run {run.run_id}"
 
 
+def told(questions: Sequence[Question]) -> list[str]:
+    """A line for each question with the command that answers it; where there are many, the first of them."""
+    lines = [f"{one.sentence}: {one.command}" for one in questions[:TOLD]]
+    if (rest := len(questions) - TOLD) > 0:
+        thread = shlex.quote(questions[0].task.thread_id)
+        lines.append(f"and {rest} more: petiole run interrupts {thread}")
+    return lines
+
+
 def interrupts_in(tasks: Sequence[Task], serde: Serde) -> list[Interrupt]:
     """The questions that wait, each once. Raises UnfitError where a class of theirs is not known here."""
     asked = (one.interrupt(serde) for one in pending(tasks))
@@ -93,7 +105,7 @@ def answered_run(store: Store, thread_id: str, reply: Reply) -> Run | None:
     active = active_run(store, thread_id)
     if not reply.ids:
         return active
-    others = runs_of(store, RunFilter(thread_id=thread_id, limit=PAGE))
+    others = islice(runs_of(store, RunFilter(thread_id=thread_id, limit=PAGE)), PAGE)
     for run in chain([active] if active else [], others):
         if set(reply.ids) <= _known_ids(store.list_tasks(run.run_id)):
             return run
@@ -122,7 +134,8 @@ def answers_for(store: Store, run: Run, reply: Reply) -> list[Resumption]:
             f"{where} is {run.status}, and nothing in it waits for an answer: only an interrupted run can be resumed"
         )
     if len(asked) > 1:
-        named = ", ".join(f"{one.id} of {label_of(one.task)}" for one in asked)
+        named = ", ".join(f"{one.id} of {label_of(one.task)}" for one in asked[:TOLD])
+        named += ", …" if len(asked) > TOLD else ""
         raise InputError(
             f"{len(asked)} interrupts of {where} wait ({named}), so that one answer is not clear: answer each by its id "
             f"(id= or answers=, --id), {look}"

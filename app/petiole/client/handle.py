@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from petiole.client.answering import told
 from petiole.client.reasons import reason_of
 from petiole_stores.errors import (
     RunCancelledError,
@@ -152,8 +153,8 @@ def check_succeeded(run: Run, interrupts: Interrupts | None = None) -> None:
         raise RunCancelledError(f"{where} was cancelled" + (f": {failure.message}" if failure else ""))
     if run.status == "interrupted":
         questions, asked = interrupts(run) if interrupts else ([], [])
-        said = "; ".join(f"{one.sentence}: `{one.command}`" for one in questions if one.id is not None)
+        said = "; ".join(told(questions)) or f"petiole run resume {shlex.quote(run.thread_id)} lets it go on"
         raise RunInterruptedError(
-            f"{where} is interrupted: {said or f'`petiole run resume {shlex.quote(run.thread_id)}` lets it go on'}",
+            f"{where} is interrupted: {said}",
             asked,
         )

@@ -15,7 +15,7 @@ from petiole.client.handle import check_succeeded
 from petiole.client.history import PAGE, HistoryEntry, history_of, runs_of
 from petiole.client.times import epoch
 from petiole_stores.errors import ConflictError, NotFoundError
-from petiole_stores.records import QueueBacklog, Run, RunFilter, Task, Worker
+from petiole_stores.records import SETTLED, QueueBacklog, Run, RunFilter, Task, Worker
 from petiole_workers.failure import parse_failure
 from petiole_workers.graph import Interrupt
 
@@ -198,7 +198,8 @@ class Reading(Connection):
 
         Of the thread's active run, or of ``run``; it is empty where nothing is asked. Raises NotFoundError.
         """
-        tasks = self.store.list_tasks(self.asking_run(thread_id, run).run_id)
+        found = self.asking_run(thread_id, run)
+        tasks = [] if found.status in SETTLED else self.store.list_tasks(found.run_id)
         return self.typed(lambda: interrupts_in(tasks, self.store.serde))
 
     def thread_of(self, run_or_thread: str) -> str:
@@ -210,12 +211,13 @@ class Reading(Connection):
     def asking_run(self, thread_id: str, run: str | None = None) -> Run:
         """The run that a question of a thread would be of: ``run``, else its active one, else its newest."""
         found = self.run_of(thread_id, run)
-        return found if run else active_run(self.store, found.thread_id) or found
+        return found if run or found.run_id == thread_id else active_run(self.store, found.thread_id) or found
 
     def questions(self, run: Run) -> list[Question]:
         """The interrupted tasks of a run as they are told to people, each with the command that lets it go on."""
-        newest = self.store.newest_run(run.thread_id)
-        target = target_of(run, newest)
+        if run.status in SETTLED:  # one that failed may have had a task that asked
+            return []
+        target = target_of(run, self.store.newest_run(run.thread_id))
         tasks = self.store.list_tasks(run.run_id)
         found = questions_of(tasks, self.store.serde, target)
         if any(one.trouble for one in found) and self._import_graphs():

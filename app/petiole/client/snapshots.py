@@ -10,6 +10,7 @@ from petiole.client.reading import Reading
 from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.errors import InputError, NotFoundError
 from petiole_workers.documents import Documents
+from petiole_workers.saving import save_by_hand
 from petiole_workers.snapshot import StateSnapshot, state_config
 from petiole_workers.states import States
 from petiole_workers.updating import Amended, StateUpdate, Updating
@@ -146,11 +147,8 @@ class Snapshots(Reading):
         ``next`` names the nodes that a run from there begins with. Raises InvalidUpdateError for a key that the graph's
         state does not have, InputError for a node that it does not have, ThreadBusyError while a run is active.
         """
-        from petiole.client.saving import save_by_hand
-
-        return save_by_hand(
-            self.store, self._graph(thread_id, graph), thread_id, state, tuple(next), dict(metadata or {})
-        )
+        found = self._graph(thread_id, graph)
+        return save_by_hand(self.store, found.definition, thread_id, state, next=next, metadata=metadata)
 
     def list_checkpoints(
         self, thread_id: str, *, ns: str | None = "", limit: int | None = None

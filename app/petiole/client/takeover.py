@@ -60,8 +60,8 @@ def _submit_rolled_back(store: Store, run: NewRun) -> SubmitAnswer:
 
 def _base_before(store: Store, active: Run, new: NewRun) -> str | None:
     """The checkpoint that the thread stood at when its active run began; an empty one where that was the thread's first."""
-    if active.base_id is not None:
-        return _newest_of_others(store, active)
+    if active.base_id is not None:  # a fork, or an input that has rolled back another one
+        return _newest_of_others(store, active) if active.input is None else active.base_id
     start = next((task for task in store.list_tasks(active.run_id) if task.path == START_PATH), None)
     kept = start is not None and (
         start.checkpoint_id is None or store.get_checkpoint(start.checkpoint_id) is not None
@@ -106,5 +106,7 @@ def _make_way(store: Store, answer: SubmitAnswer, if_busy: IfBusy) -> list[TaskR
     else:
         return []  # it has ended
     reason = f"run {answer.run_id} took its place (if_busy={if_busy})"
-    answers = store.cancel([run.run_id for run in reversed(ahead)], reason=reason) if ahead else []
+    ids = [run.run_id for run in reversed(ahead)]
+    store.hint(answer.thread_id, ids)
+    answers = store.cancel(ids, reason=reason) if ids else []
     return [ref for one in answers for ref in one.publish]

@@ -352,7 +352,8 @@ class LocalWorker:
                     times.append(task.run_at)
                 elif task.status == "claimed" and task.holder not in working:
                     times.append(leases.get(task.holder or ""))
-            found += [at for at in times or [run.deadline] if at is not None]
+            due = [at for at in times if at is not None]
+            found += due or ([] if run.deadline is None else [run.deadline])
         return min(found, default=None)
 
     def _abandon(self) -> None:

@@ -19,9 +19,10 @@ from petiole_stores.records import SETTLED, TaskRef, Worker
 from petiole_stores.store import Store
 from petiole_workers.hop import Hint
 from petiole_workers.registry import Registry
+from petiole_workers.resuming import resumptions
 from petiole_workers.runner import Runner
 from petiole_workers.settings import Settings
-from tests.crash.points.graph import build, build_broken
+from tests.crash.points.graph import build, build_asking, build_broken
 
 LEASE = 0.6
 #: How long a part may take before it is said to be stuck, in seconds.
@@ -40,7 +41,7 @@ class Hand:
         self.messages: list[TaskRef] = []
         store.grace = 0.2
         self.described = Worker(worker_id=self.holder, name=self.holder, lease=LEASE)
-        registry = Registry([build(), build_broken()])
+        registry = Registry([build(), build_broken(), build_asking()])
         self.runner = Runner(
             store=store, registry=registry, settings=Settings(in_process_wait=0.001, durability=durability),
             holder=self.holder,
@@ -114,6 +115,17 @@ def _submit_broken(client: Client, thread: str, journal: str, durability: str) -
     client.submit("broken", {"journal": journal}, thread_id=thread, idempotency_key=thread)
 
 
+def _submit_asking(client: Client, thread: str, journal: str, durability: str) -> None:
+    client.submit("asking", {"journal": journal}, thread_id=thread, idempotency_key=thread)
+
+
+def _answer(client: Client, thread: str, journal: str, durability: str) -> None:
+    run = client.get_run(thread)
+    if run.status == "interrupted":
+        answers = resumptions(client.tasks(run.run_id), "yes", client.store.serde)
+        client.store.resume(run.run_id, answers)
+
+
 def _work(client: Client, thread: str, journal: str, durability: str) -> None:
     Hand(client.store, thread, durability).work([*SETTLED, "interrupted"])
 
@@ -160,6 +172,8 @@ def _cancel(client: Client, thread: str, journal: str, durability: str) -> None:
 PARTS: dict[str, Any] = {
     "submit": _submit,
     "submit broken": _submit_broken,
+    "submit asking": _submit_asking,
+    "answer": _answer,
     "work": _work,
     "stop": _work_and_stop,
     "replay": _replay,

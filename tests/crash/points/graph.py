@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from petiole_workers.compiled import CompiledGraph
-from petiole_workers.graph import END, START, RetryPolicy, Runtime, Send, StateGraph
+from petiole_workers.graph import END, START, RetryPolicy, Runtime, Send, StateGraph, interrupt
 
 
 class State(TypedDict, total=False):
@@ -74,6 +74,30 @@ def last(state: State) -> dict[str, Any]:
     return {"log": ["last"]}
 
 
+class Notes(TypedDict, total=False):
+    journal: str
+    notes: Annotated[list[str], operator.add]
+
+
+class Asking(State, total=False):
+    notes: list[str]
+
+
+def before(state: Notes) -> dict[str, Any]:
+    note(state["journal"], "before")
+    return {"notes": ["before"]}
+
+
+def ask(state: Notes) -> dict[str, Any]:
+    note(state["journal"], "ask")
+    return {"notes": [f"ask {interrupt('well?')}"]}
+
+
+def beside(state: Asking) -> dict[str, Any]:
+    note(state["journal"], "beside")
+    return {"log": ["beside"]}
+
+
 RETRY = RetryPolicy(initial_interval=0.02, jitter=False, retry_on=Trouble)
 
 
@@ -108,3 +132,23 @@ def build_broken() -> CompiledGraph:
     graph.add_edge("broken", "last")
     graph.add_edge("last", END)
     return graph.compile(name="broken", interrupt_before=["last"])
+
+
+def build_asking() -> CompiledGraph:
+    """first -> a graph (before -> ask, which waits for an answer) and beside it a node -> last."""
+    inner = StateGraph(Notes)
+    inner.add_node("before", before)
+    inner.add_node("ask", ask)
+    inner.add_edge(START, "before")
+    inner.add_edge("before", "ask")
+    graph = StateGraph(Asking)
+    graph.add_node("first", first)
+    graph.add_node("inner", inner.compile())
+    graph.add_node("beside", beside)
+    graph.add_node("last", last)
+    graph.add_edge(START, "first")
+    graph.add_edge("first", "inner")
+    graph.add_edge("first", "beside")
+    graph.add_edge(["inner", "beside"], "last")
+    graph.add_edge("last", END)
+    return graph.compile(name="asking")

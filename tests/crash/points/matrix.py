@@ -35,6 +35,12 @@ CLIENTS = {
 }
 
 
+#: The same for a graph that waits for a graph in it, which waits for a person: before the answer, and after it.
+NESTED = {
+    "claim.after": 6, "node.after": 6, "finish.before": 8, "finish.after": 8, "publish.after": 5,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Case:
     """Who dies where: ``before`` are the parts that go well first, ``part`` the one that dies."""
@@ -47,7 +53,13 @@ class Case:
     durability: str = "sync"
 
     def __str__(self) -> str:
-        return f"{self.part}-{self.point}-{self.nth}-{self.durability}"
+        asking = "-".join(["", *self.before]).replace("submit ", "") if self.is_asking else ""
+        return f"{self.part}-{self.point}-{self.nth}-{self.durability}{asking}"
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether it is of the graph that asks."""
+        return self.before[:1] == ("submit asking",)
 
 
 def cases() -> list[Case]:
@@ -55,6 +67,12 @@ def cases() -> list[Case]:
     found = [Case(point, nth) for point, most in HOPS.items() for nth in range(1, most + 1)]
     for name, (before, part, status) in CLIENTS.items():
         found += [Case(f"{name}.{side}", 1, part, before, status) for side in ("before", "after")]
+    asking = ("submit asking",)
+    for point, most in NESTED.items():
+        for before in (asking, (*asking, "work", "answer")):
+            found += [Case(point, nth, before=before) for nth in range(1, most + 1)]
+    for side in ("before", "after"):
+        found.append(Case(f"resume.{side}", 1, "answer", (*asking, "work")))
     for durability in ("interval:30", "async", "exit"):
         found += [
             Case(point, nth, durability=durability)
@@ -62,6 +80,12 @@ def cases() -> list[Case]:
             for nth in (1, 2, 3)
         ]
     return found
+
+
+#: Of the cases of the graph that asks: the opening of the inner graph, its end, and what follows.
+NESTED_SAMPLE = {
+    ("claim.after", 2), ("finish.before", 3), *(("finish.after", nth) for nth in (1, 2, 3, 4, 5, 6)), ("publish.after", 2),
+}  # fmt: skip
 
 
 def sample() -> list[Case]:
@@ -76,7 +100,8 @@ def sample() -> list[Case]:
         case
         for case in cases()
         if case.part != "work"
-        or (case.durability == "sync" and case.nth in chosen[case.point])
+        or (case.is_asking and (case.point, case.nth) in NESTED_SAMPLE)
+        or (case.durability == "sync" and not case.is_asking and case.nth in chosen[case.point])
         or (case.durability != "sync" and (case.point, case.nth) in (("node.after", 3), ("finish.after", 1)))
     ]
 
@@ -112,6 +137,9 @@ class Play:
             following += ["unpause"]
         for part in [*following, "work"]:
             assert self.part(part, durability=case.durability) == 0, f"{part} after {case}"
+        if case.is_asking:
+            for part in ("answer", "work"):
+                assert self.part(part) == 0, f"{part} after {case}"
         if case.before[:1] == ("submit broken",):
             for part in ("replay", "work", "resume", "work"):
                 assert self.part(part) == 0, f"{part} after {case}"
@@ -137,13 +165,15 @@ class Play:
     def _check_state(self, store: Store, run: Run, case: Case) -> None:
         head = store.load(run.checkpoint_id or "")
         log = [entry for entry in head.state["log"] if not entry.startswith("x")]
-        broken = case.before[:1] == ("submit broken",)
-        wanted = (
-            ["first", "broken", "last"] if broken else ["first", "branch0", "branch1", "flaky", "nap", "last"]
-        )
+        wanted = ["first", "branch0", "branch1", "flaky", "nap", "last"]
+        if case.is_asking:
+            wanted = ["first", "beside", "last"]
+            assert head.state["notes"] == ["before", "ask yes"]
+        elif case.before[:1] == ("submit broken",):
+            wanted = ["first", "broken", "last"]
         assert log == wanted
         counts = executions(str(self.folder / "journal"))
-        undisturbed = {"flaky": 2, "nap": 2, "broken": 2}
+        undisturbed = {"flaky": 2, "nap": 2, "broken": 2, "ask": 2}
         beyond = {node: count - undisturbed.get(node, 1) for node, count in counts.items()}
         spared = {node: count for node, count in beyond.items() if count > 0}
         # One process died once: a node is executed once more at most, and in sync mode only one is.

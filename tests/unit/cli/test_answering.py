@@ -7,9 +7,8 @@ from typing import Any, TypedDict
 
 import pytest
 
-from petiole import END, START, CompiledGraph, StateGraph
+from petiole import END, START, CompiledGraph, StateGraph, interrupt
 from petiole_stores.memory import MemoryStore
-from petiole_workers.graph import interrupt
 from tests.unit.cli.conftest import Cli
 from tests.unit.driving import drive
 

@@ -14,7 +14,8 @@ from tests.unit.cli.conftest import Cli
 from tests.unit.driving import Switch, counting, drive
 
 LETTER_KEYS = [
-    "task_id", "thread_id", "run_id", "graph", "node", "error_type", "message", "poison", "attempts", "crashes", "failed_at",
+    "task_id", "thread_id", "run_id", "graph", "ns", "node", "error_type", "message", "poison", "attempts", "crashes",
+    "failed_at",
 ]  # fmt: skip
 
 

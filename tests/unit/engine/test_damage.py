@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from petiole_stores.codec import AesGcmCodec
 from petiole_stores.errors import CorruptionError
@@ -17,7 +18,7 @@ from petiole_stores.records import Blob, Checkpointed
 from petiole_stores.references import blobs_named
 from petiole_stores.serde import Serde
 from petiole_workers.documents import Documents
-from petiole_workers.graph import START, Send, StateGraph
+from petiole_workers.graph import END, START, RemainingSteps, Runtime, Send, StateGraph
 from petiole_workers.repair import Repair, verify
 from tests.unit.engine.bench import Bench, State, chain, says
 
@@ -122,6 +123,32 @@ def test_what_can_be_proven_is_mended_and_the_run_goes_on(damage: Callable[[Benc
     assert list(verify(bench.store)) == []
     assert before in {c.checkpoint_id for c in bench.store.list_checkpoints("t")}
     assert [it.outcome for it in bench.tasks(run_id)["c"].attempts] == ["parked"]
+
+
+class Counted(State, total=False):
+    left: RemainingSteps
+
+
+@pytest.mark.parametrize("damage", [truncated, other_next, other_digest], ids=lambda damage: damage.__name__)
+def test_routers_that_decide_by_context_and_remaining_steps_prove_the_copy(
+    damage: Callable[[Bench], None],
+) -> None:
+    def route(state: Counted, runtime: Runtime[Any], config: Any) -> str:
+        by_config = config["configurable"]["to"]
+        return by_config if (runtime.context["vip"], state["left"]) == (True, 6) else END
+
+    builder = StateGraph(Counted).add_node("a", says("a")).add_node("c", says("c"))
+    builder.add_edge(START, "a").add_conditional_edges("a", route, ["c", END])
+    bench = Bench(builder)
+    config = '{"context": {"vip": true}, "configurable": {"to": "c"}, "recursion_limit": 7}'
+    run_id = bench.submit(config=config)
+    while bench.messages[0].node != "c":
+        bench.runner.run([bench.hint()])
+    bench.runner = bench.another()
+    damage(bench)
+    bench.drain()
+    assert bench.run(run_id).status == "succeeded"
+    assert bench.values()["log"] == ["a", "c"]
 
 
 def test_several_damaged_ancestors_are_mended_one_after_the_other() -> None:
@@ -277,3 +304,28 @@ def test_db_verify_repairs_without_a_run() -> None:
     repair = Repair(bench.store, documents, bench.graph.definition)
     assert repair.mend(records[1]) is None
     assert list(verify(bench.store)) == []
+
+
+def test_a_checkpoint_of_a_subgraph_is_mended() -> None:
+    inner = StateGraph(State)
+    for name in ("one", "two"):
+        inner.add_node(name, says(name))
+    inner.add_edge(START, "one").add_edge("one", "two")
+    outer = StateGraph(State).add_node("inner", inner.compile()).add_edge(START, "inner")
+    store = MemoryStore()
+    graph = outer.compile(store)
+    graph.invoke({"n": 0}, {"configurable": {"thread_id": "t"}})
+    below = [record for record in store.list_checkpoints("t", ns=None) if record.ns]
+    assert [record.source for record in below] == ["loop", "loop", "loop", "input"]
+    repair = Repair(store, Documents(store), graph.definition)
+    for record in below[:3]:
+        store._checkpoints[record.checkpoint_id] = replace(record, state='{"log":["other"]}')
+        assert repair.mend(store._checkpoints[record.checkpoint_id]) is None
+        mended = store.get_checkpoint(record.checkpoint_id)
+        assert mended is not None
+        assert (mended.state, mended.ns, mended.seal) == (record.state, record.ns, record.seal)
+    first = below[3]
+    store._checkpoints[first.checkpoint_id] = replace(first, state='{"log":["other"]}')
+    why = repair.mend(store._checkpoints[first.checkpoint_id])
+    assert why is not None
+    assert "what a node of the graph around it was given" in why

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
+import typing_extensions
 from pydantic import BaseModel
 
 from petiole_stores.errors import GraphValidationError, InputError
@@ -243,6 +244,55 @@ def test_batches_keep_the_order_and_give_exceptions_their_places() -> None:
     assert both(program)[:3] == ["{'log': [], 'n': 0}", "{'log': [], 'n': 10}", "two"]
 
 
+def test_a_bound_config_is_for_every_call_and_goes_behind_its_own() -> None:
+    def program(library: Any, *_: Any) -> Any:
+        def node(state, config):  # type: ignore[no-untyped-def]
+            found = config["configurable"]
+            return {
+                "log": [found.get("a"), found.get("b"), sorted(config["tags"]), config["recursion_limit"]]
+            }
+
+        graph = library.StateGraph(State).add_node(node).add_edge(START, "node").compile()
+        bound = graph.with_config({"configurable": {"a": 1, "b": 1}, "tags": ["x"]}).with_config(
+            recursion_limit=40
+        )
+        mine = {"configurable": {"b": 2}, "tags": ["y"], "recursion_limit": 30}
+        import asyncio
+
+        return [
+            bound.invoke({"log": []}),
+            bound.invoke({"log": []}, mine),
+            bound.batch([{"log": []}, {"log": []}], [mine, mine]),
+            asyncio.run(bound.ainvoke({"log": []}, config=mine)),
+            graph.invoke({"log": []}, mine),
+        ]
+
+    assert both(program)[1] == {"log": [1, 2, ["x", "y"], 30]}
+
+
+class Described(typing_extensions.TypedDict, total=False):
+    """Pydantic takes no other TypedDict before Python 3.12."""
+
+    n: int
+
+
+@pytest.mark.parametrize("schema", [Described, Model])
+def test_json_schemas_are_langgraphs(schema: Any) -> None:
+    def program(library: Any, *_: Any) -> Any:
+        graph = library.StateGraph(State, Model, input_schema=schema, output_schema=Described)
+        compiled = graph.add_node("a", lambda state: None).add_edge(START, "a").compile()
+        return [
+            compiled.get_input_jsonschema(),
+            compiled.get_output_jsonschema(),
+            compiled.get_context_jsonschema(),
+        ]
+
+    both(program)
+    assert (
+        StateGraph(State).add_node("a", print).add_edge(START, "a").compile().get_context_jsonschema() is None
+    )
+
+
 # ---------------------------------------------------------------- the builder
 
 
@@ -369,10 +419,10 @@ def test_the_timeout_policy_is_langgraphs() -> None:
 
 
 def test_former_argument_names_are_taken_with_a_warning_and_others_refused() -> None:
-    with pytest.warns(DeprecationWarning, match="config_schema"):
+    with pytest.warns(DeprecationWarning, match="is deprecated"):
         graph = StateGraph(State, config_schema=Context, input=Narrow)
     assert (graph.context_schema, graph.input_schema.type) == (Context, Narrow)
-    with pytest.warns(DeprecationWarning, match="retry"):
+    with pytest.warns(DeprecationWarning, match="write retry_policy="):
         graph.add_node("a", lambda state: None, retry=petiole.RetryPolicy(max_attempts=7))
     assert graph.nodes["a"].retry_policies == (petiole.RetryPolicy(max_attempts=7),)
     with pytest.raises(TypeError, match="trace_policy"):

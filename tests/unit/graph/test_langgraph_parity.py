@@ -6,10 +6,11 @@ import operator
 from typing import Annotated, Any, TypedDict
 
 import pytest
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
 from petiole_stores.errors import GraphRecursionError, InvalidUpdateError
+from petiole_stores.memory import MemoryStore
 from petiole_workers import graph as petiole
 from petiole_workers.retry import default_retry_on
 from tests.unit.graph.driver import drive
@@ -244,6 +245,37 @@ def base_spec(**changes: Any) -> dict[str, Any]:
 @given(specs())
 def test_every_checkpoint_agrees_with_langgraph(spec: dict[str, Any]) -> None:
     assert ours(spec) == theirs(spec)
+
+
+def stored(spec: dict[str, Any]) -> list[Any]:
+    """The history of the same runs by ``invoke`` on a store: whatever passes a superstep was written and read back."""
+    compiled = build(spec, petiole, petiole).compile(MemoryStore(), name="random")
+    config = {"configurable": {"thread_id": "1"}, "recursion_limit": LIMIT}
+    for value in spec["inputs"]:
+        compiled.invoke(value, config)
+    history = [
+        ((state.metadata or {})["step"], (state.metadata or {})["source"], sorted(state.next), state.values)
+        for state in compiled.get_state_history(config)
+    ]
+    return history[::-1]
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+@example(
+    base_spec(
+        overwrites={"b"}, narrow={"c"}, edges=[(petiole.START, "a"), ("a", "b"), ("a", "c"), ("c", "d")]
+    )
+)
+@given(specs())
+def test_what_passes_a_store_is_what_passes_none(spec: dict[str, Any]) -> None:
+    history, failure = ours(spec)
+    assume(failure is None)
+    assert stored(spec) == history
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])

@@ -7,13 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 
-def petiole() -> SimpleNamespace:
+def petiole(store: Any = None) -> SimpleNamespace:
+    """Ours, on a store of its own in memory unless one is given."""
     from petiole_stores.memory import MemoryStore
     from petiole_workers.graph import END, START, Command, Send, StateGraph, interrupt
 
     return SimpleNamespace(
         StateGraph=StateGraph, START=START, END=END, Command=Command, Send=Send, interrupt=interrupt,
-        checkpointer=MemoryStore(),
+        checkpointer=store or MemoryStore(),
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 def test_what_a_node_says_arrives_while_it_runs(store: Store) -> None:
     heard = threading.Event()
 
-    def node(state: State, runtime: Runtime) -> State:
+    def node(state: State, runtime: Runtime[Any]) -> State:
         runtime.stream_writer("working")
         assert heard.wait(20), "the stream gave out nothing while the node ran"
         return {"n": 1}
@@ -161,7 +161,7 @@ def test_the_tries_of_a_node_are_heard_each(store: Store) -> None:
 
     tries: list[int] = []
 
-    def flaky(state: State, runtime: Runtime) -> State:
+    def flaky(state: State, runtime: Runtime[Any]) -> State:
         tries.append(1)
         runtime.stream_writer(f"try {len(tries)}, attempt {runtime.attempt}")
         if len(tries) < 3:

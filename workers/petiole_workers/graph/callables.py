@@ -62,7 +62,7 @@ async def _within(awaitable: Awaitable[object], runtime: Runtime[Any]) -> object
         return await awaitable
 
 
-def graph_function(fn: Callable[..., Any], role: str) -> GraphFunction:
+def graph_function(fn: Any, role: str) -> GraphFunction:
     """Reads the signature of ``fn``.
 
     The state is the first argument. Parameters that are called as in `INJECTED` are filled in wherever they stand:

@@ -35,6 +35,7 @@ class ErrorHandler:
     is_async: bool
     error: str | None
     runtime: str | None
+    config: str | None = None
 
     def bind(self, failure: NodeError) -> GraphFunction:
         """The handler of this failure, to be called as a node's function is."""
@@ -45,13 +46,16 @@ class ErrorHandler:
                 given[self.error] = failure
             if self.runtime is not None:
                 given[self.runtime] = runtime
+            if self.config is not None:
+                given[self.config] = runtime.config
             return self.fn(state, **given)
 
         return GraphFunction(handle, self.is_async, "runtime")
 
 
-def error_handler(fn: Callable[..., Any], node: str) -> ErrorHandler:
-    """Reads a handler's signature: ``(state)``, and by name ``error`` (or annotated with `NodeError`) and ``runtime``.
+def error_handler(fn: Any, node: str) -> ErrorHandler:
+    """Reads a handler's signature: ``(state)``, and by name ``error`` (or annotated with `NodeError`), ``runtime`` and
+    ``config``.
 
     Raises GraphValidationError for what is not callable, or asks for anything else.
     """
@@ -59,17 +63,21 @@ def error_handler(fn: Callable[..., Any], node: str) -> ErrorHandler:
     if not callable(fn):
         raise GraphValidationError([f"{role} is {fn!r}, which is not callable: give a function of the state"])
     parameters = list(inspect.signature(fn).parameters.values())
-    error = runtime = None
+    error = runtime = config = None
     for parameter in parameters[1:]:
         if parameter.name == "error" or "NodeError" in str(parameter.annotation):
             error = parameter.name
         elif parameter.name == "runtime":
             runtime = parameter.name
+        elif parameter.name == "config":
+            config = parameter.name
         elif parameter.default is parameter.empty and "VAR" not in parameter.kind.name:
             raise GraphValidationError(
-                [f"{role} asks for {parameter.name!r}: it may take (state), (state, error) and runtime"]
+                [
+                    f"{role} asks for {parameter.name!r}: it may take (state), (state, error), runtime and config"
+                ]
             )
     if not parameters:
         raise GraphValidationError([f"{role} takes no argument: its first one is the state"])
     target = fn if inspect.isroutine(fn) else getattr(fn, "__call__", fn)  # noqa: B004
-    return ErrorHandler(fn, inspect.iscoroutinefunction(target), error, runtime)
+    return ErrorHandler(fn, inspect.iscoroutinefunction(target), error, runtime, config)

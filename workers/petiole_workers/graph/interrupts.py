@@ -14,7 +14,7 @@ class Interrupt:
 
     value: what the node gave to `interrupt`.
     id: names this question for ``Command(resume={id: answer})``. The next question of the same node has another id
-        (in LangGraph it has the same one), so that an answer given twice never serves for two.
+        (in older versions of LangGraph the same one), so that an answer given twice never serves for two.
     """
 
     value: Any

@@ -8,7 +8,7 @@ import types
 import typing
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 from petiole_stores.errors import GraphValidationError
 from petiole_workers.graph.callables import is_runnable
@@ -128,4 +128,10 @@ def renamed(function: str, given: dict[str, Any], names: Mapping[str, str], opti
             options[names[former]] = value
 
 
-Function = Callable[..., Any]
+class Invocable(Protocol):
+    """What is called by ``invoke``: a compiled graph, one of LangChain's Runnables."""
+
+    def invoke(self, input: Any, config: Any = None) -> Any: ...
+
+
+Function = Callable[..., Any] | Invocable

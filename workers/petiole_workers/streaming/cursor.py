@@ -21,12 +21,14 @@ class OpenStep(msgspec.Struct, array_like=True):
 
     begun: how many of its tasks, in the order made, were told to begin.
     ended: those told to have ended, as a bit for each in that order: a number of bytes, so that any order of ends is exact.
+    asked: for each of its tasks that asked (by number), the ids of its questions that were told.
     """
 
     checkpoint_id: str
     step: int
     begun: int = 0
     ended: bytes = b""
+    asked: dict[int, list[str]] = {}
 
     def has_ended(self, index: int) -> bool:
         return index // 8 < len(self.ended) and bool(self.ended[index // 8] >> index % 8 & 1)

@@ -6,17 +6,30 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, Generic, TypeVar
 
-from petiole_stores.records import Output
-from petiole_workers.documents import Documents, Loaded
+from petiole_stores.records import Checkpointed, Output
+from petiole_workers.documents import Documents, Loaded, written_keys
 from petiole_workers.failure import Failure
-from petiole_workers.graph import MISSING, GraphDefinition, Snapshot, TaskSpec, task_input
+from petiole_workers.graph import (
+    INTERRUPT,
+    MISSING,
+    GraphDefinition,
+    Interrupt,
+    Snapshot,
+    TaskOutput,
+    TaskSpec,
+    task_input,
+)
+from petiole_workers.nesting import namespace as inner_namespace
+from petiole_workers.snapshot import state_config, values_now
 from petiole_workers.streaming.facts import (
     CheckpointMade,
     Fact,
     PlannedTask,
     Resumed,
     Said,
+    Stopped,
     TaskEnded,
+    TaskInterrupted,
     TasksBegun,
 )
 from petiole_workers.streaming.modes import Chunk, Modes, StreamMode, namespace
@@ -33,9 +46,6 @@ from petiole_workers.streaming.payloads import (
     task_result_payload,
     update_of,
 )
-
-#: How an interrupt shows among the updates.
-INTERRUPT = "__interrupt__"
 
 T = TypeVar("T")
 #: A chunk that is made when it is wanted: its namespace, its mode, and what makes its data.
@@ -95,6 +105,10 @@ class Deriver:
             return self._said(fact)
         if isinstance(fact, TaskEnded):
             return self._ended(fact)
+        if isinstance(fact, TaskInterrupted):
+            return self._asked(fact)
+        if isinstance(fact, Stopped):
+            return self._stopped(fact)
         if isinstance(fact, TasksBegun):
             return self._begun(fact, _Once(lambda: self._documents.checkpoint(fact.record)))
         return self._reached(fact)
@@ -104,7 +118,7 @@ class Deriver:
     def _reached(self, fact: CheckpointMade | Resumed) -> Iterator[Made]:
         record, ns = fact.record, namespace(fact.record.ns)
         loaded = _Once(lambda: self._documents.checkpoint(record))
-        listed = _in_order(fact.tasks)
+        listed = self._listed(fact)
         if self._shows_values(fact):
             yield ns, "values", lambda: shown_values(loaded.get.snapshot.values, self._keys)
         if self._checkpoints:
@@ -118,6 +132,17 @@ class Deriver:
             for task in listed:
                 if task.output is not None:
                     yield ns, "updates", partial(self._update, record.thread_id, task, cached=True)
+
+    def _listed(self, fact: CheckpointMade | Resumed) -> list[PlannedTask]:
+        """The tasks as LangGraph lists them: those of Sends first; nodes by name, or as they were added where it goes on."""
+        graph = self._graph_of(fact.record.ns)
+        if isinstance(fact, CheckpointMade) or graph is None:
+            return _in_order(fact.tasks)
+        places = {name: place for place, name in enumerate(graph.nodes)}
+        return sorted(_in_order(fact.tasks), key=lambda task: _is_node(task) and places.get(task.node, 0))
+
+    def _graph_of(self, ns: str) -> GraphDefinition | None:
+        return None if self._graph is None else self._graph.within(ns)
 
     def _begun(self, fact: TasksBegun, loaded: _Once[Loaded]) -> Iterator[Made]:
         ns, step = namespace(fact.record.ns), fact.record.step + 1
@@ -139,11 +164,22 @@ class Deriver:
         resumed = isinstance(fact, Resumed)
         tasks = [
             checkpoint_task(
-                task, self._writes(fact.record.thread_id, task) if resumed and task.output is not None else ()
+                task,
+                self._writes(fact.record.thread_id, task) if resumed and task.output is not None else (),
+                self._inner_config(fact.record, task),
             )
             for task in listed
         ]
         return checkpoint_payload(fact.record, loaded.snapshot.values, tasks)
+
+    def _inner_config(self, record: Checkpointed, task: PlannedTask) -> dict[str, Any] | None:
+        """The config of the states below a node that is a graph."""
+        graph = self._graph_of(record.ns)
+        node = None if graph is None else graph.nodes.get(task.node)
+        if node is None or node.subgraph is None:
+            return None
+        ns = inner_namespace(record.ns, task.node, task.task_id, persistent=node.subgraph.persistent)
+        return state_config(record.thread_id, ns, None)
 
     # ---------------------------------------------------------------- tasks
 
@@ -151,11 +187,12 @@ class Deriver:
         self, task: PlannedTask, loaded: _Once[Loaded], specs: _Once[dict[str, TaskSpec]]
     ) -> dict[str, Any]:
         spec = specs.get.get(task.path) or TaskSpec(task.path, task.node)
-        return task_payload(task, self._input(loaded.get.snapshot, spec), self._graph)
+        graph = self._graph_of(task.ns)
+        return task_payload(task, self._input(graph, loaded.get.snapshot, spec), graph)
 
-    def _input(self, snapshot: Snapshot, spec: TaskSpec) -> object:
-        if self._graph is not None and spec.node in self._graph.nodes:
-            return task_input(self._graph, snapshot, spec)
+    def _input(self, graph: GraphDefinition | None, snapshot: Snapshot, spec: TaskSpec) -> object:
+        if graph is not None and spec.node in graph.nodes:
+            return task_input(graph, snapshot, spec)
         return dict(snapshot.values) if spec.arg is MISSING else spec.arg
 
     def _ended(self, fact: TaskEnded) -> Iterator[Made]:
@@ -165,18 +202,48 @@ class Deriver:
         payload = _Once(lambda: self._result(fact))
         yield from _both(ns, "tasks", payload, fact.step, "task_result")
 
+    def _asked(self, fact: TaskInterrupted) -> Iterator[Made]:
+        task, ns, asked = fact.task, namespace(fact.task.ns), fact.task.interrupts
+        yield ns, "updates", lambda: {INTERRUPT: asked}
+        yield ns, "values", lambda: self._values_and(fact.record, asked)
+        payload = _Once(lambda: task_result_payload(task, (), None, asked))
+        yield from _both(ns, "tasks", payload, fact.record.step + 1, "task_result")
+
+    def _values_and(self, record: Checkpointed, asked: tuple[Interrupt, ...]) -> dict[str, Any]:
+        if isinstance(self._keys, str):
+            return {INTERRUPT: asked}
+        values = self._documents.checkpoint(record, tasks=False).snapshot.values
+        return {**shown_values(values, self._keys), INTERRUPT: asked}
+
+    def _stopped(self, fact: Stopped) -> Iterator[Made]:
+        """The state with what finished nodes beside an interrupted one have written, if they have."""
+        graph = self._graph_of(fact.record.ns)
+        done = [task.output for task in fact.tasks if task.status == "done" and task.output is not None]
+        if graph is not None and any(
+            is_shown(key, self._keys) for output in done for key in written_keys(output)
+        ):
+            yield (
+                namespace(fact.record.ns),
+                "values",
+                lambda: shown_values(values_now(self._documents, graph, fact.record, fact.tasks), self._keys),
+            )
+
     def _result(self, fact: TaskEnded) -> dict[str, Any]:
         writes = () if fact.task.output is None else self._writes(fact.thread_id, fact.task)
         error = error_text(fact.error) if isinstance(fact.error, Failure) else fact.error
         return task_result_payload(fact.task, writes, error)
 
     def _update(self, thread_id: str, task: PlannedTask, *, cached: bool = False) -> dict[str, Any]:
-        return update_of(task.node, self._writes(thread_id, task), self._keys, cached=cached)
+        found = self._output(thread_id, task)
+        return update_of(task.node, found.writes, self._keys, cached=cached or found.cached)
 
     def _writes(self, thread_id: str, task: PlannedTask) -> Writes:
+        return self._output(thread_id, task).writes
+
+    def _output(self, thread_id: str, task: PlannedTask) -> TaskOutput:
         assert task.output is not None
         output = Output(path=task.path, node=task.node, output=task.output)
-        return self._documents.outputs(thread_id, [output])[0].writes
+        return self._documents.outputs(thread_id, [output])[0]
 
     # ---------------------------------------------------------------- what nodes say
 
@@ -196,6 +263,10 @@ def _both(
     yield ns, "debug", lambda: debug_payload(step, kind, payload.get)
 
 
+def _is_node(task: PlannedTask) -> bool:
+    return not task.path.startswith("push:")
+
+
 def _in_order(tasks: Sequence[PlannedTask]) -> list[PlannedTask]:
     """The tasks as LangGraph lists them: those of Sends first."""
-    return sorted(tasks, key=lambda task: (not task.path.startswith("push:"), task.path))
+    return sorted(tasks, key=lambda task: (_is_node(task), task.path))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from petiole_stores.ids import derived_id
 from petiole_stores.records import Checkpointed, NewTask, Task
 from petiole_workers.failure import Failure, parse_failure
-from petiole_workers.graph import START
+from petiole_workers.graph import START, Interrupt
 from petiole_workers.graph.snapshot import pull_path
 
 
@@ -16,7 +16,7 @@ from petiole_workers.graph.snapshot import pull_path
 class PlannedTask:
     """One task of the superstep that follows a checkpoint, with what has become of it.
 
-    output, error: what it gave, or failed by, so far.
+    output, error, interrupts: what it gave, failed by, or asks, so far.
     """
 
     task_id: str
@@ -25,6 +25,7 @@ class PlannedTask:
     ns: str = ""
     output: str | None = None
     error: Failure | None = None
+    interrupts: tuple[Interrupt, ...] = ()
 
     @classmethod
     def of(cls, task: NewTask | Task) -> PlannedTask:
@@ -68,6 +69,22 @@ class TaskEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskInterrupted:
+    """A node asks, or a node that is a graph in which somebody asks; ``record`` is the checkpoint before its superstep."""
+
+    task: PlannedTask
+    record: Checkpointed
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A run is interrupted. ``tasks`` are those of the open superstep after its head."""
+
+    record: Checkpointed
+    tasks: Sequence[Task]
+
+
+@dataclass(frozen=True, slots=True)
 class Resumed:
     """A thread goes on from where it stands. ``tasks`` are those of the open superstep, ended ones too."""
 
@@ -85,7 +102,7 @@ class Said:
     about: Mapping[str, object] = field(default_factory=dict)
 
 
-Fact = CheckpointMade | TasksBegun | TaskEnded | Resumed | Said
+Fact = CheckpointMade | TasksBegun | TaskEnded | TaskInterrupted | Stopped | Resumed | Said
 
 
 def start_of(record: Checkpointed) -> PlannedTask:
@@ -93,8 +110,13 @@ def start_of(record: Checkpointed) -> PlannedTask:
     return PlannedTask(derived_id("start", record.checkpoint_id), pull_path(START), START, record.ns)
 
 
-def superstep_of(record: Checkpointed, tasks: Sequence[Task]) -> list[PlannedTask]:
-    """The tasks that follow a checkpoint, one a path, each with its output, or the error of the try before."""
+def superstep_of(
+    record: Checkpointed, tasks: Sequence[Task], asked: Mapping[str, tuple[Interrupt, ...]]
+) -> list[PlannedTask]:
+    """The tasks that follow a checkpoint, one a path, each with its output, or the error of the try before.
+
+    asked: what waited for an answer before, by the id of the task.
+    """
     errors: dict[str, Failure] = {}
     latest: dict[str, Task] = {}
     for task in tasks:
@@ -111,6 +133,7 @@ def superstep_of(record: Checkpointed, tasks: Sequence[Task]) -> list[PlannedTas
             task.ns,
             output=task.output if task.status == "done" else None,
             error=None if task.status == "done" else errors.get(path),
+            interrupts=asked.get(task.task_id, ()),
         )
         for path, task in sorted(latest.items())
     ]

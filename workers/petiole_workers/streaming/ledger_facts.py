@@ -9,12 +9,14 @@ from petiole_stores.records import Checkpointed, Run, Task
 from petiole_stores.store import Store
 from petiole_workers.documents import Documents, written_keys
 from petiole_workers.failure import parse_failure
+from petiole_workers.resuming import interrupts_of
 from petiole_workers.streaming.cursor import OpenStep, Position
 from petiole_workers.streaming.facts import (
     CheckpointMade,
     Fact,
     PlannedTask,
     TaskEnded,
+    TaskInterrupted,
     TasksBegun,
     start_of,
 )
@@ -44,9 +46,12 @@ class Ledger:
         self._position = position
         self._records = self._newer(position.seq)
         self._tasks: dict[str | None, list[Task]] = {}
-        for task in store.list_tasks(run.run_id):
+        tasks = store.list_tasks(run.run_id)
+        for task in tasks:
             if task.kind == "node":
                 self._tasks.setdefault(task.checkpoint_id, []).append(task)
+        #: The questions that wait for an answer, by the ids of their tasks and of those around these.
+        self._asked = interrupts_of(tasks, documents.serde) if run.status == "interrupted" else {}
         self._indexes = {
             task.task_id: index for tasks in self._tasks.values() for index, task in enumerate(tasks)
         }
@@ -58,7 +63,9 @@ class Ledger:
             if before is not None:
                 yield from self._progress(record.ns, before)
             yield self._checkpoint(record)
-        for ns, step in [*self._position.steps.items()]:
+        # The innermost first: a graph that is a node ends, and asks, after what is in it.
+        steps = sorted(self._position.steps.items(), key=lambda it: it[0].count("|") if it[0] else -1)
+        for ns, step in reversed(steps):
             yield from self._progress(ns, step)
 
     def find(self, name: str) -> Told | None:
@@ -86,16 +93,17 @@ class Ledger:
         """The run's checkpoints above this seq, oldest first."""
         found: list[Checkpointed] = []
         before: int | None = None
+        limit = 1  # most looks find nothing new
         while True:
-            page = self._store.list_checkpoints(self._run.thread_id, ns=None, before=before, limit=PAGE)
+            page = self._store.list_checkpoints(self._run.thread_id, ns=None, before=before, limit=limit)
             for record in page:
                 if record.seq <= after or self._is_older(record):
                     return found[::-1]
                 if record.run_id == self._run.run_id:
                     found.append(record)
-            if len(page) < PAGE:
+            if len(page) < limit:
                 return found[::-1]
-            before = page[-1].seq
+            before, limit = page[-1].seq, PAGE
 
     def _is_older(self, record: Checkpointed) -> bool:
         """Whether a checkpoint was made before the run was there: nothing of the run is older still."""
@@ -144,6 +152,11 @@ class Ledger:
             if record is not None:
                 yield _begun(ns, record, more, len(tasks))
                 yield from _ends(ns, step, list(enumerate(more, begun)))
+        for index, task in enumerate(tasks) if self._asked else ():
+            told = step.asked.get(index, [])
+            questions = tuple(it for it in self._asked.get(task.task_id, ()) if it.id not in told)
+            if questions and (record := self._store.get_checkpoint(step.checkpoint_id)) is not None:
+                yield _interrupted(ns, record, index, replace(PlannedTask.of(task), interrupts=questions))
 
 
 def _ends(ns: str, step: OpenStep, tasks: Sequence[tuple[int, Task]]) -> Iterator[Told]:
@@ -173,6 +186,14 @@ def _ended(ns: str, task: Task, step: int, index: int) -> Told:
 
     fact = TaskEnded(ended, task.thread_id, step, parse_failure(task.error) if failed else None)
     return Told(f"t:{task.task_id}", fact, move)
+
+
+def _interrupted(ns: str, record: Checkpointed, index: int, task: PlannedTask) -> Told:
+    def move(position: Position) -> None:
+        asked = position.steps[ns].asked.setdefault(index, [])
+        asked.extend(question.id for question in task.interrupts)
+
+    return Told(f"i:{task.task_id}:{task.interrupts[0].id}", TaskInterrupted(task, record), move)
 
 
 def _waits(task: Task) -> bool:

@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING, Any
 from petiole_stores.records import SETTLED, START_PATH, Checkpointed, Settle, Task
 from petiole_workers.documents import Documents, checkpointed, written_keys
 from petiole_workers.failure import parse_failure
+from petiole_workers.graph import Interrupt
 from petiole_workers.hop import Work
+from petiole_workers.progress import Progress
+from petiole_workers.resuming import interrupts_of
 from petiole_workers.streaming.deriving import Deriver
 from petiole_workers.streaming.facts import (
     CheckpointMade,
@@ -27,7 +30,9 @@ from petiole_workers.streaming.facts import (
     PlannedTask,
     Resumed,
     Said,
+    Stopped,
     TaskEnded,
+    TaskInterrupted,
     start_of,
     superstep_of,
 )
@@ -125,9 +130,9 @@ class Handover:
 class _Superstep:
     """What is known of one that is open: the paths of tasks to end, and the keys that ended ones wrote."""
 
-    step: int
+    record: Checkpointed
     open: set[str]
-    written: set[str] = field(default_factory=set)
+    written: set[str] | None = field(default_factory=set)
     held: list[CheckpointMade] = field(default_factory=list)
 
 
@@ -149,17 +154,37 @@ class LiveFacts:
         self._open: dict[str | None, _Superstep] = {}
         self._lock = threading.RLock()
 
-    def resumed(self, record: Checkpointed, tasks: Sequence[Task]) -> None:
-        """A run goes on from the thread's head; ``tasks`` are all of the run's."""
+    def resumed(
+        self, record: Checkpointed, tasks: Sequence[Task], asked: Mapping[str, tuple[Interrupt, ...]]
+    ) -> None:
+        """A run goes on from this checkpoint, the head of its namespace.
+
+        Parameters
+            tasks  all of the run's, as they are now
+            asked  what waited for an answer until now, by the id of the task
+        """
         if any(task.path == START_PATH and task.status not in ("done", *SETTLED) for task in tasks):
             return  # it is still to take its input
-        planned = superstep_of(record, tasks)
+        planned = superstep_of(record, tasks, asked)
         with self._lock:
-            known = _Superstep(record.step, {task.path for task in planned if task.output is None})
-            for task in planned:
-                known.written |= written_keys(task.output) if task.output is not None else set()
+            known = _Superstep(record, {task.path for task in planned if task.output is None})
+            outputs = [task.output for task in planned if task.output is not None]
+            known.written = {key for output in outputs for key in written_keys(output)}
             self._open[record.checkpoint_id] = known
             self._emit(Resumed(record, planned))
+
+    def stopped(self, record: Checkpointed, tasks: Sequence[Task]) -> None:
+        """The run is interrupted: nodes that are graphs stand for those that ask in them."""
+        asked = interrupts_of(tasks, self._documents.serde)
+        owners = [task for task in tasks if task.child and task.task_id in asked]
+        with self._lock:
+            for task in sorted(owners, key=lambda task: task.ns.count("|") if task.ns else -1, reverse=True):
+                superstep = self._open.get(task.checkpoint_id)
+                if superstep is not None:
+                    owner = replace(PlannedTask.of(task), interrupts=asked[task.task_id])
+                    self._emit(TaskInterrupted(owner, superstep.record))
+            after = [it for it in tasks if it.checkpoint_id == record.checkpoint_id and not it.replaced]
+            self._emit(Stopped(record, after))
 
     def made(self, work: Work) -> None:
         """A task has come to its outcome, which is committed or will be."""
@@ -167,8 +192,9 @@ class LiveFacts:
         with self._lock:
             if task.kind == "node" and outcome.ending in ("done", "failed", "interrupted", "cancelled"):
                 self._ended(work)
-            if outcome.settle is not None:
-                self._settled(work, outcome.settle)
+            for settle in (outcome.settle, outcome.nest):
+                if settle is not None:
+                    self._settled(work, settle)
 
     def said(self, kind: str, value: object, task: Task, about: Mapping[str, object]) -> None:
         with self._lock:
@@ -181,14 +207,21 @@ class LiveFacts:
         superstep = self._open.get(task.checkpoint_id)
         if superstep is None or task.path not in superstep.open:
             return
+        if outcome.ending == "interrupted":
+            asked = Progress.read(outcome.progress).asked
+            if asked is not None:
+                question = Interrupt(asked.value.value(self._documents.serde, task.thread_id), asked.id)
+                waiting = replace(PlannedTask.of(task), interrupts=(question,))
+                self._emit(TaskInterrupted(waiting, superstep.record))
+            return
         superstep.open.discard(task.path)
         if outcome.ending in ("done", "failed"):
             failed = outcome.ending == "failed"
             error = self._errors.get(task.task_id) or parse_failure(outcome.error) if failed else None
             if outcome.output is not None:
-                superstep.written |= written_keys(outcome.output)
+                superstep.written = (superstep.written or set()) | written_keys(outcome.output)
             ended = replace(PlannedTask.of(task), output=outcome.output)
-            self._emit(TaskEnded(ended, task.thread_id, superstep.step + 1, error))
+            self._emit(TaskEnded(ended, task.thread_id, superstep.record.step + 1, error))
         if not superstep.open:
             for fact in superstep.held:
                 self._emit(fact)
@@ -200,12 +233,13 @@ class LiveFacts:
             last = made is settle.checkpoints[-1]
             tasks = [PlannedTask.of(task) for task in settle.tasks] if last else [start_of(record)]
             self._open[record.checkpoint_id] = _Superstep(
-                record.step,
+                record,
                 {task.path for task in tasks} if last else set(),
                 self._input_keys(work) if record.source == "input" else set(),
             )
             before = self._open.pop(record.parent_id, None)
-            written = frozenset(before.written) if before is not None else frozenset()
+            keys = before.written if before is not None else set()
+            written = None if keys is None else frozenset(keys)
             waits = last and settle.run_status == "interrupted"
             fact = CheckpointMade(record, tasks, written, waits)
             if before is not None and before.open:
@@ -214,8 +248,11 @@ class LiveFacts:
             else:
                 self._emit(fact)
 
-    def _input_keys(self, work: Work) -> set[str]:
+    def _input_keys(self, work: Work) -> set[str] | None:
+        """The keys of the input that a run, or a namespace, begins with; ``None``: that is not kept."""
         run = work.claim.run
+        if work.outcome.nest is not None:
+            return None
         return set(self._documents.value(run.thread_id, run.input)) if run.input is not None else set()
 
 
@@ -230,9 +267,15 @@ class Watch:
         self._facts = LiveFacts(documents, self._emit, self._errors)
         self._thread = threading.get_ident()
 
-    def resumed(self, record: Checkpointed, tasks: Sequence[Task]) -> None:
-        """A run goes on from the thread's head."""
-        self._facts.resumed(record, tasks)
+    def resumed(
+        self, record: Checkpointed, tasks: Sequence[Task], asked: Mapping[str, tuple[Interrupt, ...]]
+    ) -> None:
+        """As :meth:`LiveFacts.resumed`."""
+        self._facts.resumed(record, tasks, asked)
+
+    def stopped(self, record: Checkpointed, tasks: Sequence[Task]) -> None:
+        """As :meth:`LiveFacts.stopped`."""
+        self._facts.stopped(record, tasks)
 
     def failed(self, task_id: str, error: BaseException) -> None:
         """What a task has failed by; its outcome is still to come."""
@@ -244,7 +287,7 @@ class Watch:
         Raises StreamClosedError where nothing more is to be started.
         """
         self._facts.made(work)
-        if work.outcome.settle is not None:
+        if work.outcome.settle is not None or work.outcome.nest is not None:
             self.pause()
 
     def said(self, kind: str, value: object, attempt: Attempt, about: Mapping[str, object]) -> None:

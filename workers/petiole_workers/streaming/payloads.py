@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ import msgspec
 
 from petiole_stores.records import Checkpointed
 from petiole_workers.failure import Failure
-from petiole_workers.graph import GraphDefinition
+from petiole_workers.graph import GraphDefinition, Interrupt
 from petiole_workers.streaming.facts import PlannedTask
 
 Writes = Sequence[tuple[str, object]]
@@ -63,7 +64,7 @@ def task_payload(task: PlannedTask, input: object, graph: GraphDefinition | None
 
 
 def task_result_payload(
-    task: PlannedTask, writes: Writes, error: object, interrupts: Sequence[Any] = ()
+    task: PlannedTask, writes: Writes, error: object, interrupts: Sequence[Interrupt] = ()
 ) -> dict[str, Any]:
     """A task that has ended."""
     return {
@@ -71,7 +72,7 @@ def task_result_payload(
         "name": task.node,
         "error": error,
         "result": result_of(writes),
-        "interrupts": list(interrupts),
+        "interrupts": [asdict(it) for it in interrupts],
     }
 
 
@@ -87,21 +88,23 @@ def checkpoint_payload(
             "source": record.source,
             "step": record.step,
             "parents": {},
-            **msgspec.json.decode(record.metadata),
+            **{key: value for key, value in msgspec.json.decode(record.metadata).items() if key != "cached"},
         },
         "next": [task["name"] for task in tasks],
         "tasks": list(tasks),
     }
 
 
-def checkpoint_task(task: PlannedTask, writes: Writes | None) -> dict[str, Any]:
-    """A task within a checkpoint's payload; ``writes`` of one that has ended well."""
+def checkpoint_task(
+    task: PlannedTask, writes: Writes | None, state: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A task within a checkpoint's payload; ``writes`` of one that has ended well, ``state`` the config of its namespace."""
     shown: dict[str, Any] = {"id": task.task_id, "name": task.node}
     if task.error is not None:
-        return {**shown, "error": error_text(task.error), "state": None}
+        return {**shown, "error": error_text(task.error), "state": state}
     if writes:
         shown["result"] = result_of(writes)
-    return {**shown, "interrupts": (), "state": None}
+    return {**shown, "interrupts": tuple(asdict(it) for it in task.interrupts), "state": state}
 
 
 def debug_payload(step: int, kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:

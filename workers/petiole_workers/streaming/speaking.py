@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from petiole_stores.errors import PetioleError, SerializationError
+from petiole_stores.errors import PetioleError
 from petiole_stores.events import MAX_EVENT, NewEvent
 from petiole_stores.serde import Serde
 from petiole_stores.store import Store
@@ -29,8 +29,8 @@ logger = logging.getLogger("petiole.stream")
 
 #: How long an event waits for others, in seconds, and how many are written at once.
 TOGETHER, BATCH = 0.05, 64
-#: Events that may wait; what is said beyond is dropped.
-MOST = 10_000
+#: Bytes that may wait; what is said beyond is dropped.
+MOST = 32 * 1024 * 1024
 #: How long an outcome waits for its node's events, in seconds.
 DRAIN = 1.0
 #: How often and after how many seconds a write is tried again.
@@ -89,15 +89,16 @@ class Speaker:
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._writing = False
+        self._drains = 0  #: how many wait until all is written
         self._thread: threading.Thread | None = None
-        self._dropped = 0
+        self._size = self._dropped = 0
 
     def say(self, kind: str, value: Any, attempt: Attempt, about: Mapping[str, object] | None = None) -> None:
         """Take an event; its value is packed here and now, for the node may go on changing it."""
         task, by = attempt.task, attempt.spoken
         try:
             packed = pack_event(self._store.serde, by, value, about)
-        except SerializationError as error:
+        except Exception as error:  # noqa: BLE001 - what it is made of is the user's
             logger.warning("what node %s of thread %s said is dropped: %s", by.node, task.thread_id, error)
             return
         if len(packed) > MAX_EVENT:
@@ -108,10 +109,11 @@ class Speaker:
             return
         waiting = _Waiting(task.thread_id, task.run_id, NewEvent(attempt.utterance(), kind, packed))
         with self._changed:
-            if len(self._waiting) >= MOST:
-                self._drop(1, "too many wait for the store")
+            if self._size + len(packed) > MOST:
+                self._drop(1, "too much waits for the store")
                 return
             self._waiting.append(waiting)
+            self._size += len(packed)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._write_all, name="petiole-speaker", daemon=True)
                 self._thread.start()
@@ -123,32 +125,36 @@ class Speaker:
         if not self._waiting and not self._writing:
             return
         with self._changed:
-            self._hurried = True
+            self._drains += 1
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._waiting and not self._writing, timeout)
+            self._drains -= 1
 
     # ---------------------------------------------------------------- the thread
 
-    _hurried = False
-
     def _write_all(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._hurried or len(self._waiting) >= BATCH, TOGETHER)
-                if not self._waiting:
-                    self._thread = None
-                    return
-                batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-                self._writing = True
-            try:
+        try:
+            while batch := self._next_batch():
                 for (thread_id, run_id), group in groupby(batch, key=lambda it: it[:2]):
                     self._write(thread_id, run_id, [it.event for it in group])
-            finally:
-                with self._changed:
-                    self._writing = False
-                    if not self._waiting:
-                        self._hurried = False
-                    self._changed.notify_all()
+        finally:
+            with self._changed:
+                if self._thread is threading.current_thread():
+                    self._thread, self._writing = None, False
+                self._changed.notify_all()
+
+    def _next_batch(self) -> list[_Waiting]:
+        """What is to be written now, when it has waited for others; empty: there is nothing more."""
+        with self._changed:
+            self._writing = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._drains or len(self._waiting) >= BATCH, TOGETHER)
+            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            self._size -= sum(len(it.event.value) for it in batch)
+            self._writing = bool(batch)
+            if not batch:
+                self._thread = None  # under the lock: what is said from now on has a thread of its own
+            return batch
 
     def _write(self, thread_id: str, run_id: str, events: list[NewEvent]) -> None:
         for tried in range(1, TRIES + 1):

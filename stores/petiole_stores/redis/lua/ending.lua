@@ -77,6 +77,7 @@ local function reopen(task)
   if owner then wait_again(owner) end
 end
 
+-- A task that ended with its namespace waits for that again.
 function wait_again(owner)
   if not ENDED[owner.status] then return end
   set(owner, { status = 'parked', ended_at = NIL, error = NIL, run_at = NIL })

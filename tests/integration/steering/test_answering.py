@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import operator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from petiole import END, START, CompiledGraph, ConflictError, InputError, RunInterruptedError, StateGraph
-from petiole_workers.graph import interrupt
-from tests.unit.client.conftest import Serve
+from petiole import (
+    END,
+    START,
+    Client,
+    CompiledGraph,
+    ConflictError,
+    InputError,
+    RunInterruptedError,
+    Settings,
+    StateGraph,
+    UnfitError,
+    interrupt,
+)
+from petiole.testing import LocalWorker
+from tests.integration.steering.conftest import Serve
 
 
 class Talk(TypedDict, total=False):
@@ -136,6 +150,35 @@ def test_an_answer_finds_the_active_run_past_those_that_wait_behind_it(serve: Se
     assert first.result(0)["said"] == ["busy", "who: Ann", "end"]
 
 
+def test_a_question_is_answered_while_siblings_still_run(serve: Serve) -> None:
+    worker = serve(asking("a_who"))
+    run = worker.client.submit("asking", {}, thread_id="t")
+    while not worker.client.interrupts("t"):
+        worker.step()
+    assert (run.status(), worker.messages.nodes) == ("running", ["busy"])
+    kinds = [wait.kind for wait in worker.client.explain("t").waits]
+    assert (kinds[0], "message" in kinds) == ("interrupt", True)
+    worker.client.resume("t", "Ann")
+    worker.run_until_idle()
+    assert run.result(0)["said"] == ["a_who: Ann", "busy", "end"]
+
+
+def test_a_run_that_has_failed_asks_nothing(serve: Serve) -> None:
+    builder = StateGraph(Talk)
+    builder.add_node("who", lambda state: {"said": [interrupt("who?")]})
+    builder.add_node("broken", lambda state: {"said": [str(1 // len(state["said"]))]})
+    builder.add_edge(START, "who")
+    builder.add_edge(START, "broken")
+    worker = serve(builder.compile(name="half"))
+    worker.client.submit("half", {"said": []}, thread_id="t")
+    worker.run_until_idle()
+    assert worker.client.get_run("t").status == "failed"
+    assert worker.client.interrupts("t") == []
+    assert [wait.kind for wait in worker.client.explain("t").waits] == ["dead_letter"]
+    with pytest.raises(ConflictError, match="petiole run replay t"):
+        worker.client.resume("t", "Ann")
+
+
 def test_what_cannot_be_an_answer_is_refused(serve: Serve) -> None:
     worker = serve(asking("who"))
     run = worker.client.submit("asking", {}, thread_id="t")
@@ -190,3 +233,77 @@ def test_a_question_in_a_subgraph_is_asked_once_and_by_the_node_itself(serve: Se
     worker.client.resume("t", "Ann", id=question.id)
     worker.run_until_idle()
     assert run.result(0)["said"][-2:] == ["who: Ann", "end"]
+
+
+def test_many_questions_are_told_by_the_first_few(serve: Serve) -> None:
+    worker = serve(asking(*(f"n{number}" for number in range(8))))
+    run = worker.client.submit("asking", {}, thread_id="t")
+    worker.run_until_idle()
+    with pytest.raises(
+        RunInterruptedError, match=r"n4 asks .* and 3 more: petiole run interrupts t"
+    ) as caught:
+        run.result(0)
+    assert len(caught.value.interrupts) == 8
+
+
+def test_an_update_inside_a_subgraph_lets_the_node_around_it_go_on(serve: Serve) -> None:
+    worker = serve(nested(asking("who")))
+    run = worker.client.submit("top", {}, thread_id="t")
+    worker.run_until_idle()
+    [asked] = worker.client.questions(run.run)
+    graph = nested(asking("who"))
+    state = worker.client.get_state("t", ns=asked.task.ns, graph=graph)
+    assert [task.name for task in state.tasks if task.interrupts] == ["who"]
+    worker.client.update_state("t", {"said": ["who: Eve"]}, as_node="end", ns=asked.task.ns, graph=graph)
+    assert worker.messages.nodes == ["talk"]
+    worker.run_until_idle()
+    assert run.result(0)["said"] == ["who: Eve"]  # what busy said went with the rest of its superstep
+
+
+@dataclass
+class Offer:
+    """What a client without the graph does not know."""
+
+    amount: int
+
+
+class Deal(TypedDict, total=False):
+    offer: Offer
+    said: str
+
+
+def test_a_question_that_cannot_be_read_here_is_answered_all_the_same(tmp_path: Path) -> None:
+    builder = StateGraph(Deal)
+    builder.add_node("who", lambda state: {"said": interrupt(Offer(7))})
+    builder.add_edge(START, "who")
+    url = f"sqlite:///{tmp_path}/deal.db"
+    with (
+        LocalWorker([builder.compile(name="deal")], url) as worker,
+        Client(url, settings=Settings()) as client,
+    ):
+        worker.client.submit("deal", {}, thread_id="t")
+        worker.run_until_idle()
+        assert worker.client.interrupts("t")[0].value == Offer(7)
+        with pytest.raises(UnfitError, match="Offer"):
+            client.interrupts("t")
+        with pytest.raises(
+            RunInterruptedError, match="who asks something that cannot be read here"
+        ) as caught:
+            client.handle("t").result(0)
+        assert caught.value.interrupts == []
+        [question] = client.questions(client.get_run("t"))
+        assert question.command in client.explain("t").waits[0].command
+        client.resume("t", "Ann", id=question.id)
+        worker.clock.tick(60)  # the client goes by the store's own clock
+        worker.run_until_idle()
+        assert client.state("t")["said"] == "Ann"
+
+
+def test_a_run_s_id_means_that_run(serve: Serve) -> None:
+    worker = serve(asking("who"))
+    first = worker.client.submit("asking", {}, thread_id="t")
+    worker.run_until_idle()
+    second = worker.client.submit("asking", {}, thread_id="t", if_busy="enqueue")
+    assert [it.value for it in worker.client.interrupts(first.run_id)] == ["who?"]
+    assert worker.client.interrupts(second.run_id) == []
+    assert worker.client.resume(first.run_id, "Ann").run_id == first.run_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -18,10 +19,10 @@ from petiole import (
     NotFoundError,
     StateGraph,
     ThreadBusyError,
+    interrupt,
 )
 from petiole.testing import LocalWorker
-from petiole_workers.graph import interrupt
-from tests.unit.client.conftest import Serve
+from tests.integration.steering.conftest import Serve
 
 
 class Trip(TypedDict, total=False):
@@ -262,5 +263,22 @@ def test_a_checkpoint_saved_by_hand_is_held_against_the_graph(serve: Serve) -> N
 def test_no_checkpoint_is_saved_beside_an_active_run(serve: Serve) -> None:
     worker = serve(trip())
     worker.client.submit(trip(), {"to": "Oslo"}, thread_id="t")
-    with pytest.raises(ThreadBusyError, match="has an active run"):
+    with pytest.raises(ThreadBusyError, match="which is queued: a checkpoint saved now"):
         worker.client.save_checkpoint("t", {"to": "Rome"})
+
+
+@pytest.mark.parametrize("url", ["memory://", "file://{}", "sqlite:///{}/trip.db"])
+def test_a_graph_keeps_checkpoints_by_hand_itself(url: str, tmp_path: Path) -> None:
+    graph, config = trip(checkpointer=url.format(tmp_path)), {"configurable": {"thread_id": "t"}}
+    graph.save_checkpoint(config, {"to": "Bonn"}, next=["plan"])
+    saved = graph.save_checkpoint(config, {"to": "Rome", "log": []}, next=["pack"])
+    newest, _ = graph.list_checkpoints(config)
+    assert (newest.id, newest.step) == (saved, 1)
+    assert graph.load_checkpoint(saved).state["to"] == "Rome"
+    assert graph.invoke(None, config)["log"] == ["pack for Rome"]
+    with pytest.raises(InvalidUpdateError, match="no key 'where'"):
+        graph.save_checkpoint(config, {"where": 1})
+    graph.clear_checkpoints(config)
+    assert graph.list_checkpoints(config) == []
+    with pytest.raises(ConfigurationError, match="without a checkpointer"):
+        trip().list_checkpoints(config)

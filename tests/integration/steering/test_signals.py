@@ -7,8 +7,17 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from petiole import END, START, CompiledGraph, IdempotencyError, InputError, Runtime, StateGraph
-from tests.unit.client.conftest import Serve
+from petiole import (
+    END,
+    START,
+    CompiledGraph,
+    IdempotencyError,
+    InputError,
+    RunFailedError,
+    Runtime,
+    StateGraph,
+)
+from tests.integration.steering.conftest import Serve
 
 
 class Order(TypedDict, total=False):
@@ -67,6 +76,17 @@ def test_a_signal_is_sent_once_by_its_id(serve: Serve) -> None:
     worker.client.signal("t", "paid", 8)
     worker.run_until_idle()
     assert run.result(0)["got"] == [7, 8]
+
+
+def test_a_deadline_ends_a_wait_that_nothing_else_would(serve: Serve) -> None:
+    builder = StateGraph(Order)
+    builder.add_node("pay", lambda state, runtime: {"got": [runtime.wait_signal("paid")]})
+    builder.add_edge(START, "pay")
+    worker = serve(builder.compile(name="endless"))
+    run = worker.client.submit("endless", {}, deadline=60)
+    assert 60 <= worker.run_through_timers() < 90
+    with pytest.raises(RunFailedError, match="DeadlineExceeded"):
+        run.result(0)
 
 
 def test_a_signal_needs_a_name(serve: Serve) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from petiole import END, START, CompiledGraph, StateGraph
 from petiole.testing import LocalWorker
-from tests.unit.client.conftest import Serve
+from tests.integration.steering.conftest import Serve
 
 
 class State(TypedDict, total=False):

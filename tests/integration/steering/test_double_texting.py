@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -20,7 +21,7 @@ from petiole import (
 )
 from petiole.testing import FaultPlan, FaultyStore, LocalWorker, fail_before
 from petiole_stores.memory import MemoryStore
-from tests.unit.client.conftest import Serve
+from tests.integration.steering.conftest import Serve
 
 
 class Chat(TypedDict, total=False):
@@ -178,6 +179,36 @@ def test_a_third_input_takes_the_place_of_the_second(serve: Serve) -> None:
     worker.run_until_idle()
     assert second.status() == "cancelled"
     assert third.result(0)["log"] == said("c")
+
+
+def test_what_a_rolled_back_run_commits_too_late_does_not_come_back() -> None:
+    store = FaultyStore(MemoryStore("memory://"), FaultPlan(fail_before("cancel", nth=1)))
+    with LocalWorker([chat()], store) as worker:
+        submit(worker, "a")
+        worker.step()
+        with pytest.raises(StoreUnavailableError):
+            submit(worker, "b", "rollback", idempotency_key="b")
+        worker.step()  # after the empty checkpoint was made that b begins with
+        submit(worker, "b", "rollback", idempotency_key="b")
+        worker.step()
+        third = submit(worker, "c", "rollback")
+        worker.run_until_idle()
+        assert third.result(0)["log"] == said("c")
+
+
+@pytest.mark.parametrize("if_busy", ["interrupt", "rollback"])
+def test_of_many_inputs_at_once_one_is_left(serve: Serve, if_busy: str) -> None:
+    worker = serve(chat())
+    submit(worker, "a")
+    worker.step()
+    texts = [f"b{number}" for number in range(6)]
+    with ThreadPoolExecutor(len(texts)) as pool:
+        runs = list(pool.map(lambda text: submit(worker, text, if_busy), texts))
+    worker.run_until_idle()
+    ended = [run.status() for run in runs]
+    assert sorted(ended) == ["cancelled"] * 5 + ["succeeded"]
+    text = texts[ended.index("succeeded")]
+    assert runs[ended.index("succeeded")].result(0)["log"][-4:] == said(text)
 
 
 def test_another_mode_is_refused(serve: Serve) -> None:
