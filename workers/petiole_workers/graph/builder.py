@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from petiole_stores.errors import GraphValidationError
 from petiole_workers.graph.cache import CachePolicy
 from petiole_workers.graph.callables import graph_function
+from petiole_workers.graph.children import ChildNode, child
 from petiole_workers.graph.defaults import NodeDefaults
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.errors import error_handler as read_handler
@@ -279,8 +280,21 @@ class StateGraph:
             destinations=leads_to,
             subgraph=subgraph,
             cache_policy=cache_policy,
+            child=parts.child if parts is not None else None,
         )
         return self
+
+    def as_node(
+        self,
+        graph: Any,
+        *,
+        thread: Callable[[Any], str | None] | None = None,
+        input: Callable[[Any], Any] | None = None,
+        output: Callable[[Any], Any] | str | None = None,
+        wait: bool = True,
+    ) -> ChildNode:
+        """A node for `add_node` that runs another graph, by its name, on a thread of its own: see `child`."""
+        return child(graph, thread=thread, input=input, output=output, wait=wait)
 
     def _name_faults(self, name: str) -> list[str]:
         """What is wrong with the name of a node to be added."""

@@ -45,6 +45,9 @@ class NodeServices(Protocol):
         self, name: str, call: Callable[[], Any], policies: Sequence[RetryStrategy]
     ) -> StepFuture[Any]: ...
 
+    def child(self, call: Any) -> Any:
+        """The result of a run of another graph (`petiole_workers.graph.children`)."""
+
     def interrupt(self, value: object) -> Any:
         """The answer to the node's next interrupt; raises GraphInterrupt where there is none yet."""
 
@@ -73,6 +76,9 @@ class NoServices:
         raise ConfigurationError(
             f"the task {name!r} needs a workflow that runs: call it in an entrypoint or node"
         )
+
+    def child(self, call: Any) -> Any:
+        raise ConfigurationError(f"a run of graph {call.graph!r} needs a graph that runs: call it in a node")
 
     def wait_signal(self, name: str, timeout: float | None) -> Any:
         raise ConfigurationError("wait_signal() needs a graph that runs: call it in a node")

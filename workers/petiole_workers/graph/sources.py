@@ -23,6 +23,7 @@ class NodeParts:
     retry_policies: its own; ``None`` if it says nothing of retries.
     timeout: seconds for one attempt; ``None`` for no limit.
     queue: where its tasks wait; ``None`` for the graph's queue.
+    child: the compiled graph that it runs on threads of their own, for who serves the node to serve it, too.
     """
 
     function: Callable[[Any, Any], Any]
@@ -30,6 +31,7 @@ class NodeParts:
     retry_policies: tuple[RetryStrategy, ...] | None = None
     timeout: float | None = None
     queue: str | None = None
+    child: Any = None
 
 
 @runtime_checkable
