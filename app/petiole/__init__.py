@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from petiole_stores.records import Run, Task, Worker
     from petiole_stores.store import Store
     from petiole_workers.celery.app import attach
+    from petiole_workers.celery.nodes import celery_node
     from petiole_workers.compiled import CompiledGraph
     from petiole_workers.failure import Failure
     from petiole_workers.functional import entrypoint, task
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
         Topic,
         UntrackedValue,
         add_messages,
+        child,
         get_config,
         get_runtime,
         get_stream_writer,
@@ -142,6 +144,7 @@ _HOMES = {
     "petiole_stores.records": ("Run", "Task", "Worker"),
     "petiole_stores.store": ("Store",),
     "petiole_workers.celery.app": ("attach",),
+    "petiole_workers.celery.nodes": ("celery_node",),
     "petiole_workers.compiled": ("CompiledGraph",),
     "petiole_workers.failure": ("Failure",),
     "petiole_workers.functional": ("entrypoint", "task"),
@@ -173,6 +176,7 @@ _HOMES = {
         "Topic",
         "UntrackedValue",
         "add_messages",
+        "child",
         "get_config",
         "get_runtime",
         "get_stream_writer",
@@ -289,6 +293,8 @@ __all__ = [
     "__version__",
     "add_messages",
     "attach",
+    "celery_node",
+    "child",
     "default_retry_on",
     "entrypoint",
     "get_config",

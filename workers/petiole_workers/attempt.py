@@ -57,7 +57,8 @@ from petiole_workers.graph import call as call_function
 from petiole_workers.hop import RunConfig, Work
 from petiole_workers.limits import NodeTimeoutError, first_limit, timed_out
 from petiole_workers.nesting import Nesting, namespace
-from petiole_workers.services import AttemptServices, ParkedError
+from petiole_workers.parking import ParkedError
+from petiole_workers.services import AttemptServices
 from petiole_workers.settling import Settling, reading
 from petiole_workers.streaming.messages import Hearing, is_there
 from petiole_workers.streaming.speaking import Spoken, metadata_of
@@ -96,7 +97,7 @@ class Attempt:
         self._on_timeout: Outcome | None = None
         self.config = msgspec.json.decode(self.run.config, type=RunConfig)
         self.durability = runner.durability(self.config.durability or graph.durability)
-        self.services = AttemptServices(runner, self.task)
+        self.services = AttemptServices(runner, self.task, failed=self._failures)
         self.told = Telling(graph, claim)
         self._hearing: Hearing | None = None
         self._said = itertools.count(1)

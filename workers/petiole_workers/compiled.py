@@ -22,6 +22,7 @@ from petiole_workers.caching import clear_cache
 from petiole_workers.durability import checked
 from petiole_workers.fitting import offer_of
 from petiole_workers.given import coerced
+from petiole_workers.graph.children import ChildNode, child
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.drawing import Drawing
 from petiole_workers.graph.names import START
@@ -32,6 +33,7 @@ from petiole_workers.graph.updates import task_output
 from petiole_workers.hop import AS_COMPILED, Stops
 from petiole_workers.listening import Listeners
 from petiole_workers.long_term import memory_of
+from petiole_workers.registry import note_compiled
 from petiole_workers.saving import Keeping
 from petiole_workers.streaming.modes import Modes, StreamMode
 
@@ -75,6 +77,8 @@ class CompiledGraph(Keeping):
         self._checkpointer = None if isinstance(checkpointer, bool) else checkpointer
         self._store = store
         self._engine: InlineEngine | None = None
+        if definition.name is not None:
+            note_compiled(self)
 
     def __repr__(self) -> str:
         return f"<CompiledGraph {self.name!r}: {', '.join(self.definition.nodes)}>"
@@ -95,6 +99,26 @@ class CompiledGraph(Keeping):
     def offer(self) -> Offer:
         """The graph as a worker offers it."""
         return offer_of(self)
+
+    @property
+    def children(self) -> list[CompiledGraph]:
+        """The graphs that its nodes run on threads of their own, as far as they were given themselves."""
+        nodes = (node for graph in self.definition.family() for node in graph.nodes.values())
+        return [node.child for node in nodes if node.child is not None]
+
+    def as_node(
+        self,
+        graph: str | CompiledGraph | None = None,
+        *,
+        thread: Callable[[Any], str | None] | None = None,
+        input: Callable[[Any], Any] | None = None,
+        output: Callable[[Any], Any] | str | None = None,
+        wait: bool = True,
+    ) -> ChildNode:
+        """A node for ``add_node`` that runs this graph (or another one, by its name) on a thread of its own: see
+        `petiole_workers.graph.child`."""
+        made = self if graph is None else graph
+        return child(made, thread=thread, input=input, output=output, wait=wait)
 
     def register_types(self, serde: Serde) -> None:
         """Let a store's serde bring back every class that the state's annotations reach."""

@@ -36,6 +36,16 @@ class Hint(NamedTuple):
         )
 
 
+class Parent(msgspec.Struct, frozen=True):
+    """The task that has submitted a run as a child, and whether it waits for its end."""
+
+    thread_id: str
+    run_id: str
+    task_id: str
+    node: str
+    waits: bool
+
+
 class RunConfig(msgspec.Struct, omit_defaults=True):
     """How a run is to be executed (the ``config`` document of a run)."""
 
@@ -48,6 +58,7 @@ class RunConfig(msgspec.Struct, omit_defaults=True):
     #: Documents of what the run was given beside its input (:mod:`petiole_workers.given`); empty: nothing.
     context: msgspec.Raw = msgspec.Raw()
     configurable: msgspec.Raw = msgspec.Raw()
+    parent: Parent | None = None  #: see :mod:`petiole_workers.children`
 
 
 @dataclass(frozen=True)

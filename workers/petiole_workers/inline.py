@@ -26,6 +26,7 @@ from petiole_stores.errors import (
     PetioleError,
     RunCancelledError,
     RunFailedError,
+    RunInterruptedError,
     StoreError,
     ThreadBusyError,
 )
@@ -55,6 +56,7 @@ from petiole_workers.given import Given, checked_tags
 from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, INTERRUPT, START, Command, Interrupt, result
 from petiole_workers.graph.runtime import NodeServices
 from petiole_workers.hop import AS_COMPILED, Hint, RunConfig, Stops
+from petiole_workers.inline_children import ChildrenHere, waiting_for_child, wake_waiting
 from petiole_workers.processes import process_birth
 from petiole_workers.queues import INLINE_PREFIX
 from petiole_workers.registry import Registry
@@ -168,6 +170,8 @@ class InlineEngine:
         self._registry = Registry([graph])
         self.states = States(graph, self.documents, queue=_SETTINGS.queue)
         self._active: set[str] = set()
+        #: Runs that nodes of this process wait for, which it is at or will be.
+        self.expected: set[str] = set()
         self._presence = _Presence(store)
 
     @classmethod
@@ -287,6 +291,7 @@ class InlineEngine:
         if run.status in SETTLED:
             return None, []
         self._take_over(run.run_id)
+        wake_waiting(self.store, run)
         return run.run_id, self._ready(run.run_id)
 
     def _fork(self, options: InvokeOptions) -> tuple[str, Sequence[TaskRef]]:
@@ -428,7 +433,9 @@ class InlineEngine:
         run = self.store.get_run(run_id)
         assert run is not None
         if run.status in RUNNABLE:
-            raise PetioleError(
+            if (waiting := waiting_for_child(self.store, run)) is not None:
+                raise waiting
+            raise HalfWayError(
                 f"run {run_id} on thread {run.thread_id!r} has stopped half-way: this process lost the right to its tasks. "
                 "invoke(None, config) takes it up again"
             )
@@ -465,7 +472,54 @@ class InlineEngine:
             watch=crew.watch,
             given=crew.given,
             around=self.around,
+            children=ChildrenHere(self, loop),
         )
+
+    @property
+    def holder(self) -> str:
+        """This process's id in the ledger."""
+        return self._presence.holder
+
+    def drive(self, run: Run, loop: asyncio.AbstractEventLoop | None) -> BaseException | None:
+        """Run what is ready of a run that nobody else is at; gives what it has failed of.
+
+        Raises RunInterruptedError for a run that waits for a child of its own.
+        """
+        if run.run_id in self._active:
+            return None
+        self._take_over(run.run_id)
+        wake_waiting(self.store, run)
+        self._active.add(run.run_id)
+        try:
+            self._drive(
+                run.run_id, self._ready(run.run_id), InvokeOptions(thread_id=run.thread_id), loop, None
+            )
+        except RunInterruptedError:
+            raise
+        except Exception as error:
+            found = self.store.get_run(run.run_id)
+            if found is not None and found.status in SETTLED:
+                return error
+            if not isinstance(error, HalfWayError):
+                raise
+        finally:
+            self._active.discard(run.run_id)
+        return None
+
+    def beside(self, graph: CompiledGraph) -> InlineEngine:
+        """The engine of another graph on the same store, for a run that a node of this one waits for."""
+        if graph is self.graph:
+            return self
+        made = InlineEngine(graph, self.store)
+        made._presence, made._active, made._registry = self._presence, self._active, self._registry
+        made.expected = self.expected
+        if self._registry.get(graph.name) is None:
+            self._registry.add(graph)
+        return made
+
+
+class HalfWayError(PetioleError):
+    """A run of ``graph.invoke`` is left with tasks that are not this process's."""
 
 
 class _Crew:

@@ -79,9 +79,26 @@ class Awaited(msgspec.Struct, omit_defaults=True):
     value: Packed | None = None
 
 
+class ChildSeen(msgspec.Struct, omit_defaults=True, frozen=True):
+    """A child run of the task, see :mod:`petiole_workers.children`.
+
+    told: how often the run had been replayed when the task last failed by its end; -1: it never has.
+    generation: how many runs there were before it, which could not be replayed.
+    looks: how often the task has looked for its end in vain.
+    """
+
+    run_id: str
+    thread_id: str
+    graph: str
+    waited: bool = True
+    told: int = -1
+    generation: int = 0
+    looks: int = 0
+
+
 class Progress(msgspec.Struct, omit_defaults=True):
     """The document. ``timers`` are the store's times at which an attempt's first, second … timer is over; ``answers`` those
-    to its first, second … interrupt, ``signals`` what it waited for first, second …"""
+    to its first, second … interrupt, ``signals`` what it waited for first, second …, ``child`` the run that it has submitted."""
 
     details: msgspec.Raw = msgspec.Raw(b"")
     blobs: list[_Carried] = []
@@ -89,6 +106,7 @@ class Progress(msgspec.Struct, omit_defaults=True):
     answers: list[Answered] = []
     asked: Asked | None = None
     signals: list[Awaited] = []
+    child: ChildSeen | None = None
 
     @classmethod
     def read(cls, text: str | None) -> Progress:
@@ -113,6 +131,10 @@ class Progress(msgspec.Struct, omit_defaults=True):
     def with_signal(self, index: int, signal: Awaited) -> Progress:
         """The same with what is known of the ``index``-th signal waited for."""
         return replace(self, signals=[*self.signals[:index], signal, *self.signals[index + 1 :]])
+
+    def with_child(self, child: ChildSeen) -> Progress:
+        """The same with what is known of the child run."""
+        return replace(self, child=child)
 
     def with_question(self, id: str, value: Any, serde: Serde, thread_id: str) -> Progress:
         """The same, waiting for the answer to an interrupt."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,20 @@ from petiole_workers.fitting import queue_of
 
 if TYPE_CHECKING:
     from petiole_workers.compiled import CompiledGraph
+
+
+#: Graphs that were compiled in this process under a name of their own; of one name the newest.
+_compiled: weakref.WeakValueDictionary[str, CompiledGraph] = weakref.WeakValueDictionary()
+
+
+def note_compiled(graph: CompiledGraph) -> None:
+    """Let `compiled_here` find a graph."""
+    _compiled[graph.name] = graph
+
+
+def compiled_here(name: str) -> CompiledGraph | None:
+    """The graph that was compiled in this process under this name, be it served or not."""
+    return _compiled.get(name)
 
 
 class Registry:
@@ -24,12 +39,18 @@ class Registry:
             self.add(graph)
 
     def add(self, graph: CompiledGraph) -> None:
-        """Raises ConfigurationError when another graph has its name."""
+        """Take a graph, and those that its nodes run on threads of their own.
+
+        Raises ConfigurationError when another graph has its name.
+        """
         known = self._graphs.setdefault(graph.name, graph)
         if known is not graph:
             raise ConfigurationError(
                 f"two graphs are named {graph.name!r}: give one of them another name with compile(name=...)"
             )
+        for child in graph.children:
+            if child.name not in self._graphs:
+                self.add(child)
 
     def get(self, name: str) -> CompiledGraph | None:
         return self._graphs.get(name)

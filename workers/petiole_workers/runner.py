@@ -22,6 +22,7 @@ from petiole_stores.ids import new_id
 from petiole_stores.records import (
     HELD_BACK,
     RUNNABLE,
+    SETTLED,
     START_PATH,
     Claim,
     ClaimAnswer,
@@ -37,6 +38,7 @@ from petiole_workers.board import Posted, Seat
 from petiole_workers.caching import NodeCache
 from petiole_workers.caller import NodeCaller, undisturbed
 from petiole_workers.carry import Carry
+from petiole_workers.children import InProcess, cancel_children, wake_parent
 from petiole_workers.damage import DamageControl
 from petiole_workers.documents import Documents
 from petiole_workers.durability import Durability, Measured
@@ -93,6 +95,7 @@ class Runner:
         watch     told of every outcome, and of what nodes say (for ``graph.stream``)
         given     what the caller of ``graph.invoke`` gave along: it goes before what is kept with the run
         around    what is done for the node within which ``graph.invoke`` was called: it asks and waits for the nodes here
+        children  what runs children in this process (for ``graph.invoke``)
     """
 
     def __init__(
@@ -116,6 +119,7 @@ class Runner:
         watch: Watch | None = None,
         given: Given | None = None,
         around: NodeServices | None = None,
+        children: InProcess | None = None,
     ) -> None:
         self.store, self.registry, self.settings = store, registry, settings
         self.holder, self.slot = holder, slot
@@ -146,7 +150,7 @@ class Runner:
         self.unfit: dict[str, str] = {}
         self.published_elsewhere = published_elsewhere
         self.spool = spool
-        self.stops, self.watch = stops, watch
+        self.stops, self.watch, self.children = stops, watch, children
         kept = settings.stream_events if published_elsewhere else ()
         self._speaker = Speaker(store) if kept else None
         #: The modes of streams that somebody follows this runner's nodes in.
@@ -348,8 +352,13 @@ class Runner:
                 self.documents.dropped(work.claim.task.thread_id, work.outcome.blobs)
                 if work.outcome.nest is not None and answer.reason == "busy":
                     self._try_later(work)
+                elif work.outcome.awaits and answer.reason == "run cancelled":
+                    publish += cancel_children(self.store, work.claim.run)
                 continue
             publish += answer.publish
+            if answer.run_status in SETTLED:
+                woken = wake_parent(self.store, work.claim.run)
+                publish += woken if self.published_elsewhere else []
             if work.forget is not None and work.outcome.ending == "done":
                 work.forget()
             self._tell(work)

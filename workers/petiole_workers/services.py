@@ -12,9 +12,12 @@ from petiole_stores.errors import SignalTimeoutError, StoreUnavailableError
 from petiole_stores.ids import derived_id
 from petiole_stores.store import StoreTransaction
 from petiole_workers.caller import undisturbed
+from petiole_workers.children import Child
 from petiole_workers.graph import GraphInterrupt, Interrupt
+from petiole_workers.graph.children import ChildCall
 from petiole_workers.graph.steps import StepFuture
-from petiole_workers.progress import Awaited, Packed, Progress
+from petiole_workers.parking import ParkedError
+from petiole_workers.progress import Awaited, ChildSeen, Packed, Progress
 from petiole_workers.retry import RetryStrategy
 from petiole_workers.signals import take_signal
 from petiole_workers.stepping import Steps
@@ -29,21 +32,11 @@ LOOK = 0.05
 TOGETHER = 0.1
 
 
-class ParkedError(BaseException):
-    """A node waits too long to do so in its slot. No ``Exception``: a node's own ``except`` must not stop it."""
-
-    def __init__(self, delay: float, awaits: str = "") -> None:
-        super().__init__(
-            f"the node waits for the signal {awaits!r}" if awaits else f"the node sleeps for {delay:.1f} s"
-        )
-        self.delay, self.awaits = delay, awaits
-
-
 class AttemptServices:
-    """The services of one attempt at one task."""
+    """The services of one attempt at one task; ``failed``: how many tries of it failed before."""
 
-    def __init__(self, runner: Runner, task: Task) -> None:
-        self._runner, self._task = runner, task
+    def __init__(self, runner: Runner, task: Task, *, failed: int = 0) -> None:
+        self._runner, self._task, self._failed = runner, task, failed
         self._serde = runner.store.serde
         self._known = Progress.read(task.progress)
         self.progress = self._seen = self._known
@@ -139,6 +132,28 @@ class AttemptServices:
                 raise ParkedError(left or 0.0, name)
             time.sleep(min(LOOK, left or LOOK))
 
+    # ---------------------------------------------------------------- children
+
+    def child(self, call: ChildCall) -> Any:
+        """The result of the attempt's child run, see `Child.result`."""
+        with undisturbed():
+            self._runner.commit_carried()  # so that the ledger knows who is to be woken
+        return Child(self._runner, self._task, self._taker, self._keep_child).result(
+            call, self.progress.child
+        )
+
+    def _keep_child(self, seen: ChildSeen, at_once: bool) -> bool:
+        """Keep what is known of the child, for the next attempt; ``at_once``: in the ledger now. Whether the claim stands."""
+        self.progress = self.progress.with_child(seen)
+        if not at_once:
+            return True
+        with undisturbed():
+            return self._runner.patiently(
+                lambda: self._runner.store.note(
+                    self._task.task_id, self._task.token or "", self.progress.text()
+                )
+            )
+
     # ---------------------------------------------------------------- interrupts
 
     def interrupt(self, value: object) -> Any:
@@ -158,6 +173,12 @@ class AttemptServices:
     def step(self, name: str, call: Callable[[], Any], policies: Sequence[RetryStrategy]) -> StepFuture[Any]:
         """Begin the attempt's next step, see `Steps.begin`."""
         return self.steps.begin(name, call, policies)
+
+    # ---------------------------------------------------------------- tries
+
+    def failures(self) -> int:
+        """How many tries of the task have failed so far, in this attempt and in those before."""
+        return self._failed + max(self._runner.caller.tries - 1, 0)
 
     # ---------------------------------------------------------------- heartbeats
 
@@ -184,10 +205,10 @@ class AttemptServices:
 
     def left_behind(self) -> str | None:
         """The progress that the ledger does not have yet."""
-        waited = (self.progress.timers, self.progress.signals)
+        waited = (self.progress.timers, self.progress.signals, self.progress.child)
         return (
             self.progress.text()
-            if self._pending or waited != (self._known.timers, self._known.signals)
+            if self._pending or waited != (self._known.timers, self._known.signals, self._known.child)
             else None
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from petiole.client.explaining import Explanation
 from petiole.client.history import HistoryEntry
 from petiole.client.plain import plain as plain
 from petiole_stores.records import Attempt, QueueBacklog, Run, Task, Worker
+from petiole_workers.children import children_of, parent_of
 
 Document = dict[str, Any]
 
@@ -40,6 +41,26 @@ def run_document(run: Run) -> Document:
         "created_at": iso(run.created_at),
         "started_at": iso(run.started_at),
         "ended_at": iso(run.ended_at),
+    }
+
+
+def family_document(run: Run, tasks: Sequence[Task]) -> Document:
+    """The run whose node has submitted a run, and those that nodes of it have submitted."""
+    parent = parent_of(run)
+    return {
+        "parent": None
+        if parent is None
+        else {
+            "thread_id": parent.thread_id,
+            "run_id": parent.run_id,
+            "task_id": parent.task_id,
+            "node": parent.node,
+            "waits": parent.waits,
+        },
+        "children": [
+            {"thread_id": it.thread_id, "run_id": it.run_id, "graph": it.graph, "waited": it.waited}
+            for it in children_of(tasks)
+        ],
     }
 
 

@@ -112,6 +112,7 @@ def get(
     document = documents.run_document(found) | {
         "tasks": counts(tasks),
         "interrupts": [documents.question_document(one) for one in questions],
+        **documents.family_document(found, tasks),
     }
     if output is not Format.text:
         out.write_json(document, output)
@@ -123,6 +124,12 @@ def get(
     attempt = f" (attempt {error['attempt']})" if error.get("attempt", 0) > 1 else ""
     document["error"] = f"{error.get('type')}{where}{attempt}: {error.get('message')}" if error else None
     document["reason"] = reason_of(found)
+    if parent := document["parent"]:
+        document["parent"] = f"node {parent['node']} of run {parent['run_id']}, thread {parent['thread_id']}"
+    document["children"] = "\n".join(
+        f"run {child['run_id']} of graph {child['graph']}, thread {child['thread_id']}"
+        for child in document["children"]
+    )
     document["interrupts"] = "\n".join(told(questions))
     if found.deadline is not None and found.ended_at is None:
         document["deadline"] = f"{document['deadline']} ({out.ago(found.deadline)})"

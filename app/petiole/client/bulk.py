@@ -11,6 +11,7 @@ import msgspec
 from petiole.client.replaying import ask_for_replay
 from petiole_stores.records import Answer, Run, TaskRef
 from petiole_stores.store import Store
+from petiole_workers.children import cancel_children
 
 #: Runs that are cancelled in one transaction.
 BATCH = 100
@@ -52,6 +53,9 @@ def cancel_each(
             store.hint(run.thread_id, [run.run_id])
         answers = store.cancel([run.run_id for run in batch], reason=reason)
         publish([ref for answer in answers for ref in answer.publish])
+        for run, answer in zip(batch, answers, strict=True):
+            if answer.result == "committed":
+                publish(cancel_children(store, run, reason))
         for run, answer in zip(batch, answers, strict=True):
             yield _treated(run, answer)
 

@@ -17,6 +17,7 @@ from petiole.client.takeover import IfBusy
 from petiole_stores.errors import InputError
 from petiole_stores.records import Run
 from petiole_workers.caching import clear_cache
+from petiole_workers.children import cancel_children
 from petiole_workers.given import Given
 from petiole_workers.graph.overwrite import plain
 from petiole_workers.long_term import LongTermMemory
@@ -121,14 +122,14 @@ class Client(Continuing):
     # ---------------------------------------------------------------- steering
 
     def cancel(self, thread_id: str, *, run: str | None = None, reason: str = "") -> bool:
-        """Cancel a run (the thread's newest, or ``run``); outputs of nodes still running are dropped.
+        """Cancel a run (the thread's newest, or ``run``), and the child runs it waits for; outputs of nodes still running are dropped.
 
         Returns ``False`` when it was cancelled before. Raises NotFoundError, and ConflictError when it has ended otherwise.
         """
         found = self.run_of(thread_id, run)
         [answer] = self.store.cancel([found.run_id], reason=reason)
         refusals.check_cancelled(found, answer)
-        self.publish(answer.publish)
+        self.publish([*answer.publish, *cancel_children(self.store, found, reason)])
         return answer.result == "committed"
 
     def pause(self, thread_id: str, *, run: str | None = None, reason: str = "") -> bool:

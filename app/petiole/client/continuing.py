@@ -13,6 +13,7 @@ from petiole.client.replaying import find_base, next_nodes, replay_failed
 from petiole.client.submitting import Submitting
 from petiole_stores.errors import ConflictError, InputError
 from petiole_stores.records import SETTLED, Run
+from petiole_workers.children import wake_parent
 from petiole_workers.graph import MISSING
 from petiole_workers.updating import COPY, StateUpdate
 
@@ -96,7 +97,7 @@ class Continuing(Submitting):
         if resumptions != []:  # else all had been answered before
             answer = self.store.resume(found.run_id, resumptions)
             refusals.check_resumed(found, answer)
-            self.publish(answer.publish)
+            self.publish([*answer.publish, *wake_parent(self.store, found)])
         return self._handle(found.thread_id, found.run_id)
 
     def fork(

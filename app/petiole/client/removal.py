@@ -5,6 +5,7 @@ from __future__ import annotations
 from petiole.client.active import active_run, open_runs
 from petiole_stores.errors import ThreadBusyError
 from petiole_stores.store import Store
+from petiole_workers.children import cancel_children
 from petiole_workers.deletion import delete_thread, forget_items
 
 #: How often to try again when somebody submits to a thread that is being deleted.
@@ -22,8 +23,10 @@ def remove_thread(store: Store, thread_id: str, *, force: bool) -> bool:
         if not force:
             break
         # Those behind the active run first, so that none of them starts when it ends.
-        doomed = [run.run_id for run in reversed(open_runs(store, thread_id))]
-        store.cancel(doomed, reason="its thread is deleted")
+        doomed = [*reversed(open_runs(store, thread_id))]
+        store.cancel([run.run_id for run in doomed], reason="its thread is deleted")
+        for run in doomed:
+            cancel_children(store, run, "its thread is deleted")
     busy = active_run(store, thread_id)
     which = f"run {busy.run_id}, which is {busy.status}" if busy else "a run"
     raise ThreadBusyError(

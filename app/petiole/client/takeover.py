@@ -16,6 +16,7 @@ from petiole_stores.errors import ConflictError
 from petiole_stores.ids import derived_id
 from petiole_stores.records import START_PATH, NewRun, Run, SubmitAnswer, TaskRef
 from petiole_stores.store import Store
+from petiole_workers.children import cancel_children
 
 #: What to do with a submit on a thread with an active run.
 IfBusy = Literal["reject", "enqueue", "interrupt", "rollback"]
@@ -109,4 +110,7 @@ def _make_way(store: Store, answer: SubmitAnswer, if_busy: IfBusy) -> list[TaskR
     ids = [run.run_id for run in reversed(ahead)]
     store.hint(answer.thread_id, ids)
     answers = store.cancel(ids, reason=reason) if ids else []
-    return [ref for one in answers for ref in one.publish]
+    publish = [ref for one in answers for ref in one.publish]
+    for run in ahead:
+        publish += cancel_children(store, run, reason)
+    return publish

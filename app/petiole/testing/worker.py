@@ -19,6 +19,7 @@ from petiole_stores.errors import InputError
 from petiole_stores.ids import new_id
 from petiole_stores.records import QueueBacklog, TaskRef, Worker
 from petiole_stores.store import Store
+from petiole_workers.children import wake_parents
 from petiole_workers.fitting import Fleet, Wanted, misfit
 from petiole_workers.hop import Hint
 from petiole_workers.misfits import note_misfits, unblock_served
@@ -326,6 +327,7 @@ class LocalWorker:
 
     def _sweep(self) -> None:
         report = self.store.sweep()
+        self.messages.publish(wake_parents(self.store, report.expired))
         self.messages.publish(unblock_served(self.store, Fleet(self.store)))
         for backlog in report.backlogs:
             if not backlog.queue.startswith(INLINE_PREFIX):

@@ -252,7 +252,7 @@ def test_list_filters_and_limits(cli: Cli, store: MemoryStore) -> None:
 def test_get_shows_the_run_and_its_tasks(cli: Cli, store: MemoryStore) -> None:
     fail(cli, store)
     said = cli("run", "get", "t", "-o", "json")
-    assert list(said.json) == [*RUN_KEYS, "tasks", "interrupts"]
+    assert list(said.json) == [*RUN_KEYS, "tasks", "interrupts", "parent", "children"]
     assert said.json["error"]["message"] == "double is broken"
     assert said.json["tasks"] == {"done": 3, "failed": 1}
     text = cli("run", "get", "t")

@@ -10,6 +10,7 @@ from petiole_stores.crashpoints import reach
 from petiole_stores.errors import StoreError
 from petiole_stores.records import QueueBacklog
 from petiole_workers.celery.threads import Periodic
+from petiole_workers.children import wake_parents
 from petiole_workers.context import WorkerContext
 from petiole_workers.misfits import unblock_served
 from petiole_workers.queues import INLINE_PREFIX, lane
@@ -59,6 +60,7 @@ class Sweeper(Periodic):
                 "worker %s has not been heard of for its whole lease: its tasks go to others", worker_id
             )
         try:
+            self._context.publisher.publish(wake_parents(self._context.store, report.expired))
             for backlog in report.backlogs:
                 self._refill(backlog, report.now)
         except StoreError as error:

@@ -14,6 +14,7 @@ from petiole_workers.graph.channels import (
     Topic,
     UntrackedValue,
 )
+from petiole_workers.graph.children import child
 from petiole_workers.graph.command import Command
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.errors import HANDLER_PREFIX, NodeError
@@ -91,6 +92,7 @@ __all__ = [
     "call",
     "call_node",
     "check_limit",
+    "child",
     "from_below",
     "get_config",
     "get_runtime",

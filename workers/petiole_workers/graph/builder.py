@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from petiole_stores.errors import GraphValidationError
 from petiole_workers.graph.cache import CachePolicy
 from petiole_workers.graph.callables import graph_function
+from petiole_workers.graph.children import ChildNode, child
 from petiole_workers.graph.defaults import NodeDefaults
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.errors import error_handler as read_handler
@@ -26,6 +27,7 @@ from petiole_workers.graph.reading import (
 )
 from petiole_workers.graph.reading import destinations as read_destinations
 from petiole_workers.graph.schema import Channel, Schema, annotated_input, function_hints, read_schema
+from petiole_workers.graph.sources import NodeSource, node_source
 from petiole_workers.graph.subgraphs import as_subgraph, placeholder, within_its_node
 from petiole_workers.graph.timeout import Seconds, TimeoutPolicy
 
@@ -144,7 +146,7 @@ class StateGraph:
     @overload
     def add_node(
         self,
-        node: Function,
+        node: Function | NodeSource,
         action: None = None,
         *,
         retry_policy: Policies = None,
@@ -164,7 +166,7 @@ class StateGraph:
     def add_node(
         self,
         node: str,
-        action: Function,
+        action: Function | NodeSource,
         *,
         retry_policy: Policies = None,
         timeout: Seconds | TimeoutPolicy | None = None,
@@ -181,8 +183,8 @@ class StateGraph:
 
     def add_node(
         self,
-        node: str | Function,
-        action: Function | None = None,
+        node: str | Function | NodeSource,
+        action: Function | NodeSource | None = None,
         *,
         retry_policy: Policies = None,
         timeout: Seconds | TimeoutPolicy | None = None,
@@ -200,7 +202,8 @@ class StateGraph:
 
         The function takes ``(state)``, ``(state, runtime)`` or ``(state, config)``, may be async, and returns the keys to
         change: a dict, an instance of a schema, a `Command`, a list with Commands in it, or ``None`` for none. A compiled
-        graph in its place is unfolded: each of its nodes is a task of its own.
+        graph in its place is unfolded: each of its nodes is a task of its own. A Celery task in its place runs with its own
+        retries, limits and queue, where none are given here (`petiole_workers.celery.nodes.celery_node`).
 
         retry_policy: when a failed attempt is made again: `Exponential`, `Fixed`, `Adaptive`, `Emergency` or
             `RetryPolicy`; of several, the first that takes the exception.
@@ -240,6 +243,12 @@ class StateGraph:
             )
         limits = timeout_policy(timeout, role, faults) or TimeoutPolicy()
         retries = policies(options["retry_policy"], role, faults)
+        source = node_source(function)
+        parts = source.node_parts(name, self.channels) if source is not None else None
+        if parts is not None:
+            function, queue = parts.function, queue or parts.queue
+            retries = (*retries, *(parts.retry_policies or ()))
+            limits = limits if timeout is not None else TimeoutPolicy(run_timeout=parts.timeout)
         hints, first = function_hints(function)
         faults += _cache_faults(name, cache_policy)
         leads_to = read_destinations(destinations, hints.get("return"), role, faults)
@@ -254,9 +263,9 @@ class StateGraph:
         if faults or function is None:
             raise GraphValidationError(faults)
         function = placeholder(name) if subgraph is not None else cast("Function", within_its_node(function))
-        wanted = options["input_schema"] or annotated_input(hints, first or "")
+        wanted = options["input_schema"] or (parts.schema if parts else annotated_input(hints, first or ""))
         schema = self._add_schema(wanted) if wanted is not None else self.state_schema
-        if options["retry_policy"] is not None:
+        if options["retry_policy"] is not None or (parts is not None and parts.retry_policies is not None):
             self._own_retries.add(name)
         self.nodes[name] = NodeSpec(
             name=name,
@@ -274,8 +283,21 @@ class StateGraph:
             destinations=leads_to,
             subgraph=subgraph,
             cache_policy=cache_policy,
+            child=parts.child if parts is not None else None,
         )
         return self
+
+    def as_node(
+        self,
+        graph: Any,
+        *,
+        thread: Callable[[Any], str | None] | None = None,
+        input: Callable[[Any], Any] | None = None,
+        output: Callable[[Any], Any] | str | None = None,
+        wait: bool = True,
+    ) -> ChildNode:
+        """A node for `add_node` that runs another graph, by its name, on a thread of its own: see `child`."""
+        return child(graph, thread=thread, input=input, output=output, wait=wait)
 
     def _name_faults(self, name: str) -> list[str]:
         """What is wrong with the name of a node to be added."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from petiole_workers.graph.cache import CachePolicy
 from petiole_workers.graph.callables import GraphFunction
@@ -47,6 +47,7 @@ class NodeSpec:
     refresh_on: what counts as one (`TimeoutPolicy`).
     destinations: where its Commands may lead, with labels, for drawings.
     cache_policy: which of its results are used again; ``None`` for none.
+    child: the compiled graph that it runs on threads of their own, if it was given itself and not by its name.
     """
 
     name: str
@@ -64,6 +65,7 @@ class NodeSpec:
     refresh_on: Literal["auto", "heartbeat"] = "auto"
     destinations: Mapping[str, str | None] = field(default_factory=dict)
     cache_policy: CachePolicy | None = None
+    child: Any = None
 
     @property
     def is_async(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, cast
 from petiole_stores.errors import GraphValidationError
 from petiole_workers.graph.callables import is_runnable
 from petiole_workers.graph.command import Command
+from petiole_workers.graph.sources import NodeSource
 from petiole_workers.graph.timeout import Seconds, TimeoutPolicy
 from petiole_workers.retry import RetryStrategy
 
@@ -47,7 +48,7 @@ def name_of(function: object) -> str:
 
 def callable_or_runnable(function: object) -> bool:
     """Whether a node could be made of it."""
-    return callable(function) or is_runnable(function)
+    return callable(function) or is_runnable(function) or isinstance(function, NodeSource)
 
 
 def _runnable_name(runnable: Any) -> str | None:

@@ -34,6 +34,9 @@ class NodeServices(Protocol):
 
     def details(self) -> object: ...
 
+    def failures(self) -> int:
+        """How many tries of the task have failed so far."""
+
     def transaction(self) -> AbstractContextManager[Any]: ...
 
     def wait_signal(self, name: str, timeout: float | None) -> Any: ...
@@ -41,6 +44,9 @@ class NodeServices(Protocol):
     def step(
         self, name: str, call: Callable[[], Any], policies: Sequence[RetryStrategy]
     ) -> StepFuture[Any]: ...
+
+    def child(self, call: Any) -> Any:
+        """The result of a run of another graph (`petiole_workers.graph.children`)."""
 
     def interrupt(self, value: object) -> Any:
         """The answer to the node's next interrupt; raises GraphInterrupt where there is none yet."""
@@ -58,6 +64,9 @@ class NoServices:
     def details(self) -> object:
         return None
 
+    def failures(self) -> int:
+        return 0
+
     def transaction(self) -> AbstractContextManager[Any]:
         raise ConfigurationError(
             "runtime.transaction() needs a store with tables: run the graph on postgresql:// or sqlite://"
@@ -67,6 +76,9 @@ class NoServices:
         raise ConfigurationError(
             f"the task {name!r} needs a workflow that runs: call it in an entrypoint or node"
         )
+
+    def child(self, call: Any) -> Any:
+        raise ConfigurationError(f"a run of graph {call.graph!r} needs a graph that runs: call it in a node")
 
     def wait_signal(self, name: str, timeout: float | None) -> Any:
         raise ConfigurationError("wait_signal() needs a graph that runs: call it in a node")

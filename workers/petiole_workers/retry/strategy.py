@@ -52,12 +52,18 @@ class Strategy:
 
 S = TypeVar("S", bound=RetryStrategy)
 
+#: The attribute of an exception that says itself when the attempt which raised it is made again: its own strategy.
+OWN_STRATEGY = "__petiole_retry__"
 
-def strategy_for(strategies: Iterable[S], error: BaseException) -> S | None:
-    """The first strategy that takes the exception, as LangGraph matches a list of policies.
+
+def strategy_for(strategies: Iterable[S], error: BaseException) -> S | RetryStrategy | None:
+    """The exception's own strategy, else the first one that takes it, as LangGraph matches a list of policies.
 
     What stands outside ``Exception`` (cancellation, Ctrl-C) is never retried.
     """
     if not isinstance(error, Exception):
         return None
+    own: RetryStrategy | None = getattr(error, OWN_STRATEGY, None)
+    if own is not None:
+        return own
     return next((strategy for strategy in strategies if strategy.retries(error)), None)

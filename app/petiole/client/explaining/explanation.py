@@ -24,6 +24,7 @@ WaitKind = Literal[
     "retry",
     "timer",
     "signal",
+    "child",
     "subgraph",
     "message",
     "backlog",

@@ -15,6 +15,7 @@ from petiole.client.reasons import kind_of, reason_of
 from petiole_stores.ledger import replaceable
 from petiole_stores.records import ENDED, HELD_BACK, SETTLED, Run, Task
 from petiole_stores.store import Store
+from petiole_workers.children import awaited_run, children_of
 from petiole_workers.failure import parse_failure
 
 #: How many waits of one kind are told one by one.
@@ -66,6 +67,7 @@ def _waits(
         held = [task for task in tasks if run.status not in HELD_BACK or task.status != "ready"]
         yield from open_waits(run, held, roster, depth if roster.alive else None)
     yield from subgraph_waits(tasks)
+    yield from _children(store, tasks, roster.now)
     if run.deadline is not None:
         yield Wait(
             kind="deadline",
@@ -122,6 +124,34 @@ def _dead_letters(run: Run, tasks: Sequence[Task], target: str) -> Iterator[Wait
             detail=f"{label_of(task)} failed after attempt {max(task.attempt, failure.attempt if failure else 0)}{dropped}: {what}",
             since=task.ended_at,
             command=f"petiole run replay {target}",
+        )
+
+
+def _children(store: Store, tasks: Sequence[Task], now: float) -> Iterator[Wait]:
+    """The runs of other graphs that nodes wait for, and what these wait for in turn."""
+    for task in tasks:
+        run_id = awaited_run(task.awaits) if task.status == "parked" else None
+        if run_id is None:
+            continue
+        child = next((it for it in children_of([task]) if it.run_id == run_id), None)
+        if child is not None:
+            store.hint(child.thread_id, [run_id])
+        run = store.get_run(run_id)
+        if run is None:
+            detail, command = f"run {run_id}, which is gone", ""
+        else:
+            found = explain(store, run, now=now)
+            detail = f"its child of graph {run.graph!r}: {found.summary}"
+            command = next((wait.command for wait in found.waits if wait.command), "") or (
+                f"petiole run explain {shlex.quote(run.thread_id)} --run {run_id}"
+            )
+        yield Wait(
+            kind="child",
+            subject=run_id,
+            detail=f"{label_of(task)} waits for {detail}; it holds no worker meanwhile",
+            since=task.attempts[-1].ended_at if task.attempts else task.created_at,
+            until=task.run_at,
+            command=command,
         )
 
 

@@ -12,6 +12,7 @@ from petiole.client.naming import label_of, name_of
 from petiole_stores.errors import BrokerError
 from petiole_stores.ledger import resumable
 from petiole_stores.records import START_PATH, Priority, Run, Task, Worker
+from petiole_workers.children import awaited_run
 from petiole_workers.failure import parse_failure
 from petiole_workers.fitting import Wanted
 
@@ -31,7 +32,7 @@ def open_waits(run: Run, tasks: Iterable[Task], roster: Roster, depth: Depth | N
     for task in tasks:
         if task.status == "claimed":
             waits.append(_claimed(run, task, roster))
-        elif task.status == "parked" and not is_owner(task):
+        elif task.status == "parked" and not is_owner(task) and not awaited_run(task.awaits):
             waits.append(_parked(run, task))
         elif task.status == "ready":
             ready.append(task)
