@@ -22,13 +22,15 @@ Rules that every backend keeps
     one run    A thread has one active run. When it settles, the thread's next queued run starts in the same transaction.
     held back  Nothing of a paused or blocked run is claimed. What was claimed before may finish and settle: the run stays
                held back, and tasks that would be born claimed (``NewTask.token``) are born ready, unless the same
-               finish ends them (a worker had carried the run on). A superstep's ``advance`` is still inserted and claimed by its last finisher. Ending and interrupting win over it.
-    namespaces A task may open a namespace (``Outcome.nest``) and wait, ``parked`` without a time, for its end: it *owns* it
-               (``Task.child`` names it, the namespace's head knows the task). A superstep of the namespace is counted,
-               settled and advanced as any other. When it is over for good, the owner takes the place that the run has at
-               the root: settled to ``succeeded`` it is ready, for the caller to publish; with a failed task it fails with that
-               task's error, with an interrupted one it is interrupted, with a cancelled one cancelled, and counts down in turn.
-               A namespace whose name has a ``:`` after its last ``|`` dies with its owner; any other outlives it.
+               finish ends them (a worker had carried the run on). A superstep's ``advance`` is still inserted and
+               claimed by its last finisher. Ending and interrupting win over it.
+    namespaces A task may open a namespace (``Outcome.nest``) and wait, ``parked`` without a time, for its end: it *owns*
+               it (``Task.child`` names it, the namespace's head knows the task). A superstep of the namespace is
+               counted, settled and advanced as any other. When it is over for good, the owner takes the place that the
+               run has at the root: settled to ``succeeded`` it is ready, for the caller to publish; with a failed task
+               it fails with that task's error, with an interrupted one it is interrupted, with a cancelled one
+               cancelled, and counts down in turn. A namespace whose name has a ``:`` after its last ``|`` dies with its
+               owner; any other outlives it.
     deadline   A run that has not settled when its deadline is over fails at the next sweep, with all its open tasks.
 """
 
@@ -129,9 +131,9 @@ class Ledger(ABC):
             published  ids of tasks whose publishing is known to have succeeded: their ``next_publish`` moves one
                        step further, if they are still ready and were never published again.
 
-        A ready task of a queued or running run is claimed: attempt + 1, no longer ``woken``, ``awaits`` nothing; the run becomes ``running``. The same token
-        again is ``already``. Everything else is refused with its reason. A ready task that still had a token (its worker
-        was lost) gets a ``lost`` entry in its attempts.
+        A ready task of a queued or running run is claimed: attempt + 1, no longer ``woken``, ``awaits`` nothing; the
+        run becomes ``running``. The same token again is ``already``. Everything else is refused with its reason. A
+        ready task that still had a token (its worker was lost) gets a ``lost`` entry in its attempts.
         """
         reach("claim.before")
         answers = (
@@ -143,21 +145,23 @@ class Ledger(ABC):
     def finish(self, holder: str, slot: str, outcomes: Sequence[Outcome]) -> list[FinishAnswer]:
         """End attempts under their tokens; each outcome is judged on its own, all in one transaction.
 
-        Outcomes are judged in the order given (of one thread): one may end a task that an earlier one's settle has born
-        claimed. Judged in this order: an unknown task is refused as ``missing``; a token that already ended it is ``already``
-        (and gets its advance claim once more, while it holds it); another's token is ``fenced``; a settled run refuses
-        with ``run <status>``; a claim that has ended otherwise is ``fenced``; a settle for a node with siblings is
-        refused as ``not alone``, one whose first checkpoint does not extend the head as ``head moved``. A refused
-        outcome changes nothing.
+        Outcomes are judged in the order given (of one thread): one may end a task that an earlier one's settle has
+        born claimed. Judged in this order: an unknown task is refused as ``missing``; a token that already ended it
+        is ``already`` (and gets its advance claim once more, while it holds it); another's token is ``fenced``; a
+        settled run refuses with ``run <status>``; a claim that has ended otherwise is ``fenced``; a settle for a node
+        with siblings is refused as ``not alone``, one whose first checkpoint does not extend the head as ``head
+        moved``. A refused outcome changes nothing.
 
-        ``parked`` with ``nest`` opens the namespace of its checkpoints, or goes on in it (``head moved`` unless its first
-        checkpoint extends that head): the task owns it and waits for its end. ``parked`` with ``awaits`` waits for
+        ``parked`` with ``nest`` opens the namespace of its checkpoints, or goes on in it: the task owns it and waits
+        for its end. Refused as ``head moved`` unless its first checkpoint extends that head, as ``busy`` while the
+        run has tasks there that go on, wait for an answer or have failed. ``parked`` with ``awaits`` waits for
         :meth:`wake`, or for the end of ``delay``; a task that was woken during its claim is ready again at once.
 
-        A node that is ``done`` brings a settle or an advance id and token; an advance that is ``done`` brings a settle.
-        ``retry`` counts a failure, ``parked`` does not; both void the token, keep ``progress`` for the next attempt if
-        they bring one (``interrupted`` keeps it, too), and make the task ready at once or, with a ``delay``, park it. A settle's version and
-        fingerprint are the run's if it has none. Of a run that is held back the answer's ``run_status`` says so.
+        A node that is ``done`` brings a settle or an advance id and token; an advance that is ``done`` brings a
+        settle. ``retry`` counts a failure, ``parked`` does not; both void the token, keep ``progress`` for the next
+        attempt if they bring one (``interrupted`` keeps it, too), and make the task ready at once or, with a
+        ``delay``, park it. A settle's version and fingerprint are the run's if it has none. Of a run that is held
+        back the answer's ``run_status`` says so.
         """
         for outcome in outcomes:
             check_outcome(outcome)
@@ -253,13 +257,13 @@ class Ledger(ABC):
     def replay(self, run_id: str, replacements: Sequence[tuple[str, str]]) -> Answer:
         """Let a failed run go on: each failed task of its open supersteps is replaced by a new one.
 
-        ``replacements`` are pairs (failed task's id, new task's id). The new task is ready, with the old one's node, path,
-        argument and namespace of its own; outputs of finished siblings stay. An owner that failed because of a task in its
-        namespace is not replaced (see :func:`replaceable`): it waits again. The run is ``queued`` again, ``replays`` + 1, and its thread's
-        active run. Refused: ``run <status>`` when it has not failed, ``busy`` when another run is active,
-        ``head moved`` when the thread has gone on since (in a namespace with a failed task), ``stale`` when the replacements do not name exactly the
-        failed tasks of the superstep. ``already`` when the first new task exists. A deadline is lifted; the new tasks
-        keep the ``progress`` of the old ones.
+        ``replacements`` are pairs (failed task's id, new task's id). The new task is ready, with the old one's node,
+        path, argument and namespace of its own; outputs of finished siblings stay. An owner that failed because of a
+        task in its namespace is not replaced (see :func:`replaceable`): it waits again. The run is ``queued`` again,
+        ``replays`` + 1, and its thread's active run. Refused: ``run <status>`` when it has not failed, ``busy`` when
+        another run is active, ``head moved`` when the thread has gone on since (in a namespace with a failed task),
+        ``stale`` when the replacements do not name exactly the replaceable tasks. ``already`` when the first new task
+        exists. A deadline is lifted; the new tasks keep the ``progress`` of the old ones.
         """
         reach("replay.before")
         answer = self._replay(run_id, replacements, self._now())
@@ -273,8 +277,8 @@ class Ledger(ABC):
         ``answers`` names the tasks (``None``: all); the others stay interrupted, and interrupt the run again once their
         superstep is over. With answers a run that is queued or running takes them, too. Any other status but
         ``interrupted`` is refused as ``run <status>``; a task that is not the run's, or that was interrupted with its
-        namespace (see :func:`resumable`), as ``stale``. Answers to tasks that are no longer interrupted under that token count for nothing; ``already`` when
-        none is left, or without answers when the run is queued or running.
+        namespace (see :func:`resumable`), as ``stale``. Answers to tasks that are no longer interrupted under that token
+        count for nothing; ``already`` when none is left, or without answers when the run is queued or running.
         """
         reach("resume.before")
         answer = self._resume(run_id, answers, self._now())
@@ -286,8 +290,9 @@ class Ledger(ABC):
 
         Refused, in this order: ``busy`` when a run is active that is not interrupted or paused, or is paused with a task
         that is claimed, or ready under a token; ``no base`` when the first one's parent is not a checkpoint of the
-        namespace; ``head moved`` when the head is not ``head_id``; ``no run`` when it brings tasks and no run is active, or none of
-        its tasks waits for the namespace. ``already`` when the last checkpoint exists. ``Answer.run_id`` is the active run's, or empty.
+        namespace; ``head moved`` when the head is not ``head_id``; ``no run`` when it brings tasks and no run is active,
+        or none of its tasks waits for the namespace. ``already`` when the last checkpoint exists. ``Answer.run_id`` is
+        the active run's, or empty.
 
         With an active run the checkpoints are that run's. Its tasks in the namespace, and in those below it, that have not
         ended or are interrupted are ``cancelled`` and ``replaced``, failed ones are ``replaced``; the new ones take their
@@ -406,9 +411,10 @@ class Ledger(ABC):
     def trim(self, thread_id: str, max_checkpoints: int | None) -> Trimmed:
         """Keep a thread's newest ``max_checkpoints`` of each namespace (``None``: all), and remove blobs that nothing names.
 
-        Also kept: heads, the bases of runs, checkpoints with a task that is not over or is interrupted, and the parent of
-        a head. With a checkpoint go the tasks of its superstep, and with a task the namespace that dies with it. One transaction under the lock that a finish takes, so
-        that a running thread never loses what it needs.
+        Also kept: heads, the bases of runs, checkpoints with a task that is not over or is interrupted, and the
+        parent of a head. With a checkpoint go the tasks of its superstep, and with a task the namespace that dies
+        with it. One transaction under the lock that a finish takes, so that a running thread never loses what it
+        needs.
         """
         if max_checkpoints is not None and max_checkpoints < 1:
             raise InputError(f"max_checkpoints is {max_checkpoints}: keep at least 1, or None for all")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from petiole_stores.memory_control import MemoryControl
+from petiole_stores.memory_amending import MemoryAmending
 from petiole_stores.memory_tables import RUN_FIELDS, Head, Thread, copy_task, store_time
 from petiole_stores.records import (
     ADVANCE_PATH,
@@ -41,7 +41,7 @@ from petiole_stores.records import (
 WORKERS_KEPT = 7 * 86400.0
 
 
-class MemoryStore(MemoryControl):
+class MemoryStore(MemoryAmending):
     """``memory://``: everything in this process, gone with it; refused where several processes must share a store."""
 
     # ---------------------------------------------------------------- submit
@@ -252,6 +252,13 @@ class MemoryStore(MemoryControl):
             below = self._threads[task.thread_id].heads.get(first.ns, Head())
             if below.checkpoint_id != first.parent_id:
                 return "head moved"
+            last = [
+                t
+                for t in self._tasks_of(run.run_id)
+                if (t.ns, t.checkpoint_id) == (first.ns, first.parent_id)
+            ]
+            if any(t.status not in ("done", "cancelled") and not t.replaced for t in last):
+                return "busy"
         return ""
 
     def _put_off(self, task: Task, outcome: Outcome, now: float) -> None:

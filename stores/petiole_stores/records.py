@@ -315,7 +315,8 @@ class Amendment(msgspec.Struct, kw_only=True):
 class FinishAnswer(msgspec.Struct, kw_only=True):
     task_id: str
     result: Result
-    reason: str = ""  #: why it was refused: "missing", "fenced", "run <status>", "head moved", "not alone"
+    #: why it was refused: "missing", "fenced", "run <status>", "head moved", "not alone", "busy"
+    reason: str = ""
     open: int = 0  #: tasks of the superstep still to end
     run_status: RunStatus = "running"
     publish: list[

@@ -21,7 +21,7 @@ from petiole_stores.conformance.scene import plain
 from petiole_stores.errors import ConflictError
 from petiole_stores.opening import open_store
 from petiole_stores.store import Store
-from tests.contract.calls import ordered
+from tests.contract.calls import UNORDERED, ordered
 from tests.contract.stage import MAX_CRASHES
 
 
@@ -59,7 +59,7 @@ def answer_to(store: Store, call: str, method: str) -> Any:
         found = eval(call, names)
     except ConflictError:
         return "ConflictError"
-    return ordered(plain(found), loose=method in ("due", "release"))
+    return ordered(plain(found), loose=method in UNORDERED)
 
 
 def main(url: str) -> None:

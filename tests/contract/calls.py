@@ -12,6 +12,8 @@ from petiole_stores.conformance.scene import plain
 from petiole_stores.errors import ConflictError
 from petiole_stores.store import Store
 
+#: Methods that answer with refs in any order.
+UNORDERED = ("due", "release", "wake")
 LISTS_WITHOUT_ORDER = ("publish",)
 #: Methods whose answer is a plain value that tells the cases apart.
 TOLD = ("holds", "note", "quarantine", "delete_thread")
@@ -39,7 +41,7 @@ class Call:
             found = getattr(store, self.method)(*copy.deepcopy(self.args), **copy.deepcopy(self.options))
         except ConflictError:
             return "ConflictError"
-        return ordered(plain(found), loose=self.method in ("due", "release"))
+        return ordered(plain(found), loose=self.method in UNORDERED)
 
     def __str__(self) -> str:
         parts = [
@@ -104,6 +106,6 @@ def reached(call: Call, answer: Any) -> list[str]:
             words.append(call.method)
             full = [name for name in COUNTED if isinstance(part, dict) and part.get(name)]
             words += [f"{call.method} {name}" for name in full]
-    if call.method in ("recent", "expired", "drop") and answer:
+    if call.method in ("recent", "expired", "drop", "wake") and answer:
         words.append(f"{call.method} some")
     return words

@@ -10,8 +10,15 @@ from petiole_stores.records import ADVANCE_PATH, Claim, NewTask, Outcome, Settle
 
 #: The nodes that run side by side, superstep by superstep.
 SUPERSTEPS = (("a", "b"), ("c",), ("d", "e", "f"))
-#: What one run adds to its thread's state.
-ADDED = [f"{step}:{node}" for step, nodes in enumerate(SUPERSTEPS) for node in nodes]
+#: The node that runs a graph of its own in a namespace, and that graph's nodes, side by side.
+OWNER, BELOW = "c", ("p", "q")
+#: What one run adds to its thread's state: an owner adds what its graph came to, and then its own.
+ADDED = [
+    f"{step}:{name}"
+    for step, nodes in enumerate(SUPERSTEPS)
+    for node in nodes
+    for name in ((*BELOW, node) if node == OWNER else (node,))
+]
 
 
 class Program:
@@ -36,11 +43,15 @@ class Program:
             advance_token=self.id("k"),
             advance_queue=self.scene.queue,
         )
-        if task.kind == "node":
+        if task.node == OWNER and claim.child is None:
+            assert base is not None
+            made.ending, made.nest = "parked", self._nest(claim, base.step)
+        elif task.kind == "node":
             assert base is not None
             made.output = json.dumps(f"{base.step}:{task.node}")
             if claim.width == 1:
-                made.settle = self._settle(claim, [*before, json.loads(made.output)], base.step + 1)
+                added = [*json.loads(claim.child.state if claim.child else "[]"), json.loads(made.output)]
+                made.settle = self._settle(claim, before + added, base.step + 1)
         elif task.path == ADVANCE_PATH:
             assert base is not None
             joined = [json.loads(output.output) for output in claim.outputs]
@@ -49,14 +60,24 @@ class Program:
             made.settle = self._settle(claim, before, 0)
         return made
 
+    def _nest(self, claim: Claim, step: int) -> Settle:
+        """The beginning of the owner's graph, in a namespace that dies with its task."""
+        ns = f"{OWNER}:{claim.task.task_id}"
+        return self._made(ns, None, [], step, BELOW)
+
     def _settle(self, claim: Claim, state: list[str], step: int) -> Settle:
         parent = claim.base.checkpoint_id if claim.base else None
-        checkpoint = self.scene.new_checkpoint(
-            self.id("c").removeprefix(f"{self.scene.prefix}-"), None, state=json.dumps(state), step=step
-        )
+        goes_on = not claim.task.ns and step < len(SUPERSTEPS)
+        return self._made(claim.task.ns, parent, state, step, SUPERSTEPS[step] if goes_on else ())
+
+    def _made(
+        self, ns: str, parent: str | None, state: list[str], step: int, nodes: tuple[str, ...]
+    ) -> Settle:
+        name = self.id("c").removeprefix(f"{self.scene.prefix}-")
+        checkpoint = self.scene.new_checkpoint(name, None, ns=ns, state=json.dumps(state), step=step)
         checkpoint.parent_id = parent
-        tasks: list[NewTask] = []
-        for node in SUPERSTEPS[step] if step < len(SUPERSTEPS) else ():
-            task_id = self.id("n")
-            tasks.append(NewTask(task_id=task_id, path=f"pull:{node}", node=node, queue=self.scene.queue))
+        tasks = [
+            NewTask(task_id=self.id("n"), path=f"pull:{node}", node=node, ns=ns, queue=self.scene.queue)
+            for node in nodes
+        ]
         return Settle(checkpoints=[checkpoint], tasks=tasks, run_status="running" if tasks else "succeeded")

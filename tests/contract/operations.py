@@ -20,7 +20,7 @@ from tests.contract.steps_of_upkeep import UpkeepSteps
 WEIGHTS = {
     "work": 10, "finish": 9, "claim": 6, "submit": 5, "tick": 4, "beat": 3, "sweep": 4, "due": 3, "release": 3,
     "resume": 2, "replay": 3, "again": 3, "cancel": 1, "postpone": 1, "save": 1, "delete": 1, "clear": 1, "crash": 2, "holds": 1,
-    "hold": 2, "overtake": 2, "carry": 2, "let_go": 3, "note": 2, "drop": 1, "quarantine": 1, "replace_blobs": 1, "trim": 2, "delete_thread": 1,
+    "nest": 4, "amend": 4, "wake": 3, "answer": 3, "hold": 2, "overtake": 2, "carry": 2, "let_go": 3, "note": 2, "drop": 1, "quarantine": 1, "replace_blobs": 1, "trim": 2, "delete_thread": 1,
     "recent": 1, "expired": 1, "reopen": 1,
 }  # fmt: skip
 KINDS = [kind for kind, weight in WEIGHTS.items() for _ in range(weight)]

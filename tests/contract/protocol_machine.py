@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 )
 
 from petiole_stores.conformance.scene import Scene, plain
+from petiole_stores.ledger import replaceable
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import Claim, ClaimAnswer, FinishAnswer, Worker
 from petiole_stores.store import Store
@@ -151,6 +152,7 @@ class Machine(RuleBasedStateMachine):
         actor.advance_token = outcome.advance_token
         if ending != "done":
             outcome.ending, outcome.settle, outcome.output = ending, None, None  # type: ignore[assignment]
+            outcome.nest = None
             outcome.delay = 5.0 if ending == "parked" else 0.0
             outcome.progress = '{"rows": 1}' if ending == "parked" else None
             outcome.error = '{"type": "E"}'
@@ -255,8 +257,7 @@ class Machine(RuleBasedStateMachine):
         self.make(Call("trim", (self.scene.id(thread), 1)))
 
     def replay(self, run_id: str) -> None:
-        tasks = self.store.list_tasks(run_id)
-        failed = [task.task_id for task in tasks if task.status == "failed" and not task.replaced]
+        failed = [task.task_id for task in replaceable(self.store.list_tasks(run_id))]
         self.make(Call("replay", (run_id, [(task_id, self.program.id("n")) for task_id in failed])))
 
     # ---------------------------------------------------------------- the end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from petiole_stores.conformance.scene import Scene
 from petiole_stores.memory import MemoryStore
-from petiole_stores.records import RUNNABLE, Blob, NewRun, Outcome, Task, Worker
+from petiole_stores.records import RUNNABLE, Amendment, Blob, NewRun, Outcome, Task, Worker
 from tests.contract.calls import Call
 from tests.contract.dice import Dice
 
@@ -26,6 +26,7 @@ class Stage:
         self.tokens: list[tuple[str, str]] = []  # (task, token) of every claim that was ever tried
         self.checkpoints: list[str] = []
         self.places: dict[str, str] = {}
+        self.amendments: list[Amendment] = []
 
     @property
     def threads(self) -> list[str]:
@@ -66,6 +67,11 @@ class Stage:
             for t in found
             if t.status == "claimed" and (t.holder, t.slot) == (holder, slot) and t.token
         ]
+
+    def head(self, thread: str, ns: str) -> str | None:
+        """The id of a namespace's newest checkpoint."""
+        known = self.model._threads.get(thread)
+        return known.heads[ns].checkpoint_id if known and ns in known.heads else None
 
     # ---------------------------------------------------------------- values
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from petiole_stores.ledger import replaceable, resumable
+from petiole_stores.records import Resumption
 from tests.contract.calls import Call
 from tests.contract.dice import Dice
 from tests.contract.stage import Stage
@@ -72,7 +74,7 @@ class ClientSteps(Stage):
             yield Call("replay", dice.pick(self.replays))
             return
         run_id = dice.pick(self.runs("failed")[::-1] or self.runs() + self.scene.ids("none"))
-        failed = [t for t in self.model.list_tasks(run_id) if t.status == "failed" and not t.replaced]
+        failed = replaceable(self.model.list_tasks(run_id))
         if dice.rarely(6):
             failed = failed[1:] or self.model.list_tasks(run_id)
         pairs = [(t.task_id, self.scene.id(self.new("n"))) for t in failed]
@@ -83,6 +85,24 @@ class ClientSteps(Stage):
         interrupted = self.runs("interrupted")
         pool = self.runs() + self.scene.ids("none") if dice.rarely(5) or not interrupted else interrupted
         yield Call("resume", (dice.pick(pool[::-1]),))
+
+    def _answer(self, dice: Dice) -> Iterator[Call | None]:
+        """Answer some of a run's interrupts, now and then late, to another run's or to what asks nothing."""
+        asking = self.tasks("interrupted", of=frozenset({"interrupted", "running", "queued"}))
+        if not asking:
+            return
+        run_id = dice.pick(asking[::-1]).run_id
+        pool = resumable(self.model.list_tasks(run_id)) or asking
+        if dice.rarely(5):
+            pool = self.model.list_tasks(run_id)
+        if dice.rarely(8):
+            pool = list(self.model._tasks.values())
+        answers = []
+        for task in dice.some(pool, 2):
+            token = "wrong" if dice.rarely(6) else task.done_token or ""
+            progress = self.document(dice, f'{{"said": {self.count}}}') if dice.rarely(2) else None
+            answers.append(Resumption(task_id=task.task_id, token=token, progress=progress))
+        yield Call("resume", (run_id, answers))
 
     def _hold(self, dice: Dice) -> Iterator[Call | None]:
         """Hold runs back, now and then what cannot be."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from petiole_stores.integrity import seal_of
-from petiole_stores.records import NewTask, Outcome, Settle, Task
+from petiole_stores.records import Amendment, NewCheckpoint, NewTask, Outcome, Settle, Task
 from petiole_stores.serde import digest_document
 from tests.contract.calls import Call
 from tests.contract.dice import Dice
@@ -76,9 +76,21 @@ class WorkerSteps(ClientSteps):
         head = self.model._threads[task.thread_id].heads.get(task.ns)
         width = head.width if head else 0
         settle = None
+        if ending == "nest":
+            return self.nesting(dice, task, task.token or "none")
         if ending == "done" and (task.kind == "advance" or (width == 1 and not dice.rarely(4))):
             settle = self.settle(dice, task)
         return self.outcome(task, task.token or "none", ending, settle, dice)
+
+    def nesting(self, dice: Dice, task: Task, token: str) -> Outcome:
+        """A wait for a namespace of the task's own, one that others use too, or the one that it had before."""
+        name = task.task_id.removeprefix(f"{self.scene.prefix}-")
+        ns = f"{task.ns}|" * bool(task.ns) + dice.pick([f"n:{name}", "sub", f"n:{name}"])
+        ns = task.child if task.child and dice.rarely(3) else ns
+        made = self.outcome(task, token, "parked", None, dice)
+        made.delay, made.awaits = 0.0, ""
+        made.nest = self.settle_in(dice, ns, self.head(task.thread_id, ns))
+        return made
 
     def outcome(self, task: Task, token: str, ending: str, settle: Settle | None, dice: Dice) -> Outcome:
         name = task.task_id.removeprefix(f"{self.scene.prefix}-")
@@ -88,6 +100,8 @@ class WorkerSteps(ClientSteps):
             fields["error"] = '{"type": "E", "b": 1, "a": 2}'
         if ending in ("retry", "parked"):
             fields["delay"] = dice.pick([0.0, 2.0, 40.0])
+            if ending == "parked" and dice.rarely(2):
+                fields["awaits"] = dice.pick(["sig", "other"])
             if dice.rarely(2):
                 fields["progress"] = self.document(dice, f'{{"rows": {self.count}, "a": null}}')
         if ending == "done":
@@ -95,6 +109,8 @@ class WorkerSteps(ClientSteps):
         fields["relaxed"] = dice.rarely(4)
         if ending == "interrupted":
             fields["output"] = '{"ask": [1, null]}'
+            if dice.rarely(2):
+                fields["progress"] = self.document(dice, f'{{"asked": {self.count}}}')
         if dice.rarely(4):
             fields["blobs"] = [self.blob(dice)]
         made = self.scene.outcome(name, "", ending, settle=settle, **fields)
@@ -102,13 +118,13 @@ class WorkerSteps(ClientSteps):
         return made
 
     def settle(self, dice: Dice, task: Task) -> Settle:
-        known = self.model._threads[task.thread_id].heads.get(task.ns)
-        head = known.checkpoint_id if known else None
-        if dice.rarely(16):
-            head = self.scene.id("elsewhere")
+        return self.settle_in(dice, task.ns, self.head(task.thread_id, task.ns))
+
+    def row(self, dice: Dice, ns: str, head: str | None) -> list[NewCheckpoint]:
+        """One or two checkpoints that come after ``head``."""
         made = []
         for _ in range(1 + dice.rarely(5)):
-            checkpoint = self.scene.new_checkpoint(self.new("c"), None)
+            checkpoint = self.scene.new_checkpoint(self.new("c"), None, ns=ns)
             checkpoint.parent_id, head = head, checkpoint.checkpoint_id
             checkpoint.metadata = '{"source": "loop", "b": {"d": 1, "c": [true]}}'
             checkpoint.state = self.document(dice, checkpoint.state)
@@ -117,11 +133,15 @@ class WorkerSteps(ClientSteps):
                 checkpoint.seal = seal_of(checkpoint)
             made.append(checkpoint)
             self.checkpoints.append(checkpoint.checkpoint_id)
+        return made
+
+    def settle_in(self, dice: Dice, ns: str, head: str | None) -> Settle:
+        made = self.row(dice, ns, self.scene.id("elsewhere") if dice.rarely(16) else head)
         status = "interrupted" if dice.rarely(8) else "running"
         wide = dice.pick([1, 3, 2, 0, 4, 1])
         tasks: list[NewTask] = []
         for _ in range(wide):
-            new = self.scene.new_task(self.new("n"), priority=dice.pick(["default", "low", "high"]))
+            new = self.scene.new_task(self.new("n"), priority=dice.pick(["default", "low", "high"]), ns=ns)
             new.status = "ready" if status == "running" else "interrupted"
             if dice.rarely(4):
                 new.arg, new.queue = self.document(dice, '{"b": 1, "a": [1.5]}'), self.scene.id("q2")
@@ -148,6 +168,7 @@ class WorkerSteps(ClientSteps):
                     "retry",
                     "done",
                     "parked",
+                    "nest",
                     "cancelled",
                     "done",
                     "failed",
@@ -210,7 +231,7 @@ class WorkerSteps(ClientSteps):
             before = outcomes[-1].settle
             assert before is not None
             token = self.scene.id(self.new("k"))
-            born = self.scene.new_task(self.new("n"), token=token)
+            born = self.scene.new_task(self.new("n"), token=token, ns=task.ns)
             before.tasks, before.run_status = [born], "running"
             ending = dice.pick(["done", "done", "failed"])
             made = self.settle(dice, task) if ending == "done" else None
@@ -222,6 +243,70 @@ class WorkerSteps(ClientSteps):
             if made is None:
                 break
         yield self.finishing(task.holder or "", task.slot or "", outcomes)
+
+    def _nest(self, dice: Dice) -> Iterator[Call | None]:
+        """Let a task open a namespace, now and then in a run that is held back meanwhile."""
+        held = [t for t in self.tasks("claimed", of=UNSETTLED) if t.token]
+        if held:
+            task = dice.pick(held)
+            if dice.rarely(8):
+                yield Call("pause", ([task.run_id],))
+            outcomes = [self.nesting(dice, task, task.token or "")]
+            nest = outcomes[0].nest
+            if nest is not None and dice.rarely(2):
+                outcomes.append(self.born_below(dice, task, nest))
+            yield self.finishing(task.holder or "", task.slot or "", outcomes)
+
+    def born_below(self, dice: Dice, owner: Task, nest: Settle) -> Outcome:
+        """Let a nest have one task that its holder has ended already."""
+        ns, token = nest.checkpoints[0].ns, self.scene.id(self.new("k"))
+        born = self.scene.new_task(self.new("n"), token=token, ns=ns)
+        nest.tasks, nest.run_status = [born], "running"
+        ending = dice.pick(["done", "failed", "interrupted"])
+        name = born.task_id.removeprefix(f"{self.scene.prefix}-")
+        settle = self.settle_in(dice, ns, nest.checkpoints[-1].checkpoint_id) if ending == "done" else None
+        made = self.scene.outcome(name, "", ending, settle=settle)
+        made.token = token
+        return made
+
+    def _wake(self, dice: Dice) -> Iterator[Call | None]:
+        waiting = [(t.thread_id, t.awaits) for t in self.tasks("parked", of=UNSETTLED) if t.awaits]
+        if dice.rarely(3) or not waiting:
+            waiting = [(dice.pick([*self.threads, self.scene.id("none")]), dice.pick(["sig", "other"]))]
+        yield Call("wake", dice.pick(waiting))
+
+    def _amend(self, dice: Dice) -> Iterator[Call | None]:
+        """Checkpoints by hand, where a run waits for them more often than not; now and then said again."""
+        if self.amendments and dice.rarely(5):
+            yield Call("amend", (dice.pick(self.amendments[::-1]),))
+            return
+        known = self.model._threads
+        waiting = [
+            t
+            for t in self.threads
+            if t in known and known[t].active_run in self.runs("interrupted", "paused")
+        ]
+        thread = dice.pick(waiting if waiting and not dice.rarely(4) else self.threads)
+        spaces = [*known[thread].heads][::-1] if thread in known else []
+        ns = dice.pick([*spaces, "", "sub"])
+        head = self.head(thread, ns)
+        parent, seen = head, head
+        if dice.rarely(4):
+            parent = dice.pick(
+                [c.checkpoint_id for c in self.model.list_checkpoints(thread, ns=ns)] or [None]
+            )
+        if dice.rarely(8):
+            parent = dice.pick([*self.checkpoints, None])
+        if dice.rarely(10):
+            seen = dice.pick([None, self.scene.id("elsewhere")])
+        made = Amendment(thread_id=thread, ns=ns, head_id=seen, checkpoints=self.row(dice, ns, parent))
+        for _ in range(dice.pick([1, 0, 2, 3])):
+            status = dice.pick(["interrupted", "ready"])
+            made.tasks.append(self.scene.new_task(self.new("n"), ns=ns, status=status))
+        if dice.rarely(4):
+            made.blobs = [self.blob(dice)]
+        self.amendments.append(made)
+        yield Call("amend", (made,))
 
     def lone(self, task: Task) -> bool:
         """May a finish of this task bring a settle?"""

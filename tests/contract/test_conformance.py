@@ -15,7 +15,7 @@ from petiole_stores.conformance.__main__ import main
 from petiole_stores.contract import CheckpointStore
 from petiole_stores.errors import NotFoundError
 from petiole_stores.memory import MemoryStore
-from petiole_stores.records import NewTask, Outcome, Run, Task
+from petiole_stores.records import Amendment, NewTask, Outcome, Run, Task, TaskRef
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 
@@ -119,9 +119,9 @@ class Early(MemoryStore):
 class Unstoppable(MemoryStore):
     """Goes on with a run that is held back as soon as something of it settles."""
 
-    def _settle(self, holder: str, slot: str, task: Task, run: Run, *rest: Any) -> Any:
+    def _settle(self, holder: str, slot: str, run: Run, *rest: Any) -> Any:
         run.status, run.reason = "running", None
-        return super()._settle(holder, slot, task, run, *rest)
+        return super()._settle(holder, slot, run, *rest)
 
 
 class Endless(MemoryStore):
@@ -145,6 +145,30 @@ class Tidy(MemoryStore):
         return []
 
 
+class Stranded(MemoryStore):
+    """Does not let owners wait again for what goes on in their namespaces."""
+
+    def _wait_again(self, owner: Task) -> None:
+        return None
+
+
+class Deaf(MemoryStore):
+    """Tells signals to nobody who is still at work."""
+
+    def _wake(self, thread_id: str, name: str, now: float | None) -> list[TaskRef]:
+        found = super()._wake(thread_id, name, now)
+        for task in self._tasks.values():
+            task.woken = False
+        return found
+
+
+class Lax(MemoryStore):
+    """Takes every amendment."""
+
+    def _amend_refusal(self, amendment: Amendment, *_: Any) -> str:
+        return ""
+
+
 @pytest.mark.parametrize(
     ("kind", "rules"),
     [
@@ -155,6 +179,9 @@ class Tidy(MemoryStore):
         (Endless, {"deadline_fails_the_run", "deadline_in_every_status", "deadline_of_an_advance"}),
         (Absent, {"progress_outlives_interrupt_and_replay", "deadline_then_replay"}),
         (Tidy, {"trim_collects_blobs", "trim_keeps_what_was_asked"}),
+        (Stranded, {"inside_a_replay_of_a_leaf", "interrupt_inside_counts_down_level_by_level"}),
+        (Deaf, {"wake_while_claimed", "wake_of_a_lost_claim"}),
+        (Lax, {"amend_refused", "amend_a_blocked_run"}),
     ],
 )
 def test_a_ledger_that_breaks_a_rule(kind: type[MemoryStore], rules: set[str]) -> None:

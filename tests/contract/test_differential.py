@@ -43,6 +43,8 @@ pause refused run interrupted|block committed|block already|block refused run pa
 unpause committed|unpause already|unpause refused run blocked|unpause refused run failed|unpause refused missing
 unblock committed|unblock already|unblock refused run paused|drop|drop some|quarantine True|quarantine False
 sweep died|sweep woken|sweep expired|beat revived|replace_blobs|trim|trim checkpoints|trim tasks|trim blobs
+finish refused busy|resume refused stale|amend committed|amend already|amend refused busy|amend refused no base
+amend refused head moved|amend refused no run|wake|wake some
 delete_thread True|delete_thread False|recent|recent some|expired|expired some|reopen
 """
 

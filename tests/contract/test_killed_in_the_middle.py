@@ -145,7 +145,7 @@ def test_a_process_killed_within_a_call(tmp_path: Path, scheme: str, seed: int) 
     child = Child(url)
     try:
         for call in sequence(director, dice):
-            die = dice.choice([None, None, None, dice.randrange(25), dice.randrange(60), -1])
+            die = dice.choice([None, None, None, dice.randrange(12), dice.randrange(60), -1])
             wanted = call.on(director.model)
             try:
                 found = child.ask(call, director.scene.now, die)

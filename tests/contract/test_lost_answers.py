@@ -11,10 +11,11 @@ import pytest
 
 from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.conformance import Scene
+from petiole_stores.conformance.amending import amendment
 from petiole_stores.conformance.scene import plain
 from petiole_stores.errors import StoreUnavailableError
 from petiole_stores.faults import PROTOCOL, UPKEEP, FaultPlan, FaultyStore, execute_and_timeout
-from petiole_stores.records import Blob, RunFilter, Worker
+from petiole_stores.records import Blob, Resumption, RunFilter, Worker
 from petiole_stores.store import Store
 
 THREADS = ("t", "t2")
@@ -65,6 +66,43 @@ def failed(scene: Scene) -> None:
 def interrupted(scene: Scene) -> None:
     one(scene)
     scene.finished("a", "ka", "interrupted", slot="a")
+
+
+def nested(scene: Scene) -> None:
+    """A task that waits for a namespace of two tasks, of which one has ended and one is claimed; one beside it has ended."""
+    two(scene)
+    scene.finished("b", "kb", slot="b")
+    scene.nest("a", "ka", "a:1", "i0", "x", "y", slot="a")
+    scene.take("y")
+    scene.claimed("x", "kx")
+
+
+def alone_below(scene: Scene) -> None:
+    """A task that waits for a namespace with one claimed task."""
+    one(scene)
+    scene.nest("a", "ka", "a:1", "i0", "x", slot="a")
+    scene.claimed("x", "kx")
+
+
+def failed_below(scene: Scene) -> None:
+    nested(scene)
+    scene.finished("x", "kx", "failed")
+
+
+def asking_below(scene: Scene) -> None:
+    nested(scene)
+    scene.finished("x", "kx", "interrupted")
+
+
+def awaiting(scene: Scene) -> None:
+    """A task that waits for a signal, and one that is claimed."""
+    two(scene)
+    scene.finished("a", "ka", "parked", slot="a", awaits="sig")
+
+
+def paused_idle(scene: Scene) -> None:
+    scene.begin("a", "b")
+    scene.store.pause(scene.ids("r"))
 
 
 def queued_behind(scene: Scene) -> None:
@@ -133,6 +171,48 @@ def batch(scene: Scene) -> Any:
     return scene.store.finish(scene.id("w"), "a", outcomes)[1]
 
 
+def nest(*tasks: str, status: str | None = None) -> Callable[[Scene], Any]:
+    def call(scene: Scene) -> Any:
+        fields: dict[str, Any] = {"status": "interrupted"} if status == "interrupted" else {}
+        made = scene.settle(
+            "i0", None, *(scene.new_task(name, **fields) for name in tasks), status=status, ns="a:1"
+        )
+        return scene.finish("a", "ka", "parked", slot="a", nest=made, blobs=[blob()])
+
+    return call
+
+
+def below(ending: str = "done", *, settles: bool = False) -> Callable[[Scene], Any]:
+    """The finish of the last task in a namespace."""
+
+    def call(scene: Scene) -> Any:
+        fields: dict[str, Any] = {"settle": scene.settle("i1", "i0", ns="a:1")} if settles else {}
+        return scene.finish("x", "kx", ending, **fields)
+
+    return call
+
+
+def replay_below(scene: Scene) -> Any:
+    return scene.store.replay(scene.id("r"), [(scene.id("x"), scene.id("x2"))])
+
+
+def resume_one(task: str) -> Callable[[Scene], Any]:
+    def call(scene: Scene) -> Any:
+        said = Resumption(task_id=scene.id(task), token=scene.id(f"k{task}"), progress='{"said": 1}')
+        return scene.store.resume(scene.id("r"), [said])
+
+    return call
+
+
+def amend(head: str, *tasks: str, ns: str = "") -> Callable[[Scene], Any]:
+    def call(scene: Scene) -> Any:
+        made = amendment(scene, head, "u1", "u2", tasks="".join(tasks), ns=ns)
+        made.blobs = [blob()]
+        return scene.store.amend(made)
+
+    return call
+
+
 def replay(scene: Scene) -> Any:
     return scene.store.replay(scene.id("r"), [(scene.id("a"), scene.id("a2"))])
 
@@ -172,6 +252,14 @@ CASES = {
     "finish with a late retry": Case("finish", two, finish("retry", delay=9.0, progress="1"), "already"),
     "finish parked": Case("finish", two, finish("parked", progress='{"n": 1}'), "already"),
     "finish parked for long": Case("finish", two, finish("parked", delay=9e6, progress="1"), "already"),
+    "finish waiting for a signal": Case("finish", two, finish("parked", awaits="sig", delay=9.0), "already"),
+    "finish waiting for a namespace": Case("finish", two, nest("x", "y"), "already"),
+    "finish with a namespace that is over": Case("finish", two, nest(), "already"),
+    "finish with a namespace that asks": Case("finish", last, nest("x", status="interrupted"), "already"),
+    "finish a namespace": Case("finish", alone_below, below(settles=True), "already"),
+    "finish as failed below": Case("finish", nested, below("failed"), "already"),
+    "finish as interrupted below": Case("finish", nested, below("interrupted"), "already"),
+    "finish the last below": Case("finish", nested, below(), "already"),
     "finish while held back": Case("finish", paused, finish(), "already"),
     "beat": Case("beat", one, lambda s: s.store.beat(Worker(worker_id=s.id("w"), name="w")).claims == s.ids("a"), True, 0),
     "beat of the dead": Case(
@@ -189,6 +277,16 @@ CASES = {
     "sweep": Case("sweep", long_ago, lambda s: s.store.sweep().died, [], 0),
     "due": Case("due", lambda s: (s.begin("a", "b"), s.tick(9)), lambda s: s.due(), []),
     "cancel": Case("cancel", queued_behind, on("cancel", "r", reason="enough"), "already"),
+    "replay below": Case("replay", failed_below, replay_below, "already"),
+    "resume one": Case("resume", interrupted, resume_one("a"), "already"),
+    "resume one below": Case("resume", asking_below, resume_one("x"), "already"),
+    "amend a thread": Case("amend", ended, amend("c4"), "already"),
+    "amend a run that asks": Case("amend", interrupted, amend("r.c0", "m", "n"), "already"),
+    "amend a paused run": Case("amend", paused_idle, amend("r.c0", "m"), "already"),
+    "amend to the end": Case("amend", interrupted, amend("r.c0"), "already"),
+    "amend below": Case("amend", asking_below, amend("i0", "m", ns="a:1"), "already"),
+    "amend below to the end": Case("amend", asking_below, amend("i0", ns="a:1"), "already"),
+    "wake": Case("wake", awaiting, lambda s: s.store.wake(s.id("t"), "sig"), []),
     "replay": Case("replay", failed, replay, "already"),
     "resume": Case("resume", interrupted, lambda s: s.store.resume(s.id("r")), "already"),
     "note": Case("note", one, lambda s: s.store.note(s.id("a"), s.id("ka"), '{"n": 1}'), True),
@@ -247,7 +345,9 @@ def test_the_state_is_that_of_one_call(store: Store, name: str) -> None:
     assert everything(scene, began) == wanted
 
 
-@pytest.mark.parametrize("name", ["finish the last", "finish and go on", "claim", "submit"])
+@pytest.mark.parametrize(
+    "name", ["finish the last", "finish the last below", "finish and go on", "claim", "submit"]
+)
 def test_the_second_answer_is_worth_the_first(store: Store, name: str) -> None:
     """What the caller needs to go on comes with the answer to the repeated call too."""
     case = CASES[name]

@@ -11,7 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from petiole_stores.memory import MemoryStore
 from petiole_stores.memory_tables import Head
-from petiole_stores.records import ClaimAnswer, Outcome, Run, Task, Trimmed
+from petiole_stores.records import ClaimAnswer, Outcome, Run, Task, TaskRef, Trimmed
 from tests.contract.protocol_machine import Machine
 
 EXAMPLES = int(os.environ.get("PETIOLE_FUZZ_EXAMPLES", "120"))
@@ -60,10 +60,18 @@ class Forgets(MemoryStore):
         return Trimmed()
 
 
+class Orphaned(MemoryStore):
+    """Does not tell an owner that its namespace has succeeded."""
+
+    def _end_namespace(self, run: Run, ns: str, ending: str, *rest: Any) -> list[TaskRef]:
+        return [] if ns and ending == "succeeded" else super()._end_namespace(run, ns, ending, *rest)
+
+
 MUTANTS = [
     (NoFence, "twice|left its line|two outputs|open is"),
     (Unheld, "was claimed while"),
     (Forgets, "ends with"),
+    (Orphaned, "where nothing is open"),
 ]
 
 

@@ -39,6 +39,9 @@ def heal(director: Director, watch: Watch) -> None:
         store.sweep()
         for run_id in director.runs("interrupted"):
             store.resume(run_id)
+        for task in director.tasks("parked"):
+            if task.awaits:
+                store.wake(task.thread_id, task.awaits)
         store.unpause(director.runs("paused"))
         store.unblock(director.runs("blocked"))
         for ref in store.due(limit=1000):
@@ -59,7 +62,8 @@ def heal_task(director: Director, watch: Watch, task_id: str) -> None:
     alone = director.model._threads[task.thread_id].heads[task.ns].width == 1
     settle = None
     if task.kind == "advance" or alone:
-        settle = Settle(checkpoints=[scene.new_checkpoint(director.new("c"), None)], run_status="succeeded")
+        checkpoint = scene.new_checkpoint(director.new("c"), None, ns=task.ns)
+        settle = Settle(checkpoints=[checkpoint], run_status="succeeded")
         settle.checkpoints[0].parent_id = task.checkpoint_id
     outcome = scene.outcome("", "", settle=settle)
     outcome.task_id, outcome.token = task_id, token

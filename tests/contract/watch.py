@@ -113,7 +113,7 @@ class Watch:
     def _heads(self, call: Call) -> None:
         for checkpoint in self.store._checkpoints.values():
             self.parents[checkpoint.checkpoint_id] = checkpoint.parent_id
-        by_hand = call.method in ("save", "delete", "clear", "delete_thread")
+        by_hand = call.method in ("save", "delete", "clear", "delete_thread", "amend")
         for name, thread in self.store._threads.items():
             head = thread.heads[""].checkpoint_id if "" in thread.heads else None
             before = self.heads.get(name)
@@ -146,9 +146,15 @@ class Watch:
                 running = [t.task_id for t in mine if t.status not in ENDED]
                 assert head.open == len(running), f"open is {head.open}, and {running} have not ended"
                 status = self.store._runs[head.run_id].status
-                assert (head.open == 0) == (status == "interrupted"), (
+                assert ns or (head.open == 0) == (status == "interrupted"), (
                     f"open is {head.open} in a run that is {status}"
                 )
+            for task in self.store._tasks_of(thread.active_run):
+                waits = task.status == "parked" and task.run_at is None and not task.awaits
+                if waits:
+                    below = thread.heads.get(task.child)
+                    goes_on = below is not None and below.owner == task.task_id and below.open > 0
+                    assert goes_on, f"{task.task_id} waits for {task.child!r}, where nothing is open"
 
     def _bases(self) -> None:
         for task in self.store._tasks.values():
@@ -165,7 +171,9 @@ class Watch:
         for name, task in self.store._tasks.items():
             known = self.tasks.get(name)
             if known is not None and known.progress != task.progress:
-                assert call.method in ("note", "finish"), f"{call.method} changed the progress of {name}"
+                assert call.method in ("note", "finish", "resume"), (
+                    f"{call.method} changed the progress of {name}"
+                )
                 assert task.progress is not None, f"{name} has lost its progress"
         if call.method == "replay" and answer["result"] == "committed":
             for old, new in call.args[1]:

@@ -50,6 +50,8 @@ ELSEWHERE = {
     "block",
     "unblock",
     "drop",
+    "amend",
+    "wake",
     "mend",
     "quarantine",
     "trim",

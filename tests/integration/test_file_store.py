@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from petiole_stores.checkpoint import Checkpoint
+from petiole_stores.conformance import Scene
+from petiole_stores.conformance.amending import amendment
 from petiole_stores.errors import CorruptionError, NotFoundError, StoreUnavailableError
 from petiole_stores.file import FileStore
 from petiole_stores.folder import Folder, safe_name
@@ -17,6 +19,8 @@ from petiole_stores.opening import open_store
 from petiole_stores.records import NewRun, Outcome, Settle
 from tests.integration.sqlite_child import prepare, prepared, settled
 from tests.integration.test_sqlite import start
+
+STATE_OF = "SELECT state FROM checkpoints WHERE checkpoint_id = ?"
 
 
 @pytest.fixture
@@ -199,3 +203,35 @@ def test_the_next_run_counts_in_the_answer(store: FileStore) -> None:
     (answer,) = store.finish("w", "0", [Outcome(task_id="r-0", token="r-k0", ending="done", settle=settle)])
     assert (answer.run_status, answer.open) == ("succeeded", 1)
     assert [ref.task_id for ref in answer.publish] == ["next-0"]
+
+
+def test_a_namespaces_files_come_and_go_with_its_rows(store: FileStore, folder: Path) -> None:
+    """A nest and an amendment write files as a settle does; refused ones leave none; a trim removes the namespace's."""
+    scene = Scene(store)
+    scene.begin("a")
+    scene.claimed("a", "k")
+    begun = files(folder)
+    wrong = scene.settle("x0", "elsewhere", scene.new_task("x"), ns="a:1")
+    assert scene.finish("a", "k", "parked", nest=wrong).reason == "head moved"
+    assert files(folder) == begun
+    scene.nest("a", "k", "a:1", "i0", "x")
+    assert len(files(folder) - begun) == 1
+    row = store.connections.read(lambda db: db.execute(STATE_OF, (scene.id("i0"),)).fetchone())
+    assert "at" not in json.loads(row[0]), "the ledger has the file's name, not the state"
+    scene.take("x", settle=scene.settle("i1", "i0", ns="a:1"))
+    claim = scene.claimed("a", "k2")
+    assert claim.child is not None
+    assert json.loads(claim.child.state) == {"at": "i1"}
+    scene.finished("a", "k2", settle=scene.settle("c1", "r.c0"))
+
+    before = files(folder)
+    assert store.amend(amendment(scene, "elsewhere", "u1")).reason == "no base"
+    assert files(folder) == before
+    assert store.amend(amendment(scene, "c1", "u1", "u2")).result == "committed"
+    assert store.amend(amendment(scene, "c1", "u1", "u2")).result == "already"
+    assert len(files(folder) - before) == 2
+    assert store.load(scene.id("u2")).state == {"at": "u2"}
+
+    assert store.trim(scene.id("t"), 1).checkpoints == 4
+    store.validate()
+    assert len(files(folder)) == 2, "the head and its parent are left"

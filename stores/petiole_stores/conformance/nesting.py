@@ -6,7 +6,7 @@ from petiole_stores.conformance.report import same
 from petiole_stores.conformance.rules import LEDGER
 from petiole_stores.conformance.scene import Scene, document
 from petiole_stores.errors import InputError
-from petiole_stores.records import NewTask, Outcome, Settle
+from petiole_stores.records import NewTask, Outcome, Resumption, Settle
 
 
 @LEDGER
@@ -181,6 +181,34 @@ def nest_head_moved(scene: Scene) -> None:
         same(scene.finish("b", "kb", "parked", nest=wrong).reason, "head moved", f"after {parent}")
     same(scene.snapshot(), before, "the store after it")
     scene.nest("b", "kb", "sub", "i1", parent="i0")
+
+
+@LEDGER
+def nest_busy(scene: Scene) -> None:
+    """A namespace in which the run has tasks that go on, ask or have failed takes no second owner, until they are over."""
+    scene.begin("a", "b", "c")
+    scene.claimed("a", "k")
+    scene.nest("a", "k", "sub", "i0", "x", "y")
+    scene.claimed("b", "kb")
+    second = scene.settle("j0", "i0", scene.new_task("z"), ns="sub")
+    for task, ending in (("", ""), ("x", "interrupted"), ("y", "done")):
+        if task:
+            scene.take(task, ending)
+        before = scene.snapshot()
+        same(scene.finish("b", "kb", "parked", nest=second).reason, "busy", f"after {task or 'the start'}")
+        same(scene.snapshot(), before, "the store after it")
+    scene.store.resume(scene.id("r"), [Resumption(task_id=scene.id("x"), token=scene.id("kx"))])
+    scene.claimed("x", "kx2", slot="x")
+    scene.finished("x", "kx2", "failed", slot="x")
+    same(scene.finish("b", "kb", "parked", nest=second).reason, "busy", "after a failure")
+    scene.finished("b", "kb")
+    scene.take("c")
+    scene.store.replay(scene.id("r"), [(scene.id("x"), scene.id("x2"))])
+    scene.take("x2")
+    settle = scene.settle("i1", "i0", ns="sub")
+    scene.finished("x2.adv", "kx2.adv", slot="x2", settle=settle)
+    scene.claimed("a", "k2")
+    same(scene.nest("a", "k2", "sub", "i2", "v", parent="i1").result, "committed", "when all is over")
 
 
 @LEDGER

@@ -39,6 +39,9 @@ _MAKE_READY = f"UPDATE tasks SET {MADE_READY} WHERE task_id = ?"
 _COUNT = "UPDATE heads SET open = ? WHERE thread_id = ? AND ns = ?"
 _OWN = "UPDATE tasks SET child = ? WHERE task_id = ?"
 _HEAD = "SELECT checkpoint_id FROM heads WHERE thread_id = ? AND ns = ?"
+_GOES_ON = """
+SELECT 1 FROM tasks WHERE run_id = ? AND checkpoint_id = ? AND ns = ? AND NOT replaced
+    AND status NOT IN ('done', 'cancelled') LIMIT 1"""
 _OPEN_BELOW = """
 INSERT INTO heads (thread_id, ns, run_id, owner) VALUES (?, ?, ?, ?)
 ON CONFLICT (thread_id, ns) DO UPDATE SET run_id = excluded.run_id, owner = excluded.owner"""
@@ -126,12 +129,15 @@ def _finish_one(work: Work, holder: str, slot: str, outcome: Outcome) -> FinishA
 
 
 def _refused_below(work: Work, task: Place, nest: Settle | None) -> str:
-    """Does what a task would open go on from the head of that namespace?"""
+    """Why a namespace cannot be opened, or gone on in."""
     if nest is None:
         return ""
     first = nest.checkpoints[0]
     found = work.db.execute(_HEAD, (task.run.thread_id, first.ns)).fetchone()
-    return "" if first.parent_id == (found and found[0]) else "head moved"
+    if first.parent_id != (found and found[0]):
+        return "head moved"
+    goes_on = found and work.db.execute(_GOES_ON, (task.run.run_id, first.parent_id, first.ns)).fetchone()
+    return "busy" if goes_on else ""
 
 
 def _put_off(work: Work, outcome: Outcome, woken: bool) -> None:
