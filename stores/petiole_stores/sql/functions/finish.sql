@@ -96,6 +96,11 @@ BEGIN
             WHEN v_nest IS NOT NULL AND v_nest #>> '{checkpoints,0,parent_id}' IS DISTINCT FROM (
                 SELECT h.checkpoint_id FROM heads h
                 WHERE h.thread_id = t.thread_id AND h.ns = v_nest #>> '{checkpoints,0,ns}') THEN 'head moved'
+            WHEN v_nest IS NOT NULL AND EXISTS (
+                SELECT FROM tasks s
+                WHERE s.run_id = t.run_id AND s.checkpoint_id = v_nest #>> '{checkpoints,0,parent_id}'
+                    AND s.ns = v_nest #>> '{checkpoints,0,ns}' AND s.status NOT IN ('done', 'cancelled')
+                    AND NOT s.replaced) THEN 'busy'
             WHEN v_settle IS NULL THEN NULL
             WHEN t.kind = 'node' AND t.width <> 1 THEN 'not alone'
             WHEN t.head IS DISTINCT FROM v_settle #>> '{checkpoints,0,parent_id}' THEN 'head moved'
