@@ -61,6 +61,8 @@ ELSEWHERE = {
     "purge_items",
     "append_events",
     "purge_events",
+    "append_events",
+    "purge_events",
 }
 
 pytestmark = pytest.mark.timeout(180)
