@@ -22,7 +22,9 @@ from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.conformance import Scene
 from petiole_stores.conformance.scene import plain
 from petiole_stores.errors import ConfigurationError, StoreError, StoreUnavailableError, UnstorableError
+from petiole_stores.ledger import replaceable
 from petiole_stores.opening import open_store
+from petiole_stores.records import Amendment, Resumption
 from petiole_stores.sql.postgres import PostgresStore
 from tests.discovery import PostgresDatabases
 from tests.processes import free_port
@@ -222,6 +224,96 @@ def test_random_batches_never_deadlock(url: str) -> None:
             return calls
 
         assert min(at_once(6, work)) > 5
+        store.close()
+        with PostgresStore(url) as again:
+            assert deadlocks(again) == before
+
+
+def test_namespaces_never_deadlock(url: str) -> None:
+    """Owners are locked after what is below them: nests, answers, amendments, signals and crashes beside all else."""
+    with PostgresStore(url) as store:
+        before = deadlocks(store)
+        scene = Scene(store)
+        store.max_crashes = 2
+        holder = scene.worker()
+        threads = [f"t{number}" for number in range(6)]
+        store.submit([scene.new_run(f"r.{thread}", thread) for thread in threads])
+        ends = time.monotonic() + 4
+        leaves: list[str] = []
+
+        def work(number: int) -> int:
+            dice, calls, slot = random.Random(number), 0, str(number)
+            while time.monotonic() < ends:
+                calls += 1
+                key = f"{number}.{calls}"
+                thread = dice.choice(threads)
+                run_id, thread_id = scene.id(f"r.{thread}"), scene.id(thread)
+                tasks = [scene.id(f"r.{it}.start") for it in threads] + leaves[-12:]
+                chosen = dice.sample(tasks, min(len(tasks), dice.randint(1, 6)))
+                match dice.randrange(12):
+                    case 0:
+                        known = store.list_tasks(run_id)
+                        store.resume(run_id, [
+                            Resumption(task_id=it.task_id, token=it.done_token or "")
+                            for it in known if it.status == "interrupted" and dice.random() < 0.7
+                        ])  # fmt: skip
+                    case 1:
+                        store.wake(thread_id, "s")
+                    case 2:
+                        head = store.head(thread_id)
+                        made = scene.new_checkpoint(f"c.{key}", head.checkpoint_id if head else None)
+                        store.amend(Amendment(
+                            thread_id=thread_id, head_id=head.checkpoint_id if head else None, checkpoints=[made],
+                            tasks=[scene.new_task(f"leaf.{key}.{it}", status="interrupted") for it in range(2)],
+                        ))  # fmt: skip
+                    case 3:
+                        scene.tick(0.1)
+                        store.sweep()
+                        store.due(limit=5, queue=scene.queue)
+                    case 4:
+                        store.release(holder, slots=[str(dice.randrange(6))], crashed=True)
+                        store.beat(plain_worker(holder), published=chosen)
+                    case 5:
+                        store.postpone(chosen, 0)
+                        store.drop(chosen)
+                    case 6:
+                        store.pause([run_id])
+                        store.unpause([run_id])
+                    case 7:
+                        failed = replaceable(store.list_tasks(run_id))
+                        store.replay(
+                            run_id,
+                            [(it.task_id, scene.id(f"again.{key}.{n}")) for n, it in enumerate(failed)],
+                        )
+                        leaves.extend(scene.id(f"again.{key}.{n}") for n in range(len(failed)))
+                    case 8:
+                        store.trim(thread_id, 2)
+                    case _:
+                        wants = [(task, scene.id(f"{key}.{n}")) for n, task in enumerate(chosen)]
+                        outcomes = []
+                        for n, answer in enumerate(store.claim(holder, slot, wants)):
+                            if answer.claim is None:
+                                continue
+                            name = answer.task_id.removeprefix(f"{scene.prefix}-")
+                            ending = dice.choice(
+                                ["nest", "nest", "done", "failed", "interrupted", "retry", "awaits"]
+                            )
+                            if ending == "nest" and not answer.claim.task.child:
+                                ns = f"{answer.claim.task.ns}|n:{key}.{n}".lstrip("|")
+                                below = [scene.new_task(f"leaf.{key}.{n}.{it}") for it in range(2)]
+                                leaves.extend(task.task_id for task in below)
+                                nest = scene.settle(f"n.{key}.{n}", None, *below, ns=ns)
+                                outcomes.append(scene.outcome(name, f"{key}.{n}", "parked", nest=nest))
+                            elif ending in ("awaits", "nest"):
+                                outcomes.append(scene.outcome(name, f"{key}.{n}", "parked", awaits="s"))
+                            elif not (ending == "done" and answer.claim.task.kind == "advance"):
+                                outcomes.append(scene.outcome(name, f"{key}.{n}", ending))
+                        dice.shuffle(outcomes)
+                        store.finish(holder, slot, outcomes)
+            return calls
+
+        assert min(at_once(6, work)) > 5
+        assert any(task.child for it in threads for task in store.list_tasks(scene.id(f"r.{it}")))
         store.close()
         with PostgresStore(url) as again:
             assert deadlocks(again) == before
