@@ -61,8 +61,6 @@ ELSEWHERE = {
     "purge_items",
     "append_events",
     "purge_events",
-    "append_events",
-    "purge_events",
 }
 
 pytestmark = pytest.mark.timeout(180)
