@@ -168,6 +168,11 @@ class AttemptServices:
         self.progress = self.progress.with_question(question.id, value, self._serde, thread_id)
         raise GraphInterrupt((question,))
 
+    def answers(self) -> list[Any]:
+        """The answers that the task's interrupts have got so far, in the order asked."""
+        thread_id = self._task.thread_id
+        return [it.value.value(self._serde, thread_id) for it in self.progress.answers]
+
     # ---------------------------------------------------------------- steps
 
     def step(self, name: str, call: Callable[[], Any], policies: Sequence[RetryStrategy]) -> StepFuture[Any]:

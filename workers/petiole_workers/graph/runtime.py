@@ -51,6 +51,9 @@ class NodeServices(Protocol):
     def interrupt(self, value: object) -> Any:
         """The answer to the node's next interrupt; raises GraphInterrupt where there is none yet."""
 
+    def answers(self) -> Sequence[Any]:
+        """The answers that the node's interrupts have got so far, in the order asked."""
+
 
 class NoServices:
     """Outside an engine: timers are slept through, details are forgotten, there is no store."""
@@ -85,6 +88,9 @@ class NoServices:
 
     def interrupt(self, value: object) -> Any:
         raise ConfigurationError("interrupt() needs a graph that runs: call it in a node")
+
+    def answers(self) -> Sequence[Any]:
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,55 @@
+"""LangGraph's `Command` and `Send` as Petiole's: what its nodes and routers return, and what its callers give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langgraph.types import Command as TheirCommand
+from langgraph.types import Send as TheirSend
+
+from petiole_stores.errors import InvalidUpdateError
+from petiole_workers.graph import Command, Send
+
+
+def returned_by_node(value: object) -> object:
+    """What a node returned; a `Send` alone, or in a list, goes where it says, as in LangGraph."""
+    if isinstance(value, TheirSend):
+        return Command(goto=send(value))
+    if isinstance(value, TheirCommand):
+        return command(value)
+    if isinstance(value, list | tuple) and any(isinstance(item, TheirCommand) for item in value):
+        return [returned_by_node(item) for item in value]
+    return value
+
+
+def returned_by_router(value: object) -> object:
+    """What a router answered: one answer or several."""
+    if isinstance(value, list | tuple):
+        return [send(item) if isinstance(item, TheirSend) else item for item in value]
+    return send(value) if isinstance(value, TheirSend) else value
+
+
+def given_by_caller(value: Any) -> Any:
+    """An input: a Command of either kind, or a state."""
+    return command(value) if isinstance(value, TheirCommand) else value
+
+
+def command(given: TheirCommand[Any]) -> Command[Any]:
+    """The same Command in Petiole's class."""
+    goto = given.goto
+    where: Any = (goto,) if isinstance(goto, str | TheirSend) else tuple(goto)
+    return Command(
+        graph=given.graph,
+        update=given.update,
+        resume=given.resume,
+        goto=tuple(send(to) if isinstance(to, TheirSend) else to for to in where),
+    )
+
+
+def send(given: TheirSend) -> Send:
+    """The same Send in Petiole's class. Raises InvalidUpdateError for one with a timeout of its own."""
+    if given.timeout is not None:
+        raise InvalidUpdateError(
+            f"Send({given.node!r}) has timeout {given.timeout!r}: a Send has none here, give the node {given.node!r} one"
+        )
+    return Send(given.node, given.arg)
