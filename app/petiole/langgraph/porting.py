@@ -76,7 +76,9 @@ def _compiled(graph: Any) -> CompiledStateGraph[Any, Any, Any, Any]:
         return graph
     if not isinstance(graph, TheirGraph):
         raise GraphValidationError(
-            [f"from_langgraph was given {graph!r}: give LangGraph's StateGraph, or what its compile() returned"]
+            [
+                f"from_langgraph was given {graph!r}: give LangGraph's StateGraph, or what its compile() returned"
+            ]
         )
     # Compiling writes the node defaults into the nodes: into copies of them.
     builder = copy.copy(graph)
@@ -145,7 +147,7 @@ class _Porting:
             self._refuse(f"node {name!r} has a trace_policy: there is no tracing here, leave it out")
         handler = None
         if node.error_handler_node is not None:
-            found = self._builder.nodes[node.error_handler_node]
+            found: Any = self._builder.nodes[node.error_handler_node]
             handler = handler_function(found.runnable, self._bound)
         try:
             ours.add_node(
@@ -191,7 +193,7 @@ class _Porting:
                     path.__name__ = name
                     if branch.input_schema is not None:
                         path.__annotations__ = {"state": branch.input_schema}
-                    ours.add_conditional_edges(source, path, branch.ends)  # type: ignore[arg-type]
+                    ours.add_conditional_edges(source, path, branch.ends)
         except GraphValidationError as error:
             self._refuse(*error.faults)
 

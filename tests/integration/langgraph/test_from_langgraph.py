@@ -20,7 +20,9 @@ from langgraph.runtime import Runtime, get_runtime
 from langgraph.types import CachePolicy, Command, Interrupt, Overwrite, RetryPolicy, Send, interrupt
 
 from petiole.langgraph import from_langgraph
+from petiole.testing import LocalWorker
 from petiole_stores.errors import GraphValidationError
+from petiole_stores.opening import open_store
 from petiole_workers.compiled import CompiledGraph
 
 CONFIG: RunnableConfig = {"configurable": {"thread_id": "t"}}
@@ -49,7 +51,9 @@ def fan() -> StateGraph[Any, Any, Any, Any]:
 
     def loop(state: State) -> Command[Any]:
         left = state["x"] - 1
-        return Command(update={"x": left, "log": [f"loop {left}"]}, goto="loop" if left else [Send("work", {"n": 9})])
+        return Command(
+            update={"x": left, "log": [f"loop {left}"]}, goto="loop" if left else [Send("work", {"n": 9})]
+        )
 
     builder = StateGraph(State)
     builder.add_node("a", a)
@@ -114,8 +118,20 @@ def plain(state: Any) -> Any:
     return state.values, state.next, metadata.get("source"), metadata.get("step")
 
 
+def told(chunk: dict[str, Any]) -> str:
+    """An update as text; what overwrites is a class of either library."""
+    plainly = {
+        node: {
+            key: ["over", value.value] if hasattr(value, "value") else value for key, value in update.items()
+        }
+        for node, update in chunk.items()
+    }
+    return repr(plainly)
+
+
 def run(graph: Any) -> list[Any]:
-    chunks = list(graph.stream({"log": ["in"]}, CONFIG, stream_mode="updates"))
+    # Nodes of one superstep end in any order.
+    chunks = sorted(told(it) for it in graph.stream({"log": ["in"]}, CONFIG, stream_mode="updates"))
     return [chunks, [plain(it) for it in graph.get_state_history(CONFIG)]]
 
 
@@ -250,3 +266,20 @@ def test_what_cannot_be_carried_is_refused_with_its_name() -> None:
         from_langgraph(len)
     with pytest.raises(GraphValidationError, match="list"):
         from_langgraph(StateGraph(list).add_node("n", lambda state: state).add_edge(START, "n"))
+
+
+def test_workers_run_it_and_people_answer(tmp_path: Path) -> None:
+    theirs = asking().compile(checkpointer=InMemorySaver())
+    wanted = answered_by_id(theirs)[1]
+    graph = from_langgraph(asking(), name="asking")
+    with open_store(f"sqlite:///{tmp_path}/w.db") as store, LocalWorker([graph], store) as worker:
+        client = worker.client
+        handle = client.submit(graph, {"log": ["in"]}, thread_id="t")
+        worker.run_until_idle()
+        while questions := client.interrupts("t"):
+            client.resume("t", answers={it.id: f"to {it.value}" for it in questions})
+            worker.run_until_idle()
+        assert handle.result(0) == wanted
+        owner = next(task for task in client.tasks("t") if task.node == "inner")
+        assert len({task.ns for task in client.tasks("t")}) == 3
+        assert owner.child == f"inner:{owner.task_id}"
