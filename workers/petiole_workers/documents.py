@@ -43,6 +43,8 @@ _GOTO, _NODE, _PARENT, _CACHED, _OVERWRITE = (
 )
 
 BLOB_CACHE_BYTES = 64 * 1024 * 1024
+#: From how many characters of ``next`` on a checkpoint counts as a fan-out's, and how many of those are remembered.
+WIDE, WIDE_KEPT = 4096, 4
 
 _raw_values = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _raw_writes = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]])
@@ -134,6 +136,7 @@ class Documents:
         self._serde = store.serde
         self._cache = BlobCache()
         self._unsaved: dict[tuple[str, str], Blob] = {}
+        self._sound: list[Checkpointed] = []
 
     @property
     def store(self) -> Store:
@@ -197,10 +200,13 @@ class Documents:
         Without ``tasks`` its ``next`` is left empty: a task of a fan-out does not look at its siblings, and reading
         all of them for each of them would take time with the square of their number.
         """
-        if damage := damage_of(record):
+        if record not in self._sound and (damage := damage_of(record)):
             raise CorruptionError(
                 f"checkpoint {record.checkpoint_id} of thread {record.thread_id!r} is damaged: {damage}"
             )
+        if len(record.next) > WIDE and record not in self._sound:
+            # Each task of a fan-out brings the same record: comparing it costs far less than digesting it again.
+            self._sound = [*self._sound[1 - WIDE_KEPT :], record]
         thread_id = record.thread_id
         planned = _planned.decode(record.next) if tasks else []
         args = [bytes(task.arg).decode() for task in planned]

@@ -13,10 +13,12 @@ from msgspec.structs import replace
 
 from petiole_stores.codec import AesGcmCodec
 from petiole_stores.errors import CorruptionError
+from petiole_stores.integrity import damage_of
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import Blob, Checkpointed
 from petiole_stores.references import blobs_named
 from petiole_stores.serde import Serde
+from petiole_workers import documents
 from petiole_workers.documents import Documents
 from petiole_workers.graph import END, START, RemainingSteps, Runtime, Send, StateGraph
 from petiole_workers.repair import Repair, verify
@@ -329,3 +331,27 @@ def test_a_checkpoint_of_a_subgraph_is_mended() -> None:
     why = repair.mend(store._checkpoints[first.checkpoint_id])
     assert why is not None
     assert "what a node of the graph around it was given" in why
+
+
+def test_a_fan_outs_base_is_digested_once_and_not_with_each_branch(monkeypatch: pytest.MonkeyPatch) -> None:
+    digested: list[str] = []
+
+    def count(record: Checkpointed) -> str | None:
+        digested.append(record.checkpoint_id)
+        return damage_of(record)
+
+    monkeypatch.setattr(documents, "damage_of", count)
+    graph = StateGraph(State).add_node("branch", lambda arg: {"log": [arg["number"]]})
+    graph.add_conditional_edges(
+        START, lambda state: [Send("branch", {"number": f"{n:0100d}"}) for n in range(60)]
+    )
+    store = MemoryStore()
+    compiled = graph.compile(store)
+    compiled.invoke({"n": 0}, {"configurable": {"thread_id": "t"}, "max_concurrency": 1})
+    base = next(it.checkpoint_id for it in store.list_checkpoints("t") if it.step == 0)
+    assert digested.count(base) == 1
+    wide = store._checkpoints[base]
+    again = Documents(store)
+    assert again.checkpoint(wide).record == wide
+    with pytest.raises(CorruptionError, match="seal"):
+        again.checkpoint(replace(wide, next=wide.next.replace("branch", "brunch", 1)))
