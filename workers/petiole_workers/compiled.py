@@ -38,7 +38,8 @@ from petiole_workers.saving import Keeping
 from petiole_workers.streaming.modes import Modes, StreamMode
 
 if TYPE_CHECKING:
-    from petiole_workers.inline import InlineEngine, InvokeOptions
+    from petiole_workers.inline import InlineEngine
+    from petiole_workers.inline_options import InvokeOptions
     from petiole_workers.snapshot import StateSnapshot
     from petiole_workers.states import States
     from petiole_workers.streaming.handover import Handover
@@ -229,7 +230,7 @@ class CompiledGraph(Keeping):
         context: Any,
         stops: Stops = AS_COMPILED,
     ) -> InvokeOptions:
-        from petiole_workers.inline import InvokeOptions
+        from petiole_workers.inline_options import InvokeOptions
 
         return InvokeOptions.of(
             config,
@@ -503,7 +504,8 @@ class CompiledGraph(Keeping):
         return self.definition.mermaid()
 
     def _states(self, config: Mapping[str, Any]) -> States:
-        from petiole_workers.inline import InlineEngine, InvokeOptions
+        from petiole_workers.inline import InlineEngine
+        from petiole_workers.inline_options import InvokeOptions
 
         checkpointer = self.checkpointer
         if checkpointer is None:

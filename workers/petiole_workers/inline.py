@@ -7,15 +7,9 @@ next ``invoke(None, ...)`` on the thread.
 from __future__ import annotations
 
 import asyncio
-import atexit
-import concurrent.futures
-import os
 import socket
-import threading
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,9 +19,7 @@ from petiole_stores.errors import (
     InputError,
     PetioleError,
     RunCancelledError,
-    RunFailedError,
     RunInterruptedError,
-    StoreError,
     ThreadBusyError,
 )
 from petiole_stores.ids import new_id
@@ -39,7 +31,6 @@ from petiole_stores.records import (
     SETTLED,
     START_PATH,
     Blob,
-    Claim,
     NewRun,
     NewTask,
     Resumption,
@@ -51,12 +42,13 @@ from petiole_stores.store import Store
 from petiole_workers.caller import NodeCaller
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.documents import Documents
-from petiole_workers.failure import parse_failure
-from petiole_workers.given import Given, checked_tags
-from petiole_workers.graph import DEFAULT_RECURSION_LIMIT, INTERRUPT, START, Command, Interrupt, result
+from petiole_workers.graph import INTERRUPT, START, Command, Interrupt, result
 from petiole_workers.graph.runtime import NodeServices
-from petiole_workers.hop import AS_COMPILED, Hint, RunConfig, Stops
+from petiole_workers.hop import RunConfig
 from petiole_workers.inline_children import ChildrenHere, waiting_for_child, wake_waiting
+from petiole_workers.inline_crew import Crew
+from petiole_workers.inline_options import InvokeOptions
+from petiole_workers.inline_presence import BIRTH, Presence
 from petiole_workers.processes import process_birth
 from petiole_workers.queues import INLINE_PREFIX
 from petiole_workers.registry import Registry
@@ -69,84 +61,7 @@ from petiole_workers.states import States
 if TYPE_CHECKING:
     from petiole_workers.streaming.live import Watch
 
-LEASE = 15.0
-#: In a holder's stats: when its process was started, so that a pid that is used again is not taken for it.
-BIRTH = "process_birth"
-#: The keys of a config that are not ``configurable`` ones.
-CONFIG_KEYS = frozenset(
-    {
-        "tags",
-        "metadata",
-        "callbacks",
-        "run_name",
-        "max_concurrency",
-        "recursion_limit",
-        "configurable",
-        "run_id",
-    }
-)
-#: How many nodes of a superstep run side by side when ``max_concurrency`` is not given.
-CONCURRENCY = min(32, (os.cpu_count() or 1) + 4)
-
-
-@dataclass(frozen=True)
-class InvokeOptions:
-    """What ``config`` says."""
-
-    thread_id: str
-    checkpoint_id: str | None = None
-    recursion_limit: int = DEFAULT_RECURSION_LIMIT
-    max_concurrency: int = CONCURRENCY
-    durability: str | None = None
-    stops: Stops = AS_COMPILED
-    run_id: str | None = None
-    tags: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    given: Given = field(default_factory=Given)
-
-    @classmethod
-    def of(
-        cls,
-        config: Mapping[str, Any] | None,
-        *,
-        needs_thread: bool,
-        durability: str | None = None,
-        stops: Stops = AS_COMPILED,
-        context: Any = None,
-    ) -> InvokeOptions:
-        """What a config in LangGraph's shape says; keys that it does not know count as ``configurable`` ones there.
-
-        Raises InputError when the thread id is missing or a value is out of range.
-        """
-        config = config or {}
-        unknown = {key: value for key, value in config.items() if key not in CONFIG_KEYS}
-        configurable = {**unknown, **(config.get("configurable") or {})}
-        thread_id = configurable.get("thread_id")
-        if thread_id is None and needs_thread:
-            raise InputError(
-                'a graph with a checkpointer needs a thread: pass {"configurable": {"thread_id": "..."}} as config'
-            )
-        limit = config.get("recursion_limit", DEFAULT_RECURSION_LIMIT)
-        if not isinstance(limit, int) or limit < 1:
-            raise InputError(f"recursion_limit is {limit!r}: take a whole number from 1")
-        side_by_side = config.get("max_concurrency") or CONCURRENCY
-        if not isinstance(side_by_side, int) or side_by_side < 1:
-            raise InputError(f"max_concurrency is {side_by_side!r}: take a whole number from 1")
-        run_id, metadata = config.get("run_id"), config.get("metadata") or {}
-        if not isinstance(metadata, Mapping):
-            raise InputError(f"metadata is {metadata!r}: take a dict")
-        return cls(
-            thread_id=str(thread_id) if thread_id is not None else new_id(),
-            checkpoint_id=configurable.get("checkpoint_id"),
-            recursion_limit=limit,
-            max_concurrency=side_by_side,
-            durability=durability,
-            stops=stops,
-            run_id=None if run_id is None else str(run_id),
-            tags=checked_tags(config.get("tags") or ()),
-            metadata=metadata,
-            given=Given.of(configurable, context, config.get("callbacks")),
-        )
+_SETTINGS = Settings()
 
 
 class InlineEngine:
@@ -172,7 +87,7 @@ class InlineEngine:
         self._active: set[str] = set()
         #: Runs that nodes of this process wait for, which it is at or will be.
         self.expected: set[str] = set()
-        self._presence = _Presence(store)
+        self.presence = Presence(store)
 
     @classmethod
     def on(cls, graph: CompiledGraph, checkpointer: CheckpointStore) -> InlineEngine:
@@ -198,7 +113,7 @@ class InlineEngine:
         watch: Watch | None = None,
     ) -> Any:
         self.load_archive(options.thread_id)
-        with self._presence:
+        with self.presence:
             asked = self._asked(options.thread_id) if watch is not None else {}
             if isinstance(input, Command):
                 run_id, ready = self._command(input, options)
@@ -376,7 +291,7 @@ class InlineEngine:
                 raise ThreadBusyError(
                     f"thread {run.thread_id!r} is being run by process {workers[holder].pid} just now"
                 )
-            if holder == self._presence.holder:  # left by an invocation that could not give it back
+            if holder == self.presence.holder:  # left by an invocation that could not give it back
                 slots = {task.slot for task in tasks if task.token and task.holder == holder and task.slot}
                 if slots:
                     self.store.release(holder, slots=sorted(slots))
@@ -384,7 +299,7 @@ class InlineEngine:
                 self.store.release(holder, crashed=True, final=True)
 
     def _lives(self, worker: Worker, run_id: str) -> bool:
-        if worker.worker_id == self._presence.holder:
+        if worker.worker_id == self.presence.holder:
             return run_id in self._active
         if worker.status not in ("alive", "stopping"):
             return False
@@ -393,7 +308,7 @@ class InlineEngine:
         return worker.expires_at > time.time()
 
     def _start_task(self) -> NewTask:
-        queue = INLINE_PREFIX + self._presence.holder
+        queue = INLINE_PREFIX + self.presence.holder
         return NewTask(task_id=new_id(), path=START_PATH, node=START, kind="advance", queue=queue)
 
     def _ready(self, run_id: str) -> list[TaskRef]:
@@ -419,7 +334,7 @@ class InlineEngine:
         watch: Watch | None,
     ) -> None:
         """Run what is ready until the run has settled, been interrupted, or nothing is left."""
-        crew = _Crew(self, options, loop, watch)
+        crew = Crew(self, options, loop, watch)
         crew.add(ready)
         try:
             crew.work()
@@ -456,12 +371,12 @@ class InlineEngine:
             if checkpoint.id not in known:
                 self.archive.save(checkpoint)
 
-    def runner(self, slot: str, crew: _Crew, loop: asyncio.AbstractEventLoop | None) -> Runner:
+    def runner(self, slot: str, crew: Crew, loop: asyncio.AbstractEventLoop | None) -> Runner:
         return Runner(
             store=self.store,
             registry=self._registry,
             settings=_SETTINGS,
-            holder=self._presence.holder,
+            holder=self.presence.holder,
             slot=slot,
             publish=crew.add,
             caller=NodeCaller(in_process_wait=float("inf"), loop=loop),
@@ -478,7 +393,7 @@ class InlineEngine:
     @property
     def holder(self) -> str:
         """This process's id in the ledger."""
-        return self._presence.holder
+        return self.presence.holder
 
     def drive(self, run: Run, loop: asyncio.AbstractEventLoop | None) -> BaseException | None:
         """Run what is ready of a run that nobody else is at; gives what it has failed of.
@@ -511,7 +426,7 @@ class InlineEngine:
         if graph is self.graph:
             return self
         made = InlineEngine(graph, self.store)
-        made._presence, made._active, made._registry = self._presence, self._active, self._registry
+        made.presence, made._active, made._registry = self.presence, self._active, self._registry
         made.expected = self.expected
         if self._registry.get(graph.name) is None:
             self._registry.add(graph)
@@ -520,160 +435,6 @@ class InlineEngine:
 
 class HalfWayError(PetioleError):
     """A run of ``graph.invoke`` is left with tasks that are not this process's."""
-
-
-class _Crew:
-    """The threads that run one invocation. A lone task runs in the caller's own thread."""
-
-    def __init__(
-        self,
-        engine: InlineEngine,
-        options: InvokeOptions,
-        loop: asyncio.AbstractEventLoop | None,
-        watch: Watch | None,
-    ) -> None:
-        self._engine, self._loop = engine, loop
-        self.stops, self.watch = options.stops, watch
-        self.given = options.given
-        self._limit = options.max_concurrency
-        self._ready: deque[TaskRef] = deque()
-        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
-        self._local = threading.local()
-        self._runners: list[Runner] = []
-        self._errors: dict[str, BaseException] = {}
-
-    def add(self, refs: Sequence[TaskRef]) -> list[str]:
-        self._ready.extend(refs)
-        return []
-
-    @property
-    def beyond(self) -> BaseException | None:
-        """What the node around this graph is to be put away by."""
-        return next((it.beyond for it in self._runners if it.beyond is not None), None)
-
-    def note(self, claim: Claim, error: BaseException) -> None:
-        self._errors[claim.task.task_id] = error
-        if self.watch is not None:
-            self.watch.failed(claim.task.task_id, error)
-
-    def work(self) -> None:
-        running: set[concurrent.futures.Future[None]] = set()
-        while self._ready or running:
-            if self.watch is not None and not running:
-                self.watch.pause()
-            if len(self._ready) == 1 and not running:
-                self._run(self._ready.popleft())
-                continue
-            while self._ready and len(running) < self._limit:
-                running.add(self._threads().submit(self._run, self._ready.popleft()))
-            done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-            for future in done:
-                future.result()
-
-    def _run(self, ref: TaskRef) -> None:
-        runner: Runner | None = getattr(self._local, "runner", None)
-        if runner is None:
-            runner = self._local.runner = self._engine.runner(new_id(), self, self._loop)
-            self._runners.append(runner)
-        runner.run([Hint.of(ref)])
-
-    def _threads(self) -> concurrent.futures.ThreadPoolExecutor:
-        if self._pool is None:
-            self._pool = concurrent.futures.ThreadPoolExecutor(
-                self._limit, thread_name_prefix="petiole-invoke"
-            )
-        return self._pool
-
-    def error_of(self, run: Run) -> BaseException:
-        """The very exception that failed the run, or its description when it is from another process."""
-        for task in sorted(self._engine.store.list_tasks(run.run_id), key=lambda t: t.path):
-            if task.task_id in self._errors and task.error == run.error:
-                return self._errors[task.task_id]
-        return RunFailedError(f"run {run.run_id} failed: {parse_failure(run.error)}")
-
-    def close(self, *, failed: bool = False) -> None:
-        """Wait for the threads. ``failed`` (by Ctrl-C, or a store that is away): what they still held is ready again."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-        for runner in self._runners:
-            runner.close()
-        if failed:
-            try:
-                slots = [runner.slot for runner in self._runners]
-                self._engine.store.release(self._engine._presence.holder, slots=slots)
-            except StoreError:
-                pass  # the next invocation on the thread gives it back
-
-
-class _Presence:
-    """This process as a holder of one store: registered when first needed, beating while an invocation runs."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._lock = threading.Lock()
-        self._running = 0
-        self._pid = 0
-        self._beaten = float("-inf")
-        self._thread: threading.Thread | None = None
-        self.holder = ""
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._pid != os.getpid():
-                self.holder, self._pid, self._running, self._thread = new_id(), os.getpid(), 0, None
-                self._beaten = float("-inf")
-                if self._store.shared:
-                    atexit.register(self._leave, self._pid)
-            self._running += 1
-            if time.monotonic() - self._beaten > LEASE / 3:
-                self._beat()
-            if self._store.shared and self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._keep_beating, name="petiole-presence", daemon=True
-                )
-                self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._running -= 1
-
-    def _beat(self) -> None:
-        lease = LEASE if self._store.shared else 10 * 365 * 86400.0
-        name = f"invoke@{socket.gethostname()}"
-        self._store.beat(
-            Worker(
-                worker_id=self.holder,
-                name=name,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                lease=lease,
-                pool="inline",
-                stats={BIRTH: process_birth(os.getpid()) or 0.0},
-            )
-        )
-        self._beaten = time.monotonic()
-
-    def _keep_beating(self) -> None:
-        while True:
-            time.sleep(LEASE / 3)
-            with self._lock:  # so that no invocation begins between this look and this thread's end
-                if not self._running:
-                    self._thread = None
-                    return
-                try:
-                    self._beat()
-                except StoreError:
-                    pass  # the invocation itself will say so; until then the next beat may succeed
-
-    def _leave(self, pid: int) -> None:
-        if pid == os.getpid():
-            try:
-                self._store.release(self.holder, final=True)
-            except Exception:  # noqa: BLE001 - the process is ending; the lease runs out by itself
-                pass
-
-
-_SETTINGS = Settings()
 
 
 def _refused(reason: str, options: InvokeOptions, active: str | None) -> PetioleError:
