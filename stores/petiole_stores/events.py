@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from petiole_stores.checks import check_id
 from petiole_stores.crashpoints import reach
 from petiole_stores.errors import InputError
-from petiole_stores.ledger import check_id
 
 if TYPE_CHECKING:
     from petiole_stores.serde import Serde

@@ -39,6 +39,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from petiole_stores.checks import check_id, check_outcome, check_times
 from petiole_stores.crashpoints import reach
 from petiole_stores.errors import InputError
 from petiole_stores.records import (
@@ -57,7 +58,6 @@ from petiole_stores.records import (
     Run,
     RunFilter,
     RunPage,
-    Settle,
     SubmitAnswer,
     SweepReport,
     Task,
@@ -65,8 +65,6 @@ from petiole_stores.records import (
     Trimmed,
     Worker,
 )
-
-MAX_ID = 255
 
 
 class Ledger(ABC):
@@ -259,7 +257,7 @@ class Ledger(ABC):
 
         ``replacements`` are pairs (failed task's id, new task's id). The new task is ready, with the old one's node,
         path, argument and namespace of its own; outputs of finished siblings stay. An owner that failed because of a
-        task in its namespace is not replaced (see :func:`replaceable`): it waits again. The run is ``queued`` again,
+        task in its namespace is not replaced (see :func:`petiole_stores.leaves.replaceable`): it waits again. The run is ``queued`` again,
         ``replays`` + 1, and its thread's active run. Refused: ``run <status>`` when it has not failed, ``busy`` when
         another run is active, ``head moved`` when the thread has gone on since (in a namespace with a failed task),
         ``stale`` when the replacements do not name exactly the replaceable tasks. ``already`` when the first new task
@@ -277,7 +275,7 @@ class Ledger(ABC):
         ``answers`` names the tasks (``None``: all); the others stay interrupted, and interrupt the run again once their
         superstep is over. With answers a run that is queued or running takes them, too. Any other status but
         ``interrupted`` is refused as ``run <status>``; a task that is not the run's, or that was interrupted with its
-        namespace (see :func:`resumable`), as ``stale``. Answers to tasks that are no longer interrupted under that token
+        namespace (see :func:`petiole_stores.leaves.resumable`), as ``stale``. Answers to tasks that are no longer interrupted under that token
         count for nothing; ``already`` when none is left, or without answers when the run is queued or running.
         """
         reach("resume.before")
@@ -587,89 +585,3 @@ class Ledger(ABC):
     def _get_blobs(self, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]: ...
     @abstractmethod
     def _list_workers(self) -> list[Worker]: ...
-
-
-def replaceable(tasks: Iterable[Task]) -> list[Task]:
-    """The tasks of a run that a replay has to replace, in the order given: those that failed and were not replaced, but
-    for owners with such a task in their namespace."""
-    failed = [task for task in tasks if task.status == "failed" and not task.replaced]
-    spaces = {task.ns for task in failed}
-    return [task for task in failed if not task.child or task.child not in spaces]
-
-
-def resumable(tasks: Iterable[Task]) -> list[Task]:
-    """The tasks of a run that a resume may answer, in the order given: those that are interrupted, but for owners with
-    such a task in their namespace."""
-    interrupted = [task for task in tasks if task.status == "interrupted"]
-    spaces = {task.ns for task in interrupted}
-    return [task for task in interrupted if not task.child or task.child not in spaces]
-
-
-def dies_with_owner(ns: str) -> bool:
-    """Whether a namespace is of one task alone: its last part names that task."""
-    return ":" in ns.rpartition("|")[2]
-
-
-def check_outcome(outcome: Outcome) -> None:
-    """Raise InputError for an outcome that no ledger could judge."""
-    settle = outcome.settle
-    if outcome.ending != "done" and settle is not None:
-        raise InputError(
-            f"task {outcome.task_id}: an outcome that is {outcome.ending!r} cannot bring a settle"
-        )
-    if outcome.ending != "parked" and (outcome.nest is not None or outcome.awaits):
-        raise InputError(
-            f"task {outcome.task_id}: an outcome that is {outcome.ending!r} cannot bring a nest or await a signal"
-        )
-    if outcome.nest is not None:
-        if outcome.delay or outcome.awaits:
-            raise InputError(
-                f"task {outcome.task_id}: it waits for its namespace alone: give no delay and no awaits"
-            )
-        check_settle(outcome.task_id, outcome.nest)
-        if not outcome.nest.checkpoints[0].ns:
-            raise InputError(f"task {outcome.task_id}: its nest has no namespace")
-    if settle is not None:
-        check_settle(outcome.task_id, settle)
-    elif outcome.ending not in ("retry", "parked") and not (outcome.advance_id and outcome.advance_token):
-        raise InputError(
-            f"task {outcome.task_id}: an outcome without a settle needs advance_id and advance_token"
-        )
-
-
-def check_settle(task_id: str, settle: Settle) -> None:
-    """Raise InputError for a settle that does not hold together."""
-    if not settle.checkpoints:
-        raise InputError(f"task {task_id}: its settle has no checkpoint")
-    spaces = {checkpoint.ns for checkpoint in settle.checkpoints} | {task.ns for task in settle.tasks}
-    if len(spaces) > 1:
-        raise InputError(f"task {task_id}: its settle is of the namespaces {sorted(spaces)}: give one")
-    waiting = {task.status for task in settle.tasks}
-    fits = {
-        "running": waiting == {"ready"},
-        "interrupted": waiting == {"interrupted"},
-        "succeeded": not waiting,
-    }
-    if not fits[settle.run_status]:
-        raise InputError(
-            f"task {task_id}: a settle to {settle.run_status!r} does not fit tasks that are {sorted(waiting)}"
-        )
-
-
-def check_times(run: NewRun) -> None:
-    """Raise InputError for a run whose times contradict each other or are out of range."""
-    if run.run_at is not None and run.delay is not None:
-        raise InputError(f"run {run.run_id} has run_at and delay: give one of them")
-    if run.deadline is not None and run.lifetime is not None:
-        raise InputError(f"run {run.run_id} has deadline and lifetime: give one of them")
-    if run.delay is not None and not 0 <= run.delay < 1e11:
-        raise InputError(f"run {run.run_id} has a delay of {run.delay!r} s: take a number from 0")
-    if run.lifetime is not None and not 0 < run.lifetime < 1e11:
-        raise InputError(f"run {run.run_id} has a lifetime of {run.lifetime!r} s: take a number above 0")
-
-
-def check_id(name: str, value: str) -> None:
-    """Raise InputError unless ``value`` is 1 to 255 printable characters."""
-    if not value or len(value) > MAX_ID or not value.isprintable():
-        shown = value if len(value) <= 40 else value[:40] + "…"
-        raise InputError(f"{name} is {shown!r}: it needs 1 to {MAX_ID} printable characters")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from petiole_stores.ledger import replaceable, resumable
+from petiole_stores.leaves import replaceable, resumable
 from petiole_stores.memory_tables import Head, store_time
 from petiole_stores.memory_upkeep import MemoryUpkeep
 from petiole_stores.records import (

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from petiole_stores.ledger import dies_with_owner
+from petiole_stores.leaves import dies_with_owner
 from petiole_stores.memory_tables import MemoryTables, Thread, store_time
 from petiole_stores.records import ENDED, Blob, Checkpointed, Task, Trimmed
 from petiole_stores.references import blobs_named

@@ -17,12 +17,13 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from petiole_stores.checkpoint import Checkpoint
+from petiole_stores.checks import check_id
 from petiole_stores.contract import CheckpointStore, json_text
 from petiole_stores.errors import ConfigurationError, ConflictError, CorruptionError, NotFoundError
 from petiole_stores.events import EventStore
 from petiole_stores.integrity import damage_of, seal_of
 from petiole_stores.items import ItemStore
-from petiole_stores.ledger import Ledger, check_id
+from petiole_stores.ledger import Ledger
 from petiole_stores.records import Blob, Checkpointed, FinishAnswer, NewCheckpoint, Outcome
 from petiole_stores.serde import Serde, digest_document
 

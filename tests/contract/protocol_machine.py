@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 
 from petiole_stores.conformance.scene import Scene, plain
-from petiole_stores.ledger import replaceable
+from petiole_stores.leaves import replaceable
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import Claim, ClaimAnswer, FinishAnswer, Worker
 from petiole_stores.store import Store

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from petiole_stores.ledger import replaceable, resumable
+from petiole_stores.leaves import replaceable, resumable
 from petiole_stores.records import Resumption
 from tests.contract.calls import Call
 from tests.contract.dice import Dice

@@ -22,7 +22,7 @@ from petiole_stores.checkpoint import Checkpoint
 from petiole_stores.conformance import Scene
 from petiole_stores.conformance.scene import plain
 from petiole_stores.errors import ConfigurationError, StoreError, StoreUnavailableError, UnstorableError
-from petiole_stores.ledger import replaceable
+from petiole_stores.leaves import replaceable
 from petiole_stores.opening import open_store
 from petiole_stores.records import Amendment, Resumption
 from petiole_stores.sql.postgres import PostgresStore

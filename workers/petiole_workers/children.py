@@ -24,7 +24,7 @@ from petiole_stores.errors import (
     StoreError,
 )
 from petiole_stores.ids import derived_id
-from petiole_stores.ledger import replaceable
+from petiole_stores.leaves import replaceable
 from petiole_stores.records import SETTLED, START_PATH, NewRun, NewTask, Run, Task, TaskRef
 from petiole_stores.store import Store
 from petiole_workers.caller import undisturbed

@@ -23,7 +23,7 @@ from petiole_stores.errors import (
     ThreadBusyError,
 )
 from petiole_stores.ids import new_id
-from petiole_stores.ledger import replaceable
+from petiole_stores.leaves import replaceable
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import (
     ENDED,

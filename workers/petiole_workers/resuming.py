@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from petiole_stores.errors import InputError
-from petiole_stores.ledger import resumable
+from petiole_stores.leaves import resumable
 from petiole_stores.records import Resumption, Task
 from petiole_stores.serde import Serde
 from petiole_workers.graph import Interrupt

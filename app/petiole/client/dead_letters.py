@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from petiole_stores.ledger import replaceable
+from petiole_stores.leaves import replaceable
 from petiole_stores.records import Run, Task
 from petiole_stores.store import Store
 from petiole_workers.failure import Failure, parse_failure

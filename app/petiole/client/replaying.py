@@ -6,7 +6,7 @@ import msgspec
 
 from petiole_stores.errors import ConflictError, NotFoundError, ThreadBusyError
 from petiole_stores.ids import derived_id
-from petiole_stores.ledger import replaceable
+from petiole_stores.leaves import replaceable
 from petiole_stores.records import Answer, Checkpointed, Run, Task
 from petiole_stores.store import Store
 

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
+from petiole_stores.checks import check_outcome
 from petiole_stores.errors import StoreError, UnstorableError
-from petiole_stores.ledger import check_outcome
 from petiole_stores.records import FinishAnswer, Outcome
 from petiole_stores.sql.connection import PostgresEngine
 from petiole_stores.sql.parameters import as_json, blob_columns

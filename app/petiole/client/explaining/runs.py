@@ -12,7 +12,7 @@ from petiole.client.explaining.roster import Roster
 from petiole.client.explaining.tasks import Depth, open_waits, subgraph_waits
 from petiole.client.naming import label_of, name_of
 from petiole.client.reasons import kind_of, reason_of
-from petiole_stores.ledger import replaceable
+from petiole_stores.leaves import replaceable
 from petiole_stores.records import ENDED, HELD_BACK, SETTLED, Run, Task
 from petiole_stores.store import Store
 from petiole_workers.children import awaited_run, children_of

@@ -10,7 +10,7 @@ from petiole.client.explaining.explanation import Wait
 from petiole.client.explaining.roster import Roster, unfitness
 from petiole.client.naming import label_of, name_of
 from petiole_stores.errors import BrokerError
-from petiole_stores.ledger import resumable
+from petiole_stores.leaves import resumable
 from petiole_stores.records import START_PATH, Priority, Run, Task, Worker
 from petiole_workers.children import awaited_run
 from petiole_workers.failure import parse_failure

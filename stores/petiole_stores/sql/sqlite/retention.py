@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from itertools import chain
 
-from petiole_stores.ledger import dies_with_owner
+from petiole_stores.leaves import dies_with_owner
 from petiole_stores.records import Trimmed
 from petiole_stores.references import blobs_named
 from petiole_stores.sql.sqlite import events

@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
+from petiole_stores.checks import check_outcome
 from petiole_stores.errors import InputError, StoreError
-from petiole_stores.ledger import check_outcome
 from petiole_stores.records import FinishAnswer, Outcome
 from petiole_stores.sql.sqlite import finishing
 from petiole_stores.sql.sqlite.connection import Connections
