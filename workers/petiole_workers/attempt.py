@@ -227,7 +227,8 @@ class Attempt:
         if (kept := cache.find(place, spec)) is not None:
             return dataclasses.replace(kept, cached=True)
         output = task_output(definition, spec, self._call(input, spec))
-        if self.services.open_transaction is None:
+        # What a person or the world has said was said to this thread alone.
+        if self.services.open_transaction is None and not self.services.was_answered:
             cache.keep(place, output)
         return output
 

@@ -47,6 +47,7 @@ class AttemptServices:
         self._lost = False
         self._stack = ExitStack()
         self.open_transaction: StoreTransaction | None = None
+        self._answered_beyond = False
         #: Who takes signals: the same for a task that a replay puts in this one's place.
         self._taker = derived_id("taker", task.run_id, task.ns, task.checkpoint_id or "", task.path)
         self.steps = Steps(runner.store, task.thread_id, self._taker)
@@ -95,10 +96,18 @@ class AttemptServices:
     def _beyond(self, ask: Callable[[], Any]) -> Any:
         """Let the node ask or wait within which this graph runs; where it is put away, so is this one."""
         try:
-            return ask()
+            answer = ask()
         except (GraphInterrupt, ParkedError) as error:
             self._runner.beyond = error
             raise
+        self._answered_beyond = True
+        return answer
+
+    @property
+    def was_answered(self) -> bool:
+        """Whether an interrupt or a wait of the task has got an answer."""
+        had = self.progress.answers or any(signal.value is not None for signal in self.progress.signals)
+        return bool(had) or self._answered_beyond
 
     # ---------------------------------------------------------------- signals
 

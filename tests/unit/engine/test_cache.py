@@ -16,7 +16,7 @@ from petiole_stores.errors import GraphValidationError, InputError
 from petiole_stores.faults import FaultPlan, FaultyStore, fail_before
 from petiole_stores.memory import MemoryStore
 from petiole_stores.serde import Serde
-from petiole_workers.graph import END, START, CachePolicy, Command, Runtime, Send, StateGraph
+from petiole_workers.graph import END, START, CachePolicy, Command, Runtime, Send, StateGraph, interrupt
 from tests.unit.engine.bench import Bench
 
 
@@ -127,6 +127,32 @@ def test_failures_are_not_kept() -> None:
             invoke(thread, n=1)
     assert invoke("3", n=1)["log"] == invoke("4", n=1)["log"] == ["ran"]
     assert node.calls == [1, 1, 1]
+
+
+def test_what_somebody_answered_is_not_kept() -> None:
+    """An answer was given to one thread: another one with the same input asks for itself."""
+    builder = StateGraph(State).add_node(
+        "ask", lambda state: {"other": interrupt("well?")}, cache_policy=CachePolicy()
+    )
+    graph = builder.add_edge(START, "ask").compile(MemoryStore())
+    for thread in ("1", "2"):
+        config = {"configurable": {"thread_id": thread}}
+        assert graph.invoke({"n": 1}, config)["__interrupt__"][0].value == "well?"
+        assert graph.invoke(Command(resume=int(thread)), config)["other"] == int(thread)
+
+
+def test_what_was_answered_within_a_graph_that_the_node_calls_is_not_kept() -> None:
+    inner = StateGraph(State).add_node(
+        "ask", lambda state: {"other": interrupt("well?")}, cache_policy=CachePolicy()
+    )
+    called = inner.add_edge(START, "ask").compile()
+    builder = StateGraph(State).add_node("call", lambda state: {"other": called.invoke(state)["other"]})
+    builder.set_node_defaults(cache_policy=CachePolicy())
+    graph = builder.add_edge(START, "call").compile(MemoryStore())
+    for thread in ("1", "2"):
+        config = {"configurable": {"thread_id": thread}}
+        graph.invoke({"n": 1}, config)
+        assert graph.invoke(Command(resume=int(thread)), config)["other"] == int(thread)
 
 
 def test_what_an_error_handler_gave_is_not_kept() -> None:
