@@ -105,12 +105,12 @@ class ReadCache(WrappedStore):
         return next(iter(self._fresh((thread_id, "head", ns), read)), None)
 
     def _list_checkpoints(
-        self, thread_id: str, ns: str | None, before: int | None, limit: int | None
+        self, thread_id: str, ns: str | None, before: int | None, limit: int | None, brief: bool = False
     ) -> builtins.list[Checkpointed]:
         def read() -> builtins.list[Checkpointed]:
-            return self.store._list_checkpoints(thread_id, ns, before, limit)
+            return self.store._list_checkpoints(thread_id, ns, before, limit, brief)
 
-        return [*self._fresh((thread_id, "list", ns, before, limit), read)]
+        return [*self._fresh((thread_id, "list", ns, before, limit, brief), read)]
 
     def _get_checkpoint(self, checkpoint_id: str) -> Checkpointed | None:
         with self._lock:

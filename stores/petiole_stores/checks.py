@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from petiole_stores.errors import InputError
-from petiole_stores.records import NewRun, Outcome, Settle
+from petiole_stores.records import NewRun, Outcome, RunFilter, Settle, TaskFilter
 
 MAX_ID = 255
+#: How many records a page has at the most.
+MAX_PAGE = 1000
 
 
 def check_outcome(outcome: Outcome) -> None:
@@ -71,3 +75,37 @@ def check_id(name: str, value: str) -> None:
     if not value or len(value) > MAX_ID or not value.isprintable():
         shown = value if len(value) <= 40 else value[:40] + "…"
         raise InputError(f"{name} is {shown!r}: it needs 1 to {MAX_ID} printable characters")
+
+
+def check_run_filter(filter: RunFilter) -> None:
+    """Raise InputError for a filter of runs that no store could follow."""
+    _check_page(filter.limit, filter.cursor)
+    named = ("graph", "thread_id", "tag", "error_type", "text", "status", "graphs", "namespaces")
+    for name in named:
+        _check_text(name, getattr(filter, name))
+
+
+def check_task_filter(filter: TaskFilter) -> None:
+    """Raise InputError for a filter of tasks that no store could follow."""
+    _check_page(filter.limit, filter.cursor)
+    for name in ("ns", "node", "kind", "checkpoint_id", "status"):
+        _check_text(name, getattr(filter, name))
+
+
+def place_of(cursor: str | None) -> int | None:
+    """The number that a cursor begins with."""
+    return None if cursor is None else int(cursor.partition(".")[0])
+
+
+def _check_page(limit: int, cursor: str | None) -> None:
+    if not 1 <= limit <= MAX_PAGE:
+        raise InputError(f"limit is {limit}: take a number from 1 to {MAX_PAGE} and page with the cursor")
+    if cursor is not None and not re.fullmatch(r"[0-9]{1,18}(\.[^\0\ud800-\udfff]*)?", cursor):
+        raise InputError(f"cursor is {cursor[:40]!r}: take the `next` of the page before as it is")
+
+
+def _check_text(name: str, value: str | list[str] | None) -> None:
+    """What no store can hold it cannot be asked for either: NUL and lone surrogates."""
+    for text in [value] if isinstance(value, str) else value or ():
+        if re.search(r"[\0\ud800-\udfff]", text):
+            raise InputError(f"{name} is {text[:40]!r}: no record can have such a character, leave it out")

@@ -23,7 +23,9 @@ PetioleError
 │   ├── SchemaError             the store's schema is missing, or not of this version
 │   ├── UnstorableError         a value that this store cannot hold; its neighbours in a batch are stored
 │   └── CorruptionError         stored bytes do not match their digest
-└── BrokerError                 the broker cannot be reached
+├── BrokerError                 the broker cannot be reached
+├── AccessError                 a server refuses the key or token, or its scope
+└── RateLimitError              a server takes no more requests for now
 """
 
 from __future__ import annotations
@@ -143,3 +145,15 @@ class CorruptionError(StoreError):
 
 class BrokerError(PetioleError, ConnectionError):
     """The broker cannot be reached."""
+
+
+class AccessError(PetioleError):
+    """The server does not let the key's or token's bearer do this, or does not know the bearer."""
+
+
+class RateLimitError(PetioleError):
+    """Too many requests; ``retry_after`` is in how many seconds the server takes the next one."""
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)

@@ -3,7 +3,7 @@
 The ledger is the truth; a message of the broker is a hint. Each operation below takes many, is atomic, and is
 idempotent by the ids and tokens that the *client* makes: called again with the same arguments after a timeout it
 answers ``already`` instead of doing its work twice. A backend implements the private primitives (``_claim`` …); the
-public methods check arguments and hand the clock down.
+public methods check arguments and hand the clock down. What only looks is in :mod:`petiole_stores.ledger_reads`.
 
 Life of a task (the state chart is in docs/guarantees.md)::
 
@@ -36,38 +36,34 @@ Rules that every backend keeps
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from petiole_stores.checks import check_id, check_outcome, check_times
 from petiole_stores.crashpoints import reach
 from petiole_stores.errors import InputError
+from petiole_stores.ledger_reads import LedgerReads
 from petiole_stores.records import (
     SETTLED,
     Amendment,
     Answer,
     BeatAnswer,
     Blob,
-    Checkpointed,
     ClaimAnswer,
     FinishAnswer,
     NewRun,
     Outcome,
     QueueBacklog,
     Resumption,
-    Run,
-    RunFilter,
-    RunPage,
     SubmitAnswer,
     SweepReport,
-    Task,
     TaskRef,
     Trimmed,
     Worker,
 )
 
 
-class Ledger(ABC):
+class Ledger(LedgerReads):
     """Runs, tasks, claims and workers of one store.
 
     ``clock`` is for tests: when set, its answer (seconds since the epoch) is used in place of the store's own time.
@@ -83,7 +79,7 @@ class Ledger(ABC):
     def _now(self) -> float | None:
         return None if self.clock is None else self.clock()
 
-    def hint(self, thread_id: str, ids: Iterable[str]) -> None:  # noqa: B027 - a default, not an omission
+    def hint(self, thread_id: str, ids: Iterable[str]) -> None:
         """Tell the store which thread these runs and tasks belong to; stores that need no such help ignore it."""
 
     # ---------------------------------------------------------------- the protocol
@@ -440,54 +436,6 @@ class Ledger(ABC):
         reach("delete.after")
         return answer
 
-    # ---------------------------------------------------------------- reading
-
-    def holds(self, task_id: str, token: str) -> bool:
-        """Whether a finish under this token would still be taken: the token stands and the run has not settled."""
-        return self._holds(task_id, token)
-
-    def get_run(self, run_id: str) -> Run | None:
-        """The run, or ``None``."""
-        return self._get_run(run_id)
-
-    def newest_run(self, thread_id: str) -> Run | None:
-        """The run that was submitted last on the thread, or ``None``."""
-        page = self.list_runs(RunFilter(thread_id=thread_id, limit=1))
-        return page.runs[0] if page.runs else None
-
-    def list_runs(self, filter: RunFilter = RunFilter()) -> RunPage:  # noqa: B008 - frozen
-        """Runs that match, newest first, ``limit`` (1 to 1000) at a time."""
-        if not 1 <= filter.limit <= 1000:
-            raise InputError(
-                f"limit is {filter.limit}: take a number from 1 to 1000 and page with the cursor"
-            )
-        return self._list_runs(filter)
-
-    def list_tasks(self, run_id: str) -> list[Task]:
-        """All tasks of a run in the order they were made."""
-        return self._list_tasks(run_id)
-
-    def head(self, thread_id: str, ns: str = "") -> Checkpointed | None:
-        """The newest checkpoint of a thread and namespace: the one its head names."""
-        return self._head(thread_id, ns)
-
-    def get_checkpoint(self, checkpoint_id: str) -> Checkpointed | None:
-        return self._get_checkpoint(checkpoint_id)
-
-    def list_checkpoints(
-        self, thread_id: str, *, ns: str | None = "", before: int | None = None, limit: int | None = None
-    ) -> list[Checkpointed]:
-        """Checkpoints of a thread, newest first by ``seq``; ``before``: only those with a smaller ``seq``."""
-        return self._list_checkpoints(thread_id, ns, before, limit)
-
-    def get_blobs(self, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]:
-        """The thread's blobs with these digests; missing ones are left out."""
-        return self._get_blobs(thread_id, digests) if digests else {}
-
-    def list_workers(self) -> list[Worker]:
-        """Every worker that the ledger still remembers, newest start first."""
-        return self._list_workers()
-
     def backlogs(self) -> list[QueueBacklog]:
         """Ready tasks by queue and priority, without changing anything; sorted by both."""
         return self._backlogs(self._now())
@@ -565,23 +513,3 @@ class Ledger(ABC):
     def _expired(self, ages: Mapping[str, float], limit: int, now: float | None) -> list[str]: ...
     @abstractmethod
     def _delete_thread(self, thread_id: str) -> bool: ...
-    @abstractmethod
-    def _holds(self, task_id: str, token: str) -> bool: ...
-    @abstractmethod
-    def _get_run(self, run_id: str) -> Run | None: ...
-    @abstractmethod
-    def _list_runs(self, filter: RunFilter) -> RunPage: ...
-    @abstractmethod
-    def _list_tasks(self, run_id: str) -> list[Task]: ...
-    @abstractmethod
-    def _head(self, thread_id: str, ns: str) -> Checkpointed | None: ...
-    @abstractmethod
-    def _get_checkpoint(self, checkpoint_id: str) -> Checkpointed | None: ...
-    @abstractmethod
-    def _list_checkpoints(
-        self, thread_id: str, ns: str | None, before: int | None, limit: int | None
-    ) -> list[Checkpointed]: ...
-    @abstractmethod
-    def _get_blobs(self, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]: ...
-    @abstractmethod
-    def _list_workers(self) -> list[Worker]: ...

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from petiole_stores.memory_amending import MemoryAmending
 from petiole_stores.memory_events import MemoryEvents
 from petiole_stores.memory_items import MemoryItems
+from petiole_stores.memory_reads import MemoryReads
 from petiole_stores.memory_tables import RUN_FIELDS, Head, Thread, copy_task, store_time
 from petiole_stores.records import (
     ADVANCE_PATH,
@@ -43,7 +44,7 @@ from petiole_stores.records import (
 WORKERS_KEPT = 7 * 86400.0
 
 
-class MemoryStore(MemoryAmending, MemoryItems, MemoryEvents):
+class MemoryStore(MemoryAmending, MemoryReads, MemoryItems, MemoryEvents):
     """``memory://``: everything in this process, gone with it; refused where several processes must share a store."""
 
     # ---------------------------------------------------------------- submit

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from petiole_stores.events import StoredEvent
 from petiole_stores.items import StoredItem
 from petiole_stores.records import (
+    ATTEMPTS_KEPT,
     SETTLED,
     Attempt,
     Blob,
@@ -22,8 +23,6 @@ from petiole_stores.records import (
     NewCheckpoint,
     NewTask,
     Run,
-    RunFilter,
-    RunPage,
     Task,
     TaskRef,
     Worker,
@@ -68,6 +67,7 @@ class MemoryTables(Store):
         self._runs: dict[str, Run] = {}
         self._tasks: dict[str, Task] = {}
         self._run_tasks: dict[str, list[str]] = {}
+        self._task_numbers: dict[str, int] = {}  # rises with every task that is made
         self._checkpoints: dict[str, Checkpointed] = {}
         self._workers: dict[str, Worker] = {}
         self._events: dict[str, list[StoredEvent]] = {}
@@ -89,27 +89,6 @@ class MemoryTables(Store):
             run = self._runs.get(run_id)
             return replace(run) if run else None
 
-    def _list_runs(self, filter: RunFilter) -> RunPage:
-        def matches(run: Run) -> bool:
-            return (
-                filter.graph in (None, run.graph)
-                and (not filter.status or run.status in filter.status)
-                and filter.thread_id in (None, run.thread_id)
-                and (filter.tag is None or filter.tag in run.tags)
-                and (filter.since is None or run.created_at >= filter.since)
-                and (filter.until is None or run.created_at < filter.until)
-                and (filter.cursor is None or run.seq < int(filter.cursor))
-            )
-
-        with self._lock:
-            found = sorted(filter_runs(matches, self._runs.values()), key=lambda r: r.seq, reverse=True)
-            page = [replace(run) for run in found[: filter.limit]]
-            return RunPage(runs=page, next=str(page[-1].seq) if len(found) > filter.limit else None)
-
-    def _list_tasks(self, run_id: str) -> list[Task]:
-        with self._lock:
-            return [copy_task(task) for task in self._tasks_of(run_id)]
-
     def _head(self, thread_id: str, ns: str) -> Checkpointed | None:
         with self._lock:
             thread = self._threads.get(thread_id)
@@ -121,7 +100,7 @@ class MemoryTables(Store):
             return self._checkpoints.get(checkpoint_id)
 
     def _list_checkpoints(
-        self, thread_id: str, ns: str | None, before: int | None, limit: int | None
+        self, thread_id: str, ns: str | None, before: int | None, limit: int | None, brief: bool = False
     ) -> list[Checkpointed]:
         with self._lock:
             found = [
@@ -129,7 +108,8 @@ class MemoryTables(Store):
                 for c in self._checkpoints.values()
                 if c.thread_id == thread_id and ns in (None, c.ns) and (before is None or c.seq < before)
             ]
-            return sorted(found, key=lambda c: c.seq, reverse=True)[:limit]
+            page = sorted(found, key=lambda c: c.seq, reverse=True)[:limit]
+            return [replace(c, state="") for c in page] if brief else page
 
     def _get_blobs(self, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]:
         with self._lock:
@@ -212,6 +192,8 @@ class MemoryTables(Store):
         )
         self._tasks[task.task_id] = task
         self._run_tasks.setdefault(run.run_id, []).append(task.task_id)
+        self._seq += 1
+        self._task_numbers[task.task_id] = self._seq
         return task
 
     def _insert_checkpoint(self, new: NewCheckpoint, thread_id: str, run_id: str | None, now: float) -> None:
@@ -239,6 +221,8 @@ class MemoryTables(Store):
         task.next_publish = now + min(self.grace * 2.0 ** min(task.publishes, 30), self.max_backoff)
 
     def _log_attempt(self, task: Task, outcome: str, now: float, error: str | None = None) -> None:
+        if len(task.attempts) >= ATTEMPTS_KEPT:
+            del task.attempts[ATTEMPTS_KEPT // 2]
         task.attempts.append(
             Attempt(
                 attempt=task.attempt,
@@ -301,10 +285,6 @@ RUN_FIELDS = (
     "run_id", "thread_id", "graph", "version", "fingerprint", "input", "base_id", "idempotency_key", "request_digest",
     "config", "metadata",
 )  # fmt: skip
-
-
-def filter_runs(matches: Callable[[Run], bool], runs: Iterable[Run]) -> list[Run]:
-    return [run for run in runs if matches(run)]
 
 
 def store_time(now: float | None) -> float:

@@ -115,7 +115,7 @@ class MemoryUpkeep(MemoryTables):
         gone = [task for task in self._thread_tasks(thread_id) if task.checkpoint_id == checkpoint_id]
         for task in gone:
             self._run_tasks[task.run_id].remove(task.task_id)
-            del self._tasks[task.task_id]
+            del self._tasks[task.task_id], self._task_numbers[task.task_id]
         return len(gone)
 
     def _named(self, thread_id: str) -> set[str]:
@@ -154,7 +154,7 @@ class MemoryUpkeep(MemoryTables):
                 return False
             for run_id in [run.run_id for run in self._runs.values() if run.thread_id == thread_id]:
                 for task_id in self._run_tasks.pop(run_id, ()):
-                    del self._tasks[task_id]
+                    del self._tasks[task_id], self._task_numbers[task_id]
                 del self._runs[run_id]
             self._checkpoints = {
                 key: checkpoint

@@ -140,6 +140,10 @@ class Run(msgspec.Struct, kw_only=True):
     seq: int  #: rises with every submit (in the same thread, on Redis)
 
 
+#: How many earlier attempts a task remembers: half of them its first ones, the others its newest.
+ATTEMPTS_KEPT = 100
+
+
 class Attempt(msgspec.Struct, kw_only=True):
     """One earlier try at a task, as it ended without ending the task."""
 
@@ -404,18 +408,58 @@ class Answer(msgspec.Struct, kw_only=True):
 
 
 class RunFilter(msgspec.Struct, kw_only=True, frozen=True):
-    """Which runs ``list_runs`` gives, newest first."""
+    """Which runs ``list_runs`` gives, newest first, and ``count_runs`` counts."""
 
     graph: str | None = None
     status: list[str] = []
     thread_id: str | None = None
     tag: str | None = None
+    error_type: str | None = None  #: of the run's error: the qualified name, or the last part of it
+    #: part of the thread's id, the run's, the graph's name or a tag; A to Z are the same as a to z
+    text: str | None = None
     since: float | None = None  #: created at or after
     until: float | None = None  #: created before
+    graphs: list[str] = []  #: of these graphs alone (empty: of any), beside ``graph``
+    namespaces: list[str] = []  #: the same of threads' namespaces: what an id has before its first ``:``
     limit: int = 50
     cursor: str | None = None  #: the ``next`` of the page before
+    brief: bool = False  #: without ``input``
 
 
 class RunPage(msgspec.Struct, kw_only=True):
     runs: list[Run]
     next: str | None = None
+
+
+class TaskFilter(msgspec.Struct, kw_only=True, frozen=True):
+    """Which tasks of a run ``tasks_page`` gives, in the order they were made."""
+
+    ns: str | None = None  #: the namespace (empty: the root); ``None``: any
+    node: str | None = None
+    kind: TaskKind | None = None
+    status: list[str] = []
+    checkpoint_id: str | None = None  #: the checkpoint whose superstep they belong to
+    limit: int = 100
+    cursor: str | None = None  #: the ``next`` of the page before
+    brief: bool = False  #: without ``arg``, ``output`` and ``progress``
+
+
+class TaskPage(msgspec.Struct, kw_only=True):
+    tasks: list[Task]
+    next: str | None = None
+
+
+class TaskCount(msgspec.Struct, kw_only=True):
+    """The tasks of a run that share namespace, node, kind and status."""
+
+    ns: str
+    node: str
+    kind: TaskKind
+    status: TaskStatus
+    count: int
+    created_at: float  #: when the first was made
+    ended_at: float | None = None  #: when the last ended
+    crashes: int = 0  #: how often a process died under them
+    failures: int = 0  #: how many attempts failed and were tried again
+    recovered: int = 0  #: how many were taken over from a lost worker
+    replaced: int = 0  #: how many a replay has put new ones in place of

@@ -132,6 +132,15 @@ class Store(CheckpointStore, Ledger, ItemStore, EventStore):
         self.replace_blobs(damaged.thread_id, blobs)
         self._save(sound, damaged.thread_id, damaged.run_id, damaged.created_at, blobs)
 
+    def bring(self, checkpoint: NewCheckpoint, thread_id: str, *, at: float, blobs: Sequence[Blob]) -> None:
+        """Store a checkpoint of another store, of no run here; without an active run it becomes its namespace's head.
+
+        ``at`` is when it was made. Its ``digest`` and ``seal`` have to be its own.
+        """
+        check_id("checkpoint id", checkpoint.checkpoint_id)
+        check_id("thread_id", thread_id)
+        self._save(checkpoint, thread_id, None, at, blobs)
+
     def _history(self, thread_id: str) -> Sequence[Checkpoint]:
         return self.list(thread_id, ns=None)
 

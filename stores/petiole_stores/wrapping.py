@@ -30,6 +30,9 @@ from petiole_stores.records import (
     SubmitAnswer,
     SweepReport,
     Task,
+    TaskCount,
+    TaskFilter,
+    TaskPage,
     TaskRef,
     Trimmed,
     Worker,
@@ -56,7 +59,7 @@ UPKEEP = (
     "clear",
 )
 READING = (
-    "holds", "get_run", "list_runs", "list_tasks", "head", "get_checkpoint", "list_checkpoints", "get_blobs",
+    "holds", "get_run", "list_runs", "count_runs", "list_tasks", "tasks_page", "task_counts", "head", "get_checkpoint", "list_checkpoints", "get_blobs",
     "list_workers", "backlogs", "threads",
 )  # fmt: skip
 EVENTS = ("append_events", "purge_events")
@@ -286,8 +289,17 @@ class WrappedStore(Store):
     def _list_runs(self, filter: RunFilter) -> RunPage:
         return self.around("list_runs", lambda: self.store._list_runs(filter))
 
+    def _count_runs(self, filter: RunFilter) -> Mapping[str, int]:
+        return self.around("count_runs", lambda: self.store._count_runs(filter))
+
     def _list_tasks(self, run_id: str) -> builtins.list[Task]:
         return self.around("list_tasks", lambda: self.store._list_tasks(run_id))
+
+    def _tasks_page(self, run_id: str, filter: TaskFilter) -> TaskPage:
+        return self.around("tasks_page", lambda: self.store._tasks_page(run_id, filter))
+
+    def _task_counts(self, run_id: str) -> builtins.list[TaskCount]:
+        return self.around("task_counts", lambda: self.store._task_counts(run_id))
 
     def _head(self, thread_id: str, ns: str) -> Checkpointed | None:
         return self.around("head", lambda: self.store._head(thread_id, ns))
@@ -296,10 +308,10 @@ class WrappedStore(Store):
         return self.around("get_checkpoint", lambda: self.store._get_checkpoint(checkpoint_id))
 
     def _list_checkpoints(
-        self, thread_id: str, ns: str | None, before: int | None, limit: int | None
+        self, thread_id: str, ns: str | None, before: int | None, limit: int | None, brief: bool = False
     ) -> builtins.list[Checkpointed]:
         return self.around(
-            "list_checkpoints", lambda: self.store._list_checkpoints(thread_id, ns, before, limit)
+            "list_checkpoints", lambda: self.store._list_checkpoints(thread_id, ns, before, limit, brief)
         )
 
     def _get_blobs(self, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]:

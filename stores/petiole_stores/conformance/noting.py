@@ -5,6 +5,7 @@ from __future__ import annotations
 from petiole_stores.conformance.report import same
 from petiole_stores.conformance.rules import LEDGER
 from petiole_stores.conformance.scene import Scene, document
+from petiole_stores.records import ATTEMPTS_KEPT
 
 ROWS = '{"rows": [1, 2.5, null], "ü": "\\u2028"}'
 
@@ -54,6 +55,19 @@ def parked_without_delay(scene: Scene) -> None:
         ("already", "fenced"),
         "the old token",
     )
+
+
+@LEDGER
+def parked_often(scene: Scene) -> None:
+    """Of many attempts the first and the newest are remembered, so that a task that looks for months stays small."""
+    scene.begin("a")
+    for number in range(ATTEMPTS_KEPT + 5):
+        scene.claimed("a", f"k{number}")
+        scene.finished("a", f"k{number}", "parked")
+    task, half = scene.task("a"), ATTEMPTS_KEPT // 2
+    newest = range(ATTEMPTS_KEPT + 5 - half + 1, ATTEMPTS_KEPT + 6)
+    same([it.attempt for it in task.attempts], [*range(1, half + 1), *newest], "the attempts")
+    same(task.attempt, ATTEMPTS_KEPT + 5, "their number")
 
 
 @LEDGER

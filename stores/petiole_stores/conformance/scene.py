@@ -313,4 +313,4 @@ def plain(value: Any) -> Any:
 
 
 def document(text: str | None) -> Any:
-    return None if text is None else msgspec.json.decode(text)
+    return msgspec.json.decode(text) if text else None  # a brief record has an empty one

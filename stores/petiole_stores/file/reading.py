@@ -105,9 +105,12 @@ class FileReads(SQLiteStore):
         return None if found is None else self._filled(found)
 
     def _list_checkpoints(
-        self, thread_id: str, ns: str | None, before: int | None, limit: int | None
+        self, thread_id: str, ns: str | None, before: int | None, limit: int | None, brief: bool = False
     ) -> list[Checkpointed]:
-        found = map(self._filled, super()._list_checkpoints(thread_id, ns, before, limit))
+        rows = super()._list_checkpoints(thread_id, ns, before, limit, brief)
+        if brief:
+            return rows
+        found = map(self._filled, rows)
         return [checkpoint for checkpoint in found if checkpoint is not None]
 
     def _get_blobs(self, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]:

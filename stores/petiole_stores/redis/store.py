@@ -11,38 +11,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import msgspec
-
 from petiole_stores.errors import ConflictError
-from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, Run, RunFilter, RunPage, Task, Worker
+from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, Run, Worker
 from petiole_stores.redis.events import RedisEvents
 from petiole_stores.redis.items import RedisItems
+from petiole_stores.redis.listing import Listing
 from petiole_stores.redis.partitions import tag_prefix
 from petiole_stores.redis.requests import blob_args, blob_of, decoder, optional
 from petiole_stores.redis.trimming import Trimming
 from petiole_stores.serde import Serde
 from petiole_stores.store import StoreUrl
 
-#: How many entries of the index of runs one script looks at: none holds the server for long.
-LOOK = 500
-
-
-class _Page(msgspec.Struct):
-    runs: list[Run]
-    seq: int | None = None
-    after: str | None = None
-
-
-_page = decoder(_Page)
 _run = optional(Run)
-_tasks = decoder(list[Task])
 _checkpoint = optional(Checkpointed)
 _checkpoints = decoder(list[Checkpointed])
 _worker = decoder(Worker)
 _bool = decoder(bool)
 
 
-class RedisStore(Trimming, RedisItems, RedisEvents):
+class RedisStore(Listing, Trimming, RedisItems, RedisEvents):
     """Checkpoints and ledger on plain Redis 7 or Valkey; the options of its URL are those of :class:`RedisBase`."""
 
     def __init__(
@@ -56,7 +43,7 @@ class RedisStore(Trimming, RedisItems, RedisEvents):
         self.clock = clock
         self._slots = {}
 
-    # ---------------------------------------------------------------- runs and tasks
+    # ---------------------------------------------------------------- single records
 
     def _get_run(self, run_id: str) -> Run | None:
         found: Run | None = self._read_one("run", run_id, _run)
@@ -66,43 +53,6 @@ class RedisStore(Trimming, RedisItems, RedisEvents):
         partition = self._locate("task", [task_id]).get(task_id)
         request = {"what": "holds", "id": task_id, "token": token}
         return partition is not None and self._on(partition, "read", request, _bool)
-
-    def _list_tasks(self, run_id: str) -> list[Task]:
-        for _ in range(2):
-            partition = self._locate("run", [run_id]).get(run_id)
-            if partition is None:
-                break
-            if found := self._on(partition, "read", {"what": "tasks", "id": run_id}, _tasks):
-                return found
-            self._locator.forget("run", run_id)
-        return []
-
-    def _list_runs(self, filter: RunFilter) -> RunPage:
-        """Partitions are read page by page until each has given enough for the merged one."""
-        request: dict[str, Any] = {
-            name: getattr(filter, name) for name in ("graph", "status", "thread_id", "tag", "since", "until")
-        }
-        request |= {"limit": filter.limit + 1, "most": LOOK}
-        if filter.cursor is not None:
-            seq, _, request["after"] = filter.cursor.partition(".")
-            request["seq"] = int(seq)
-        runs: list[Run] = []
-        counts: dict[int, int] = {}
-        searched = range(self.partitions) if filter.thread_id is None else [self._partition(filter.thread_id)]
-        pending = dict.fromkeys(searched, request)
-        while pending:
-            pages = self._run([self._call("list_runs", p, asked) for p, asked in pending.items()], _page)
-            going_on: dict[int, dict[str, Any]] = {}
-            for (partition, asked), page in zip(pending.items(), pages, strict=True):
-                runs += page.runs
-                counts[partition] = counts.get(partition, 0) + len(page.runs)
-                if page.seq is not None and counts[partition] <= filter.limit:
-                    going_on[partition] = {**asked, "seq": page.seq, "after": page.after}
-            pending = going_on
-        runs.sort(key=lambda run: (run.seq, run.run_id), reverse=True)
-        chosen = runs[: filter.limit]
-        more = len(runs) > filter.limit
-        return RunPage(runs=chosen, next=f"{chosen[-1].seq}.{chosen[-1].run_id}" if more else None)
 
     # ---------------------------------------------------------------- checkpoints
 
@@ -127,9 +77,11 @@ class RedisStore(Trimming, RedisItems, RedisEvents):
         return found
 
     def _list_checkpoints(
-        self, thread_id: str, ns: str | None, before: int | None, limit: int | None
+        self, thread_id: str, ns: str | None, before: int | None, limit: int | None, brief: bool = False
     ) -> list[Checkpointed]:
-        request = {"what": "checkpoints", "id": thread_id, "ns": ns, "before": before, "limit": limit}
+        request = {
+            "what": "checkpoints", "id": thread_id, "ns": ns, "before": before, "limit": limit, "brief": brief,
+        }  # fmt: skip
         return self._on(self._partition(thread_id), "read", request, _checkpoints)
 
     def _get_blobs(self, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]:

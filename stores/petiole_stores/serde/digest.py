@@ -26,7 +26,7 @@ def digest_document(text: str) -> str:
         SerializationError: the text is no JSON.
     """
     try:
-        document = json.loads(text, parse_float=_decimal, parse_constant=_refuse)
+        document = _decode(text)
         return hashlib.sha256(_sorted(document)).hexdigest()
     except SerializationError:
         raise
@@ -49,3 +49,7 @@ def _decimal(literal: str) -> int | float:
 
 def _refuse(name: str) -> object:
     raise SerializationError(f"the document holds {name}, which is no JSON")
+
+
+#: Made once: a call of json.loads with hooks makes a decoder of its own.
+_decode = json.JSONDecoder(parse_float=_decimal, parse_constant=_refuse).decode

@@ -212,6 +212,21 @@ class Serde:
         """
         return unseal(self._codec, sealed, bound)
 
+    @property
+    def encrypts(self) -> bool:
+        """Whether what is stored is encrypted: then a document holds nothing but its keys and references to blobs."""
+        return self._codec.digest_key is not None
+
+    def open_blob(self, blob: Blob, *, thread_id: str) -> bytes:
+        """What a blob of a thread holds, packed and in the clear. Raises CorruptionError and UnfitError as `load`."""
+        return self._plain(blob, thread_id)
+
+    def make_blob(self, plain: bytes, *, thread_id: str) -> Blob:
+        """The blob of a thread that holds what `open_blob` gave, be it of another thread or store."""
+        digest = self._digest(plain, thread_id)
+        codec, data = self._codec.encode(plain, aad=_bound(thread_id, digest))
+        return Blob(digest, codec, data)
+
     def blob_digests(self, text: str) -> list[str]:
         """Which blobs a document refers to, in order, each once; no value is built."""
         return blob_references(text)

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from petiole_stores.errors import StoreError
-from petiole_stores.records import Blob, Checkpointed, Run, RunFilter, RunPage, Task, Worker
+from petiole_stores.records import (
+    Blob,
+    Checkpointed,
+    Run,
+    RunFilter,
+    RunPage,
+    Task,
+    TaskCount,
+    TaskFilter,
+    TaskPage,
+    Worker,
+)
 from petiole_stores.serde import Serde
+from petiole_stores.sql import listing
 from petiole_stores.sql.connection import PostgresEngine
 from petiole_stores.store import Store, StoreUrl
 
 _run = msgspec.json.Decoder(Run)
 _runs = msgspec.json.Decoder(list[Run])
+_counts = msgspec.json.Decoder(dict[str, int])
 _tasks = msgspec.json.Decoder(list[Task])
+_numbered_tasks = msgspec.json.Decoder(list[tuple[int, Task]])
+_task_counts = msgspec.json.Decoder(list[TaskCount])
 _checkpoint = msgspec.json.Decoder(Checkpointed)
 _checkpoints = msgspec.json.Decoder(list[Checkpointed])
 _workers = msgspec.json.Decoder(list[Worker])
@@ -63,38 +78,24 @@ class PostgresReads(Store):
         return None if text is None else _run.decode(text)
 
     def _list_runs(self, filter: RunFilter) -> RunPage:
-        conditions: list[tuple[str, object]] = [
-            ("r.graph = %s", filter.graph),
-            ("r.thread_id = %s", filter.thread_id),
-            ("r.tags @> jsonb_build_array(%s::text)", filter.tag),
-            ("r.created_at >= %s", filter.since),
-            ("r.created_at < %s", filter.until),
-            ("r.seq < %s", None if filter.cursor is None else int(filter.cursor)),
-        ]
-        chosen = [(text, value) for text, value in conditions if value is not None]
-        parameters: list[object] = [value for _, value in chosen]
-        where = " AND ".join(["true", *(text for text, _ in chosen)])
-        newest = f"SELECT r.* FROM runs r WHERE {where} ORDER BY r.seq DESC LIMIT %s"
-        parameters.append(filter.limit + 1)
-        if filter.status:
-            # The newest of each status, then the newest of those: an index has each in order, not several together.
-            statuses = sorted(set(filter.status))
-            newest = " UNION ALL ".join(
-                [f"(SELECT r.* FROM runs r WHERE r.status = %s AND {where} ORDER BY r.seq DESC LIMIT %s)"]
-                * len(statuses)
-            )
-            parameters = [value for status in statuses for value in (status, *parameters)]
-        statement = (
-            "SELECT coalesce(json_agg(petiole_run_json(r) ORDER BY r.seq DESC), '[]'::json)::text "
-            f"FROM (SELECT * FROM ({newest}) q ORDER BY q.seq DESC LIMIT %s) r"
-        )
-        text = self.connections.call(statement, (*parameters, filter.limit + 1))
-        found = _runs.decode(text or "[]")
+        found = _runs.decode(self.connections.call(*listing.runs(filter)) or "[]")
         page = found[: filter.limit]
         return RunPage(runs=page, next=str(page[-1].seq) if len(found) > filter.limit else None)
 
+    def _count_runs(self, filter: RunFilter) -> Mapping[str, int]:
+        return _counts.decode(self.connections.call(*listing.run_counts(filter)) or "{}")
+
     def _list_tasks(self, run_id: str) -> list[Task]:
         return _tasks.decode(self.connections.call(_LIST_TASKS, (run_id,)) or "[]")
+
+    def _tasks_page(self, run_id: str, filter: TaskFilter) -> TaskPage:
+        found = _numbered_tasks.decode(self.connections.call(*listing.tasks(run_id, filter)) or "[]")
+        page = found[: filter.limit]
+        more = len(found) > filter.limit
+        return TaskPage(tasks=[task for _, task in page], next=str(page[-1][0]) if more else None)
+
+    def _task_counts(self, run_id: str) -> list[TaskCount]:
+        return _task_counts.decode(self.connections.call(listing.TASK_COUNTS, (run_id,)) or "[]")
 
     def _head(self, thread_id: str, ns: str) -> Checkpointed | None:
         text = self.connections.call(_HEAD, (thread_id, ns))
@@ -105,7 +106,7 @@ class PostgresReads(Store):
         return None if text is None else _checkpoint.decode(text)
 
     def _list_checkpoints(
-        self, thread_id: str, ns: str | None, before: int | None, limit: int | None
+        self, thread_id: str, ns: str | None, before: int | None, limit: int | None, brief: bool = False
     ) -> list[Checkpointed]:
         where, values = "c.thread_id = %s", [thread_id, *([] if ns is None else [ns])]
         parameters: list[Any] = [*values]
@@ -114,8 +115,9 @@ class PostgresReads(Store):
         if before is not None:
             where += " AND c.seq < %s"
             parameters.append(before)
+        shown = listing.BRIEF_CHECKPOINT if brief else "petiole_checkpoint_json(c)"
         statement = (
-            "SELECT coalesce(json_agg(petiole_checkpoint_json(c) ORDER BY c.seq DESC), '[]'::json)::text "
+            f"SELECT coalesce(json_agg({shown} ORDER BY c.seq DESC), '[]'::json)::text "
             f"FROM (SELECT * FROM checkpoints c WHERE {where} ORDER BY c.seq DESC LIMIT %s) c"
         )
         return _checkpoints.decode(self.connections.call(statement, (*parameters, limit)) or "[]")

@@ -1,11 +1,11 @@
-"""subgraphs, signals, long-term memory and events; the ledger's functions"""
+"""subgraphs, signals, long-term memory and events"""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
 
-from petiole_stores.sql.migrate import install_functions, run_script
+from petiole_stores.sql.migrate import run_script
 
 revision = "0003"
 down_revision: str | None = "0002"
@@ -68,4 +68,3 @@ def upgrade() -> None:
         sa.UniqueConstraint("thread_id", "event_id", name="uq_events_thread_id_event_id"),
     )
     op.create_index("ix_events_created_at", "events", ["created_at"])
-    install_functions()

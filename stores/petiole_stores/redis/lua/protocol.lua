@@ -61,9 +61,11 @@ local function push_published(task_ids)
   end
 end
 
+-- The first 50 attempts and the newest 50 are kept (ATTEMPTS_KEPT of records.py).
 local function log_attempt(task, outcome, error)
   local attempts = {}
   for i, entry in ipairs(task.attempts or {}) do attempts[i] = entry end
+  if #attempts >= 100 then table.remove(attempts, 51) end
   attempts[#attempts + 1] = {
     attempt = task.attempt or 0,
     holder = task.holder,

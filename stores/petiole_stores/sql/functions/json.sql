@@ -46,10 +46,10 @@ CREATE OR REPLACE FUNCTION petiole_ref_json(t tasks, graph text, version text) R
         'graph', graph, 'node', t.node, 'version', version)
 $$;
 
--- The earlier attempts of a task with the one that ends now.
+-- The earlier attempts of a task with the one that ends now: the first 50 and the newest 50 (ATTEMPTS_KEPT of records.py).
 CREATE OR REPLACE FUNCTION petiole_attempts(t tasks, ended_at double precision, outcome text, error text)
 RETURNS jsonb LANGUAGE sql STABLE AS $$
-    SELECT t.attempts || jsonb_build_object(
+    SELECT CASE WHEN jsonb_array_length(t.attempts) < 100 THEN t.attempts ELSE t.attempts - 50 END || jsonb_build_object(
         'attempt', t.attempt, 'holder', t.holder, 'slot', t.slot, 'claimed_at', t.claimed_at,
         'ended_at', ended_at, 'outcome', outcome, 'error', error)
 $$;

@@ -6,31 +6,30 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from petiole_stores.records import SETTLED, Blob, Checkpointed, Run, RunFilter, RunPage, Task, Worker
+from petiole_stores.records import SETTLED, Blob, Checkpointed, Run, Worker
 from petiole_stores.sql.sqlite.connection import is_undecodable
 from petiole_stores.sql.sqlite.rows import (
     CHECKPOINT_COLUMNS,
     RUN_COLUMNS,
-    TASK_COLUMNS,
     WORKER_COLUMNS,
     Row,
     json_text,
     to_checkpoint,
     to_run,
-    to_task,
     to_worker,
 )
 
 _HOLDS = """
 SELECT t.status, r.status FROM tasks t JOIN runs r ON r.run_id = t.run_id WHERE t.task_id = ? AND t.token = ?"""
 _GET_RUN = f"SELECT {RUN_COLUMNS} FROM runs r WHERE r.run_id = ?"
-_LIST_RUNS = f"SELECT {RUN_COLUMNS} FROM runs r"
-_LIST_TASKS = f"SELECT {TASK_COLUMNS} FROM tasks t WHERE t.run_id = ? ORDER BY t.seq"
 _HEAD = f"""
 SELECT {CHECKPOINT_COLUMNS} FROM heads h JOIN checkpoints c ON c.checkpoint_id = h.checkpoint_id
 WHERE h.thread_id = ? AND h.ns = ?"""
 _GET_CHECKPOINT = f"SELECT {CHECKPOINT_COLUMNS} FROM checkpoints c WHERE c.checkpoint_id = ?"
-_LIST_CHECKPOINTS = f"SELECT {CHECKPOINT_COLUMNS} FROM checkpoints c WHERE c.thread_id = ?"
+_LIST, _LIST_BRIEF = (
+    f"SELECT {columns} FROM checkpoints c WHERE c.thread_id = ?"
+    for columns in (CHECKPOINT_COLUMNS, CHECKPOINT_COLUMNS.replace("c.state", "''"))
+)
 _GET_BLOBS = """
 SELECT digest, codec, data, checksum FROM blobs
 WHERE thread_id = ? AND digest IN (SELECT value FROM json_each(?))"""
@@ -48,30 +47,6 @@ def get_run(db: sqlite3.Connection, run_id: str) -> Run | None:
     return None if row is None else to_run(row)
 
 
-def list_runs(db: sqlite3.Connection, filter: RunFilter) -> RunPage:
-    conditions: list[tuple[str, object]] = [
-        ("r.graph = ?", filter.graph),
-        (f"r.status IN ({', '.join('?' * len(filter.status))})", filter.status or None),
-        ("r.thread_id = ?", filter.thread_id),
-        ("EXISTS (SELECT 1 FROM json_each(r.tags) e WHERE e.value = ?)", filter.tag),
-        ("r.created_at >= ?", filter.since),
-        ("r.created_at < ?", filter.until),
-        ("r.seq < ?", None if filter.cursor is None else int(filter.cursor)),
-    ]
-    chosen = [(text, value) for text, value in conditions if value is not None]
-    values = [item for _, value in chosen for item in (value if isinstance(value, list) else [value])]
-    where = " WHERE " + " AND ".join(text for text, _ in chosen) if chosen else ""
-    rows = db.execute(
-        f"{_LIST_RUNS}{where} ORDER BY r.seq DESC LIMIT ?", (*values, filter.limit + 1)
-    ).fetchall()
-    page = [to_run(row) for row in rows[: filter.limit]]
-    return RunPage(runs=page, next=str(page[-1].seq) if len(rows) > filter.limit else None)
-
-
-def list_tasks(db: sqlite3.Connection, run_id: str) -> list[Task]:
-    return [to_task(row) for row in db.execute(_LIST_TASKS, (run_id,))]
-
-
 def head(db: sqlite3.Connection, thread_id: str, ns: str) -> Checkpointed | None:
     rows = read_damaged(db, _HEAD, (thread_id, ns))
     return to_checkpoint(rows[0]) if rows else None
@@ -83,9 +58,9 @@ def get_checkpoint(db: sqlite3.Connection, checkpoint_id: str) -> Checkpointed |
 
 
 def list_checkpoints(
-    db: sqlite3.Connection, thread_id: str, ns: str | None, before: int | None, limit: int | None
+    db: sqlite3.Connection, thread_id: str, ns: str | None, before: int | None, limit: int | None, brief: bool
 ) -> list[Checkpointed]:
-    statement, values = _LIST_CHECKPOINTS, [thread_id, *([] if ns is None else [ns])]
+    statement, values = _LIST_BRIEF if brief else _LIST, [thread_id, *([] if ns is None else [ns])]
     if ns is not None:
         statement += " AND c.ns = ?"
     found: list[object] = [*values]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from petiole_stores.records import (
@@ -24,6 +24,9 @@ from petiole_stores.records import (
     SubmitAnswer,
     SweepReport,
     Task,
+    TaskCount,
+    TaskFilter,
+    TaskPage,
     TaskRef,
     Worker,
 )
@@ -33,6 +36,7 @@ from petiole_stores.sql.sqlite import (
     deciding,
     finishing,
     holding,
+    listing,
     reading,
     submission,
     sweeping,
@@ -144,10 +148,19 @@ class SQLiteStore(SQLiteUpkeep):
         return self.connections.read(lambda db: reading.get_run(db, run_id))
 
     def _list_runs(self, filter: RunFilter) -> RunPage:
-        return self.connections.read(lambda db: reading.list_runs(db, filter))
+        return self.connections.read(lambda db: listing.list_runs(db, filter))
+
+    def _count_runs(self, filter: RunFilter) -> Mapping[str, int]:
+        return self.connections.read(lambda db: listing.count_runs(db, filter))
 
     def _list_tasks(self, run_id: str) -> list[Task]:
-        return self.connections.read(lambda db: reading.list_tasks(db, run_id))
+        return self.connections.read(lambda db: listing.list_tasks(db, run_id))
+
+    def _tasks_page(self, run_id: str, filter: TaskFilter) -> TaskPage:
+        return self.connections.read(lambda db: listing.tasks_page(db, run_id, filter))
+
+    def _task_counts(self, run_id: str) -> list[TaskCount]:
+        return self.connections.read(lambda db: listing.task_counts(db, run_id))
 
     def _head(self, thread_id: str, ns: str) -> Checkpointed | None:
         return self.connections.read(lambda db: reading.head(db, thread_id, ns))
@@ -156,9 +169,11 @@ class SQLiteStore(SQLiteUpkeep):
         return self.connections.read(lambda db: reading.get_checkpoint(db, checkpoint_id))
 
     def _list_checkpoints(
-        self, thread_id: str, ns: str | None, before: int | None, limit: int | None
+        self, thread_id: str, ns: str | None, before: int | None, limit: int | None, brief: bool = False
     ) -> list[Checkpointed]:
-        return self.connections.read(lambda db: reading.list_checkpoints(db, thread_id, ns, before, limit))
+        return self.connections.read(
+            lambda db: reading.list_checkpoints(db, thread_id, ns, before, limit, brief)
+        )
 
     def _get_blobs(self, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]:
         return self.connections.read(lambda db: reading.get_blobs(db, thread_id, digests))

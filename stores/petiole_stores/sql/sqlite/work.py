@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from petiole_stores.records import Attempt, NewTask, TaskRef
+from petiole_stores.records import ATTEMPTS_KEPT, Attempt, NewTask, TaskRef
 from petiole_stores.sql.sqlite.rows import REF_COLUMNS, json_text, to_attempts, to_ref
 
 #: What is set with a task's claim being over: ready again, due at once, on the fast lane. Takes ``now``.
@@ -88,6 +88,8 @@ class Work:
         """Put the task's current attempt among its earlier ones."""
         attempt, holder, slot, claimed_at, text = self.db.execute(_TRIED, (task_id,)).fetchone()
         attempts = to_attempts(text)
+        if len(attempts) >= ATTEMPTS_KEPT:
+            del attempts[ATTEMPTS_KEPT // 2]
         attempts.append(
             Attempt(
                 attempt=attempt, holder=holder, slot=slot, claimed_at=claimed_at, ended_at=self.now,

@@ -1,0 +1,189 @@
+"""Lists and counts of runs and tasks on Redis.
+
+No index holds what filters ask for but the two of runs, by time, of all and of a thread. Scripts walk along them, a bounded
+stretch each and in all partitions at once, so that none holds the server for long; of a run that does not match they read
+the few fields that tell so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from petiole_stores.records import Run, RunFilter, RunPage, Task, TaskCount, TaskFilter, TaskPage
+from petiole_stores.redis.base import RedisBase
+from petiole_stores.redis.requests import decoder
+
+#: How many entries of an index one script looks at: none holds the server for long.
+LOOK = 500
+
+
+class _Runs(msgspec.Struct):
+    runs: list[Run]
+    seq: int | None = None
+    after: str | None = None
+
+
+class _RunCounts(msgspec.Struct):
+    counts: list[tuple[str, int]]
+    seq: int | None = None
+    after: str | None = None
+
+
+class _Tasks(msgspec.Struct):
+    tasks: list[tuple[int, Task]]
+    after: int | None = None
+
+
+class _TaskCounts(msgspec.Struct):
+    counts: list[TaskCount]
+    after: int | None = None
+
+
+class _Part(Protocol):
+    """Part of what is asked for, and where to go on (``None``: nowhere)."""
+
+    after: Any
+
+
+Part = TypeVar("Part", bound=_Part)
+
+_tasks = decoder(list[Task])
+_task_page = decoder(_Tasks)
+_task_counts = decoder(_TaskCounts)
+_runs = decoder(_Runs)
+_run_counts = decoder(_RunCounts)
+
+
+class Listing(RedisBase):
+    """What the store shows of many runs or tasks."""
+
+    # ---------------------------------------------------------------- runs
+
+    def _list_runs(self, filter: RunFilter) -> RunPage:
+        """Partitions are read part by part until none can have a run that belongs on the merged page.
+
+        Each is asked for about its share at first: threads are spread evenly.
+        """
+        searched = self._searched(filter)
+        share = min(filter.limit + 1, 2 * filter.limit // len(searched) + 8)
+        request = _filtered(filter) | {"status": filter.status, "brief": filter.brief, "limit": share}
+        if filter.cursor is not None:
+            seq, _, request["after"] = filter.cursor.partition(".")
+            request["seq"] = int(seq)
+        runs: list[Run] = []
+        pending = dict.fromkeys(searched, request)
+        while pending:
+            parts = self._run([self._call("list_runs", p, asked) for p, asked in pending.items()], _runs)
+            for part in parts:
+                runs += part.runs
+            runs.sort(key=_place, reverse=True)
+            runs = runs[: filter.limit + 1]
+            last = _place(runs[-1]) if len(runs) > filter.limit else None
+            pending = {
+                partition: {**asked, "seq": part.seq, "after": part.after}
+                for (partition, asked), part in zip(pending.items(), parts, strict=True)
+                if part.seq is not None and (last is None or (part.seq, part.after) > last)
+            }
+        page = runs[: filter.limit]
+        more = len(runs) > filter.limit
+        return RunPage(runs=page, next=f"{page[-1].seq}.{page[-1].run_id}" if more else None)
+
+    def _count_runs(self, filter: RunFilter) -> Mapping[str, int]:
+        counts: Counter[str] = Counter()
+        pending = dict.fromkeys(self._searched(filter), _filtered(filter))
+        while pending:
+            calls = [self._call("count_runs", p, asked) for p, asked in pending.items()]
+            parts = self._run(calls, _run_counts)
+            for part in parts:
+                counts.update(dict(part.counts))
+            pending = {
+                partition: {**asked, "seq": part.seq, "after": part.after}
+                for (partition, asked), part in zip(pending.items(), parts, strict=True)
+                if part.seq is not None
+            }
+        return counts
+
+    def _searched(self, filter: RunFilter) -> range | list[int]:
+        """The partitions that may have runs that match."""
+        return range(self.partitions) if filter.thread_id is None else [self._partition(filter.thread_id)]
+
+    # ---------------------------------------------------------------- tasks
+
+    def _list_tasks(self, run_id: str) -> list[Task]:
+        for _ in range(2):
+            partition = self._locate("run", [run_id]).get(run_id)
+            if partition is None:
+                break
+            if found := self._on(partition, "read", {"what": "tasks", "id": run_id}, _tasks):
+                return found
+            self._locator.forget("run", run_id)
+        return []
+
+    def _tasks_page(self, run_id: str, filter: TaskFilter) -> TaskPage:
+        names = ("ns", "node", "kind", "status", "checkpoint_id", "brief")
+        request = {name: getattr(filter, name) for name in names} | {"limit": filter.limit + 1}
+        after = None if filter.cursor is None else int(filter.cursor.partition(".")[0])
+        found: list[tuple[int, Task]] = []
+        for part in self._parts(run_id, "tasks_page", request, after, _task_page):
+            found += part.tasks
+            if len(found) > filter.limit:
+                break
+        page, more = found[: filter.limit], len(found) > filter.limit
+        return TaskPage(tasks=[task for _, task in page], next=str(page[-1][0]) if more else None)
+
+    def _task_counts(self, run_id: str) -> list[TaskCount]:
+        found: dict[tuple[str, ...], TaskCount] = {}
+        for part in self._parts(run_id, "task_counts", {}, None, _task_counts):
+            for count in part.counts:
+                key = (count.ns, count.node, count.kind, count.status)
+                known = found.setdefault(key, count)
+                if known is not count:
+                    _add(known, count)
+        return [found[key] for key in sorted(found)]
+
+    def _parts(
+        self,
+        run_id: str,
+        script: str,
+        request: dict[str, Any],
+        after: int | None,
+        decode: Callable[[bytes], Part],
+    ) -> Iterator[Part]:
+        """What the script finds in a run's tasks, stretch by stretch."""
+        self._locator.forget(
+            "run", run_id
+        )  # a hint may say where it will be: an empty answer would be taken for the end
+        partition = self._locate("run", [run_id]).get(run_id)
+        while partition is not None:
+            part = self._on(partition, script, request | {"id": run_id, "after": after, "most": LOOK}, decode)
+            yield part
+            if part.after is None:
+                return
+            after = part.after
+
+
+def _place(run: Run) -> tuple[int, str]:
+    """Where a run is in the order of the merged page."""
+    return run.seq, run.run_id
+
+
+def _filtered(filter: RunFilter) -> dict[str, Any]:
+    """A filter as run_filter.lua takes it."""
+    names = ("graph", "thread_id", "tag", "error_type", "since", "until", "graphs", "namespaces")
+    text = None if filter.text is None else filter.text.encode().lower().decode()
+    return {name: getattr(filter, name) for name in names} | {"text": text, "most": LOOK}
+
+
+def _add(count: TaskCount, other: TaskCount) -> None:
+    count.count += other.count
+    count.created_at = min(count.created_at, other.created_at)
+    if other.ended_at is not None:
+        count.ended_at = max(count.ended_at or 0.0, other.ended_at)
+    count.crashes += other.crashes
+    count.failures += other.failures
+    count.recovered += other.recovered
+    count.replaced += other.replaced
