@@ -56,6 +56,7 @@ from petiole_workers.graph import (
 from petiole_workers.graph import call as call_function
 from petiole_workers.hop import RunConfig, Work
 from petiole_workers.limits import NodeTimeoutError, first_limit, timed_out
+from petiole_workers.logs import Journal, journaled
 from petiole_workers.nesting import Nesting, namespace
 from petiole_workers.parking import ParkedError
 from petiole_workers.services import AttemptServices
@@ -101,12 +102,23 @@ class Attempt:
         self.told = Telling(graph, claim)
         self._hearing: Hearing | None = None
         self._said = itertools.count(1)
-        self.settling = Settling(self)
-        self.nesting = Nesting(self)
+
+    # Made anew for each use: kept, they and the attempt would hold each other, and each hop would leave work to the cycle
+    # collector, whose runs took a tenth of a pool process's time.
+
+    @property
+    def settling(self) -> Settling:
+        """The settles of this attempt."""
+        return Settling(self)
+
+    @property
+    def nesting(self) -> Nesting:
+        """The namespace of this attempt's task."""
+        return Nesting(self)
 
     def definition_of(self, ns: str) -> GraphDefinition:
         """The graph of a namespace."""
-        return self.graph.definition.within(ns)
+        return self.graph.definition.within(ns) if ns else self.graph.definition
 
     def check(self) -> None:
         """Raises GraphError when this version of the graph does not have the task's subgraph."""
@@ -136,13 +148,15 @@ class Attempt:
                     "Bring the node back, or replay the run from a checkpoint before it"
                 )
             loaded = self.base(tasks=self.claim.width == 1)
+            self.settling.check_limit(loaded.snapshot)
             spec = TaskSpec(path=self.task.path, node=self.task.node, arg=self._arg())
             input = task_input(
                 self.definition, loaded.snapshot, spec, stop=self.settling.stop(loaded.snapshot)
             )
             if self.definition.nodes[spec.node].subgraph is None:
-                output = self._output(work, input, spec)
-                self.services.steps.close()
+                with journaled(self._journal()):
+                    output = self._output(work, input, spec)
+                    self.services.steps.close()
             elif self.task.child:
                 output = self.nesting.output(spec)
             else:
@@ -412,6 +426,11 @@ class Attempt:
     def _write(self, value: Any) -> None:
         """What ``runtime.stream_writer`` of this attempt does."""
         self.runner.say("custom", value, self)
+
+    def _journal(self) -> Journal | None:
+        """Where what the node logs goes; ``None``: it is not kept."""
+        severity = self.runner.logs
+        return None if severity is None else Journal(lambda logged: self.runner.log(logged, self), severity)
 
     def _hear(self, input: object) -> AbstractContextManager[None]:
         """Listen to the chat models of one try, where somebody follows them."""

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import TypeAdapter
-
 from petiole_stores.contract import CheckpointStore
 from petiole_stores.errors import ConfigurationError, InputError
 from petiole_stores.memory import MemoryStore
@@ -25,9 +23,10 @@ from petiole_workers.given import coerced
 from petiole_workers.graph.children import ChildNode, child
 from petiole_workers.graph.definition import GraphDefinition
 from petiole_workers.graph.drawing import Drawing
+from petiole_workers.graph.json_schema import json_schema_of
 from petiole_workers.graph.names import START
 from petiole_workers.graph.overwrite import plain
-from petiole_workers.graph.runtime import services_around
+from petiole_workers.graph.runtime import caller_around, services_around
 from petiole_workers.graph.snapshot import TaskSpec, pull_path
 from petiole_workers.graph.updates import task_output
 from petiole_workers.hop import AS_COMPILED, Stops
@@ -232,12 +231,16 @@ class CompiledGraph(Keeping):
     ) -> InvokeOptions:
         from petiole_workers.inline_options import InvokeOptions
 
+        given, around = self.accept_context(context), None
+        if self.checkpointer is None:  # within a node it has what that has
+            outer, around = caller_around()
+            config = merged(outer, config) if outer else config
         return InvokeOptions.of(
             config,
             needs_thread=self.checkpointer is not None,
             durability=None if durability is None else checked(durability),
             stops=stops,
-            context=self.accept_context(context),
+            context=around if context is None else given,
         )
 
     def _running(self) -> InlineEngine:
@@ -255,16 +258,16 @@ class CompiledGraph(Keeping):
 
     def get_input_jsonschema(self, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The JSON schema of what a run takes."""
-        return TypeAdapter(self.definition.input_schema.type).json_schema()
+        return json_schema_of(self.definition.input_schema.type)
 
     def get_output_jsonschema(self, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The JSON schema of what a run returns."""
-        return TypeAdapter(self.definition.output_schema.type).json_schema()
+        return json_schema_of(self.definition.output_schema.type)
 
     def get_context_jsonschema(self) -> dict[str, Any] | None:
         """The JSON schema of a run's context; ``None`` for a graph without a ``context_schema``."""
         schema = self.definition.context_schema
-        return None if schema is None else TypeAdapter(schema).json_schema()
+        return None if schema is None else json_schema_of(schema)
 
     # ---------------------------------------------------------------- streaming
 

@@ -19,6 +19,7 @@ from petiole_workers.documents import Documents
 from petiole_workers.fitting import Fleet, Wanted, misfit
 from petiole_workers.greenlets import native_thread
 from petiole_workers.hop import Hint
+from petiole_workers.logs import let_through, severity_of
 from petiole_workers.misfits import note_misfits
 from petiole_workers.patience import Patience
 from petiole_workers.publishing import Publisher
@@ -92,6 +93,8 @@ class WorkerContext:
         try:
             runner = self._idle.pop()
         except IndexError:
+            if (severity := severity_of(self.settings.node_logs)) is not None:
+                let_through(severity)
             runner = Runner(
                 store=store,
                 registry=self.registry,

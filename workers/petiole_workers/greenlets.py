@@ -35,6 +35,16 @@ def native_thread() -> int:
     return int(get_ident()) if get_ident is not None else 0
 
 
+def greenlets_here() -> Callable[[Callable[[], None]], None] | None:
+    """What lets other native threads have work done in a greenlet of this one, soon; ``None`` where greenlets are not used."""
+    if not is_patched():
+        return None
+    import gevent
+
+    hub: Any = gevent.get_hub()
+    return lambda work: hub.loop.run_callback_threadsafe(gevent.spawn, work)
+
+
 def in_native_thread(work: Callable[[], T]) -> T:
     """The result of work that is done in a native thread of its own, while other greenlets go on.
 

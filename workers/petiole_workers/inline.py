@@ -35,6 +35,7 @@ from petiole_stores.records import (
     NewTask,
     Resumption,
     Run,
+    Task,
     TaskRef,
     Worker,
 )
@@ -51,6 +52,7 @@ from petiole_workers.inline_options import InvokeOptions
 from petiole_workers.inline_presence import BIRTH, Presence
 from petiole_workers.processes import process_birth
 from petiole_workers.queues import INLINE_PREFIX
+from petiole_workers.recursion import LIMIT_PATH
 from petiole_workers.registry import Registry
 from petiole_workers.resuming import interrupts_of, resumptions
 from petiole_workers.runner import Runner
@@ -200,7 +202,10 @@ class InlineEngine:
             if head is not None and head.checkpoint_id != run.checkpoint_id:  # its state was updated since
                 return self._fork(options) if head.next != "[]" else (None, [])
         if run.status == "failed":
-            return run.run_id, self._replay(run)
+            failed = replaceable(self.store.list_tasks(run.run_id))
+            if failed and all(task.path == LIMIT_PATH for task in failed):  # its last step was its end
+                return None, []
+            return run.run_id, self._replay(run, failed)
         if run.status == "interrupted":
             return run.run_id, self.store.resume(run.run_id).publish
         if run.status in SETTLED:
@@ -239,8 +244,7 @@ class InlineEngine:
             blobs=[*(blobs | given | more).values()],
         )
 
-    def _replay(self, run: Run) -> Sequence[TaskRef]:
-        failed = replaceable(self.store.list_tasks(run.run_id))
+    def _replay(self, run: Run, failed: Sequence[Task]) -> Sequence[TaskRef]:
         answer = self.store.replay(run.run_id, [(task.task_id, new_id()) for task in failed])
         if answer.result == "refused":
             raise PetioleError(f"run {run.run_id} cannot be replayed: {answer.reason}")

@@ -8,6 +8,8 @@ from typing import Final
 HOLDER_VARIABLE: Final = "PETIOLE_WORKER_ID"
 #: Process id of the supervisor, which the worker shall not outlive.
 SUPERVISOR_VARIABLE: Final = "PETIOLE_WORKER_SUPERVISOR"
+#: The same for the server.
+SERVER_SUPERVISOR_VARIABLE: Final = "PETIOLE_WORKER_SERVER_SUPERVISOR"
 #: Transport options of the broker, as JSON (the embedded broker of files needs some).
 TRANSPORT_VARIABLE: Final = "PETIOLE_WORKER_TRANSPORT_OPTIONS"
 

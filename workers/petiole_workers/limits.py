@@ -16,7 +16,24 @@ class NodeTimeoutError(PetioleError):
     """A node ran longer than its ``timeout``, or went without progress for longer than its ``idle_timeout``.
 
     As in LangGraph it is no ``TimeoutError``: retry policies take it by default.
+
+    node: its name.
+    kind: which limit it was past; ``None``: one of both.
+    run_timeout, idle_timeout: its limits in seconds.
     """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        node: str = "",
+        kind: Limit | None = None,
+        run_timeout: float | None = None,
+        idle_timeout: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.node, self.kind = node, kind
+        self.run_timeout, self.idle_timeout = run_timeout, idle_timeout
 
 
 def timed_out(node: NodeSpec, limit: Limit | None = None) -> NodeTimeoutError:
@@ -26,7 +43,13 @@ def timed_out(node: NodeSpec, limit: Limit | None = None) -> NodeTimeoutError:
     if limit is None:
         limit = "run" if node.idle_timeout is None else "idle" if node.timeout is None else None
     said = {"run": ran, "idle": idle, None: f"{ran}, or {idle}"}[limit]
-    return NodeTimeoutError(f"node {node.name!r} {said}")
+    return NodeTimeoutError(
+        f"node {node.name!r} {said}",
+        node=node.name,
+        kind=limit,
+        run_timeout=node.timeout,
+        idle_timeout=node.idle_timeout,
+    )
 
 
 def first_limit(node: NodeSpec) -> float | None:

@@ -36,9 +36,8 @@ from petiole_workers.graph import (
 )
 from petiole_workers.graph.callables import Runner, run_awaitable
 from petiole_workers.hop import RunConfig
+from petiole_workers.recursion import FIRST_STEP, counted, last_step
 
-#: In a snapshot's control: the step at which the run began, for its recursion limit.
-FIRST_STEP = "first_step"
 #: How many damaged ancestors one repair goes back.
 DEPTH = 50
 PAGE = 200
@@ -208,7 +207,7 @@ class Repair:
         elif parent is None:
             raise CorruptionError("its parent is not there")
         elif record.source == "fork":
-            control = {**parent.snapshot.control, FIRST_STEP: parent.snapshot.step}
+            control = {**parent.snapshot.control, FIRST_STEP: parent.snapshot.step + 1}
             snapshot = dataclasses.replace(
                 parent.snapshot, step=parent.snapshot.step + 1, source="fork", control=control, writers=()
             )
@@ -293,17 +292,16 @@ class Repair:
             raise CorruptionError("a node left for the parent graph there")
         written = {key for output in outputs for key, _ in output.writes}
         kept = {key: part for key, part in parent.parts.items() if key not in written}
-        began = parent.snapshot.control.get(FIRST_STEP, -1)
-        assert isinstance(began, int)
+        limit = _config(run).recursion_limit
         snapshot = advance(
             graph,
             parent.snapshot,
             outputs,
-            stop=began + _config(run).recursion_limit + 1,
+            stop=last_step(parent.snapshot, limit),
             runner=self._runner,
             runtime=self._runtime(run),
         )
-        return snapshot, kept
+        return counted(parent.snapshot, snapshot, limit), kept
 
     def _runtime(self, run: Run) -> Runtime[Any]:
         """What routers are given that ask for it: as far as they should decide by it, it is the run's."""

@@ -46,6 +46,7 @@ from petiole_workers.failure import describe
 from petiole_workers.given import Given
 from petiole_workers.graph.runtime import NodeServices
 from petiole_workers.hop import AS_COMPILED, Hint, RunConfig, Stops, Work
+from petiole_workers.logs import KIND, Logged, severity_of
 from petiole_workers.long_term import LongTermMemory
 from petiole_workers.misfits import note_misfits
 from petiole_workers.patience import Patience
@@ -152,7 +153,9 @@ class Runner:
         self.spool = spool
         self.stops, self.watch, self.children = stops, watch, children
         kept = settings.stream_events if published_elsewhere else ()
-        self._speaker = Speaker(store) if kept else None
+        #: The level from which on what nodes log is kept; ``None``: it is not.
+        self.logs = severity_of(settings.node_logs) if published_elsewhere else None
+        self._speaker = Speaker(store) if kept or self.logs is not None else None
         #: The modes of streams that somebody follows this runner's nodes in.
         self.heard: Collection[str] = kept if watch is None else watch.heard
         self.damage = DamageControl(self)
@@ -264,11 +267,15 @@ class Runner:
         self.commit_carried()
         self._carry.close()
         self.caller.close()
+        if self._speaker is not None:
+            self._speaker.close()
 
     def abandon(self) -> None:
         """Give up what the runner holds, uncommitted: its process is taken for dead."""
         self._carry.abandon()
         self.caller.close()
+        if self._speaker is not None:
+            self._speaker.abandon()
 
     # ---------------------------------------------------------------- one task
 
@@ -493,6 +500,12 @@ class Runner:
         elif self._speaker is not None:
             with undisturbed():
                 self._speaker.say(kind, value, attempt, about)
+
+    def log(self, logged: Logged, attempt: Attempt) -> None:
+        """Hand on what a running node logs."""
+        if self._speaker is not None:
+            with undisturbed():
+                self._speaker.say(KIND, msgspec.to_builtins(logged), attempt)
 
     def publish(self, refs: Sequence[TaskRef]) -> None:
         """Tell the broker of tasks that became ready otherwise than by a commit."""

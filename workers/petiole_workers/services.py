@@ -6,10 +6,10 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from petiole_stores.errors import SignalTimeoutError, StoreUnavailableError
-from petiole_stores.ids import derived_id
 from petiole_stores.store import StoreTransaction
 from petiole_workers.caller import undisturbed
 from petiole_workers.children import Child
@@ -20,7 +20,7 @@ from petiole_workers.parking import ParkedError
 from petiole_workers.progress import Awaited, ChildSeen, Packed, Progress
 from petiole_workers.retry import RetryStrategy
 from petiole_workers.signals import take_signal
-from petiole_workers.stepping import Steps
+from petiole_workers.stepping import Steps, taker_of
 
 if TYPE_CHECKING:
     from petiole_stores.records import Task
@@ -48,9 +48,12 @@ class AttemptServices:
         self._stack = ExitStack()
         self.open_transaction: StoreTransaction | None = None
         self._answered_beyond = False
-        #: Who takes signals: the same for a task that a replay puts in this one's place.
-        self._taker = derived_id("taker", task.run_id, task.ns, task.checkpoint_id or "", task.path)
-        self.steps = Steps(runner.store, task.thread_id, self._taker)
+        self.steps = Steps(runner.store, task)
+
+    @cached_property
+    def _taker(self) -> str:
+        """Who takes signals."""
+        return taker_of(self._task)
 
     # ---------------------------------------------------------------- is it still wanted?
 

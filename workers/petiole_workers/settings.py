@@ -76,7 +76,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: What is kept of what nodes say, for clients that stream their runs: ``custom`` (``runtime.stream_writer``) and
     #: ``messages`` (chat models, which are made to stream for it).
     stream_events: list[str] = msgspec.field(default_factory=lambda: ["custom"])
-    #: How long it is kept.
+    #: From which level on workers keep what nodes log through Python's ``logging``.
+    node_logs: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "off"] = "INFO"
+    #: How long all of this is kept.
     keep_events: float = 86400.0
     #: What becomes of a run whose checkpoint is damaged beyond repair: ``park`` it with the reason, or go on from the
     #: nearest sound ``parent``, which runs what came after it again.
@@ -91,6 +93,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Replace a prefork child after so many messages.
     max_tasks_per_child: int | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    #: API key or bearer token for a ``store`` that is a server's URL.
+    token: str | None = None
+    #: Where ``petiole serve`` listens.
+    host: str = "127.0.0.1"
+    port: int = 8642
+    #: Bytes that a request's body may have there, requests a second for each caller (0: no limit), and how many at once.
+    max_body: int = 16_777_216
+    request_rate: float = 0.0
+    request_burst: float = 100.0
+    #: What signs the cookies of log-ins, the same for all servers; nothing: a secret that the store keeps.
+    session_secret: str | None = None
+    #: Whether ``/metrics`` answers without a key.
+    metrics_public: bool = False
+    #: How long entries of the audit log are kept; nothing: for ever.
+    keep_audit: float | None = None
+    #: Bearer tokens of an identity provider (OpenID Connect): its issuer URL, and the audience that tokens must be for.
+    oidc_issuer: str | None = None
+    oidc_audience: str | None = None
+    #: Its keys (JWKS), as a URL or a file; nothing: where the issuer's configuration says.
+    oidc_jwks: str | None = None
+    #: What stands before ``read``, ``submit``, ``operate`` and ``admin`` in a token's scopes.
+    oidc_scope_prefix: str = "petiole:"
 
     @property
     def beat_every(self) -> float:
@@ -221,6 +245,14 @@ def _check_ranges(settings: Settings) -> None:
             raise ConfigurationError(
                 f"{name} is {value} s: take at least 0, or leave it out to keep them for ever"
             )
+    if settings.session_secret is not None and len(settings.session_secret) < 32:
+        raise ConfigurationError(
+            "session_secret is too short: take 32 random characters or more, as `openssl rand -hex 32` prints them"
+        )
+    if settings.keep_audit is not None and settings.keep_audit <= 0:
+        raise ConfigurationError(
+            f"keep_audit is {settings.keep_audit} s: take more than 0, or leave it out to keep the audit log for ever"
+        )
     if unknown := set(settings.stream_events) - {"custom", "messages"}:
         raise ConfigurationError(f"stream_events has {min(unknown)!r}: take custom, messages, both or none")
     for queue in (settings.queue, *settings.queues):

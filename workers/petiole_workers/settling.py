@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from petiole_stores.errors import CorruptionError, PetioleError, StoreUnavailableError, UnfitError
 from petiole_stores.ids import derived_id, new_id
-from petiole_stores.records import START_PATH, Checkpointed, Claim, NewCheckpoint, Settle, Task
+from petiole_stores.records import START_PATH, Checkpointed, Claim, NewCheckpoint, NewTask, Settle, Task
 from petiole_workers.damage import UnreadableError
 from petiole_workers.documents import Loaded, Rows, checkpointed
 from petiole_workers.failure import ends_the_process
@@ -22,13 +23,15 @@ from petiole_workers.graph import (
     GraphDefinition,
     Snapshot,
     TaskOutput,
+    TaskSpec,
     advance,
     begin,
+    check_limit,
     stop_step,
     task_output,
 )
 from petiole_workers.hop import AS_COMPILED, Stops, Work
-from petiole_workers.repair import FIRST_STEP
+from petiole_workers.recursion import FIRST_STEP, LIMIT_PATH, counted, is_beyond, last_step
 
 if TYPE_CHECKING:
     from petiole_workers.attempt import Attempt
@@ -87,6 +90,10 @@ class Settling:
             self._attempt.check()
             if self._task.path == START_PATH:
                 self._start(work)
+            elif self._task.path == LIMIT_PATH:
+                loaded = self._attempt.base()
+                self.check_limit(loaded.snapshot)
+                self._bring(work, self._forked(loaded.snapshot, loaded.parts), loaded.record)
             else:
                 loaded = self._attempt.base()
                 with reading():
@@ -112,7 +119,7 @@ class Settling:
                 raise PetioleError(
                     f"run {attempt.run.run_id} has neither an input nor a checkpoint to go on from"
                 )
-            self._bring(work, [self._forked(base, loaded.parts)], loaded.record)
+            self._bring(work, self._forked(base, loaded.parts), loaded.record)
             return
         with reading():
             given = self._documents.value(self._task.thread_id, attempt.run.input)
@@ -131,24 +138,26 @@ class Settling:
         first = dataclasses.replace(first, control={**first.control, FIRST_STEP: taken.step})
         return [(taken, loaded.parts if loaded else {}), (first, {})]
 
-    def _forked(self, base: Snapshot, parts: dict[str, bytes]) -> tuple[Snapshot, dict[str, bytes]]:
-        """The snapshot that a run begins with which goes on from a checkpoint: the same state, the same tasks to come."""
-        control: dict[str, object] = {**base.control, FIRST_STEP: base.step}
+    def _forked(self, base: Snapshot, parts: dict[str, bytes]) -> Snapshots:
+        """The snapshots that a run begins with which goes on from a checkpoint: the same state, the same tasks to come.
+
+        From an input's checkpoint the input is applied next.
+        """
+        control: dict[str, object] = {**base.control, FIRST_STEP: base.step + 1}
+        fork = dataclasses.replace(base, step=base.step + 1, source="fork", control=control, writers=())
         starts = [task for task in base.next if task.node == START]
-        if starts:  # the checkpoint is an input's: what comes next is to apply it
-            outputs = [task_output(self._definition, task, task.arg) for task in starts]
-            first = advance(
-                self._definition,
-                base,
-                outputs,
-                stop=None,
-                runner=self._runner.caller.wait,
-                runtime=self._attempt.runtime(),
-            )
-            return dataclasses.replace(first, control={**first.control, FIRST_STEP: base.step}), {}
-        return dataclasses.replace(
-            base, step=base.step + 1, source="fork", control=control, writers=()
-        ), parts
+        if not starts:
+            return [(fork, parts)]
+        outputs = [task_output(self._definition, task, task.arg) for task in starts]
+        first = advance(
+            self._definition,
+            fork,
+            outputs,
+            stop=self.stop(fork),
+            runner=self._runner.caller.wait,
+            runtime=self._attempt.runtime(),
+        )
+        return [(fork, parts), (first, {})]
 
     # ---------------------------------------------------------------- a namespace
 
@@ -176,6 +185,7 @@ class Settling:
             runner=self._runner.caller.wait,
             runtime=self._attempt.runtime(),
         )
+        snapshot = counted(base, snapshot, self._attempt.config.recursion_limit)
         written = {key for output in outputs for key, _ in output.writes}
         kept = {key: part for key, part in loaded.parts.items() if key not in written}
         cached = [output.path for output in outputs if output.cached]
@@ -229,6 +239,7 @@ class Settling:
         parent_id = parent.checkpoint_id if parent else None
         checkpoints = []
         rows: Rows | None = None
+        queue = self._attempt.graph.queue or self._runner.settings.queue
         last = snapshots[-1][0]
         definition = self._attempt.definition_of(ns)
         interrupted = _interrupts(definition, last, AS_COMPILED if ns else self._runner.stops)
@@ -239,7 +250,7 @@ class Settling:
                 thread_id=self._task.thread_id,
                 parent_id=parent_id,
                 kept=kept,
-                queue=self._attempt.graph.queue or self._runner.settings.queue,
+                queue=queue,
                 interrupted=interrupted and snapshot is last,
                 ns=ns,
                 metadata=metadata if snapshot is last else None,
@@ -248,6 +259,14 @@ class Settling:
             checkpoints.append(rows.checkpoint)
             work.outcome.blobs = [*work.outcome.blobs, *rows.blobs.values()]
         assert rows is not None
+        if (
+            not rows.tasks
+            and LEFT not in last.control
+            and is_beyond(last, self._attempt.config.recursion_limit)
+        ):
+            rows.tasks = [
+                NewTask(task_id=new_id(), path=LIMIT_PATH, node="advance", kind="advance", ns=ns, queue=queue)
+            ]
         inline, offer = self._attempt.config.inline, self._attempt.graph.offer
         for task in rows.tasks:
             task.queue = self._task.queue if inline else queue_of(offer, task.queue)
@@ -296,10 +315,22 @@ class Settling:
         return Claim(task=task, run=self._attempt.run, base=base, width=1)
 
     def stop(self, base: Snapshot) -> int:
-        """The last step that the graph may take: its first one and the recursion limit, as LangGraph counts."""
-        first = base.control.get(FIRST_STEP, -1)
-        assert isinstance(first, int)
-        return first + self._attempt.config.recursion_limit + 1
+        """The last step that the graph may take after ``base``."""
+        return last_step(base, self._attempt.config.recursion_limit)
+
+    def check_limit(self, snapshot: Snapshot) -> None:
+        """Raises GraphRecursionError where the recursion limit lets no superstep follow, unless a replay does."""
+        limit, task = self._attempt.config.recursion_limit, self._task
+        if not is_beyond(snapshot, limit):
+            return
+        if self._attempt.run.replays:
+            place = (task.checkpoint_id, task.ns, task.path, task.kind)
+            tasks = self._runner.store.list_tasks(task.run_id)
+            if any(it.replaced and (it.checkpoint_id, it.ns, it.path, it.kind) == place for it in tasks):
+                return
+        if task.kind == "node":
+            snapshot = dataclasses.replace(snapshot, next=(TaskSpec(task.path, task.node),))
+        check_limit(snapshot, snapshot.step)
 
 
 def _interrupts(graph: GraphDefinition, snapshot: Snapshot, stops: Stops) -> bool:
@@ -319,10 +350,20 @@ def _interrupts(graph: GraphDefinition, snapshot: Snapshot, stops: Stops) -> boo
     )
 
 
-@contextmanager
-def reading() -> Iterator[None]:
+class _Reading:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, (CorruptionError, UnfitError)):
+            raise UnreadableError(error) from error
+
+
+_READING = _Reading()
+
+
+def reading() -> AbstractContextManager[None]:
     """What cannot be read within is the engine's to deal with: it is no failure of users' code."""
-    try:
-        yield
-    except (CorruptionError, UnfitError) as error:
-        raise UnreadableError(error) from error
+    return _READING

@@ -1,16 +1,23 @@
 """Signals: what somebody outside says to a thread, kept until a task of it waits for that.
 
 A signal is an item of the store, and so is the word that a task has taken it; both stay until the thread is removed, so that
-neither a signal that is sent again nor a task that runs again can tell the difference.
+neither a signal that is sent again nor a task that runs again can tell the difference. Until its sender has woken who waits for
+it, a note beside it says so: should the sender die before, a sweep does it in its place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from petiole_stores.ids import derived_id
 from petiole_stores.items import Item, Namespace, NewItem
+from petiole_stores.records import TaskRef
 from petiole_stores.store import Store
 
+#: Where the notes are of signals that nobody was woken for yet.
+UNHEARD: Namespace = ("petiole", "unheard signals")
+#: How long a sender has for it, in seconds, before a sweep does it.
+SENDER = 5.0
 _PAGE = 500
 
 
@@ -24,7 +31,26 @@ def put_signal(store: Store, thread_id: str, name: str, payload: str, id: str) -
     Returns whether the signal of this id has this payload. Raises InputError for a name or id that is empty, too long
     or not printable.
     """
-    return store.put_items([NewItem(_sent(thread_id, name), id, payload, if_absent=True)])[0]
+    place = store.serde.dump_whole([thread_id, name])
+    note = NewItem(UNHEARD, _note(thread_id, name, id), place)  # first, for a batch may end half-way
+    return store.put_items([note, NewItem(_sent(thread_id, name), id, payload, if_absent=True)])[1]
+
+
+def heard(store: Store, thread_id: str, name: str, id: str) -> None:
+    """Note that who waits for the signal was woken."""
+    store.put_items([NewItem(UNHEARD, _note(thread_id, name, id), None)])
+
+
+def wake_unheard(store: Store, now: float) -> list[TaskRef]:
+    """Wake who waits for signals whose senders have not done so in time; gives what to publish. ``now`` is the store's."""
+    publish: list[TaskRef] = []
+    for note in _all(store, UNHEARD):
+        if note.updated_at <= now - SENDER:
+            thread_id, name = store.serde.load_whole(note.value)
+            store.hint(thread_id, [])
+            publish += store.wake(thread_id, name)
+            store.put_items([NewItem(UNHEARD, note.key, None)])
+    return publish
 
 
 def take_signal(store: Store, thread_id: str, name: str, task_id: str, wait: int = 0) -> str | None:
@@ -71,6 +97,10 @@ def _all(store: Store, namespace: Namespace) -> Iterator[Item]:
         found += page
         if len(page) < _PAGE:
             return iter(sorted(found, key=lambda item: (item.created_at, item.key)))
+
+
+def _note(thread_id: str, name: str, id: str) -> str:
+    return derived_id("unheard", thread_id, name, id)
 
 
 def _of(thread_id: str) -> Namespace:

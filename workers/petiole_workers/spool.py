@@ -29,8 +29,9 @@ from petiole_stores.contract import CheckpointStore
 from petiole_stores.crashpoints import reach
 from petiole_stores.errors import PetioleError, StoreUnavailableError
 from petiole_stores.ids import new_id
-from petiole_stores.records import FinishAnswer, NewTask, Outcome, TaskRef
+from petiole_stores.records import SETTLED, FinishAnswer, NewTask, Outcome, TaskRef
 from petiole_stores.store import Store
+from petiole_workers.children import wake_parents
 
 logger = logging.getLogger("petiole.spool")
 
@@ -342,6 +343,8 @@ def commit(entry: Entry, store: Store) -> tuple[list[FinishAnswer], list[TaskRef
             )
         if outcome.ending in ("retry", "parked") and not outcome.delay:
             publish.append(ref)
+        if answer.run_status in SETTLED:
+            publish += wake_parents(store, [ref.run_id])
     if claims:  # refused where they do not stand, which is as good
         back = [Outcome(task_id=task_id, token=token, ending="parked") for task_id, token in claims]
         store.finish(entry.holder, entry.slot, back)

@@ -14,10 +14,13 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 from petiole_stores.errors import InputError, StoreError
+from petiole_stores.ids import derived_id
 from petiole_stores.items import Item, Namespace, NewItem
+from petiole_stores.records import Task
 from petiole_stores.store import Store
 from petiole_workers.graph.steps import StepFuture
 from petiole_workers.retry import RetryStrategy
@@ -31,16 +34,25 @@ _PAGE = 1000
 SIDE_BY_SIDE = 16
 
 
-class Steps:
-    """The steps of one attempt at a task. ``taker`` names the task's place in its run: a replay finds them again."""
+def taker_of(task: Task) -> str:
+    """Names a task's place in its run: the same for a task that a replay puts in this one's place."""
+    return derived_id("taker", task.run_id, task.ns, task.checkpoint_id or "", task.path)
 
-    def __init__(self, store: Store, thread_id: str, taker: str) -> None:
-        self._store, self._namespace = store, steps_of(thread_id, taker)
+
+class Steps:
+    """The steps of one attempt at a task. Its place in its run names them: a replay finds them again."""
+
+    def __init__(self, store: Store, task: Task) -> None:
+        self._store, self._task = store, task
         self._known: dict[str, Item] | None = None
         self._next = 0
         self._lock = threading.Lock()
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._running: set[asyncio.Task[None]] = set()
+
+    @cached_property
+    def _namespace(self) -> Namespace:
+        return steps_of(self._task.thread_id, taker_of(self._task))
 
     def begin(self, name: str, call: Callable[[], Any], policies: Sequence[RetryStrategy]) -> StepFuture[Any]:
         """The attempt's next step: what it returned before, or what it returns now.

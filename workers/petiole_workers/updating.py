@@ -43,6 +43,7 @@ from petiole_workers.graph import (
 from petiole_workers.graph.snapshot import pull_path, push_path
 from petiole_workers.graph.updates import apply_writes
 from petiole_workers.hop import RunConfig
+from petiole_workers.recursion import FIRST_STEP
 from petiole_workers.resuming import pending, resumptions
 
 #: ``as_node`` for values that are to be taken as a run's input, and for a copy of the checkpoint.
@@ -103,15 +104,21 @@ class Updating:
         base = self._base(thread_id, ns, checkpoint_id, head)
         loaded = self._documents.checkpoint(base) if base else None
         snapshot = loaded.snapshot if loaded else None
+        run = self._active(thread_id)
         made: list[tuple[Snapshot, dict[str, bytes]]] = []
-        for number, updates in enumerate(supersteps):
-            finished = [] if number or base is None else self._finished(thread_id, base)
-            snapshot, written = _superstep(definition, snapshot, updates, finished)
-            made.append((snapshot, {} if loaded is None or number else _unchanged(loaded, written)))
         parent_id = base.checkpoint_id if base else None
-        if base is not None and supersteps[0][0].as_node == COPY:
-            parent_id = base.parent_id
-        return self._amend(thread_id, ns, head, parent_id, made, self._active(thread_id))
+        for number, updates in enumerate(supersteps):
+            copies = updates[0].as_node == COPY
+            if run is not None and copies and snapshot is not None and _is_input(snapshot):
+                # The start of a run applies its input, and this run has started long ago: it cannot come next again.
+                snapshot, written = _begun(definition, snapshot), None
+            else:
+                finished = [] if number or base is None else self._finished(thread_id, base)
+                snapshot, written = _superstep(definition, snapshot, updates, finished)
+                if copies and not number and base is not None:
+                    parent_id = base.parent_id
+            made.append((snapshot, {} if loaded is None or number else _unchanged(loaded, written)))
+        return self._amend(thread_id, ns, head, parent_id, made, run)
 
     def restart(self, thread_id: str, nodes: Sequence[str], *, checkpoint_id: str | None = None) -> Amended:
         """Put a checkpoint at the head of the thread with the state of the named one, or of the head, and let these nodes
@@ -269,6 +276,18 @@ def _commanded(graph: GraphDefinition, base: Snapshot, given: TaskOutput) -> Sna
         next=tuple(planned[path] for path in sorted(planned)),
         writers=(INPUT,),
     )
+
+
+def _is_input(snapshot: Snapshot) -> bool:
+    """Whether what comes next is to apply a run's input."""
+    return any(task.node == START for task in snapshot.next)
+
+
+def _begun(graph: GraphDefinition, taken: Snapshot) -> Snapshot:
+    """The snapshot after an input's, as the start of a run makes it."""
+    outputs = [task_output(graph, task, task.arg) for task in taken.next]
+    first = advance(graph, taken, outputs, stop=None)
+    return dataclasses.replace(first, control={**first.control, FIRST_STEP: taken.step})
 
 
 def _superstep(

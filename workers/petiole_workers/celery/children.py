@@ -21,6 +21,8 @@ logger = logging.getLogger("petiole.worker")
 
 #: How long one look at the sentinels lasts, in seconds; new children are seen after it.
 LOOK = 0.25
+#: How long a pool process that ends waits for the main process to take note of its last job, in seconds.
+LEAVE = 5.0
 
 
 class ChildWatch(Periodic):
@@ -134,7 +136,21 @@ class _Children:
     def _begin(self, **_: object) -> None:
         if os.getpid() != self._main and self._births is not None:  # the solo pool is the main process itself
             die_with(self._main)
+            _leave_soon()
             self._births.say()
+
+
+def _leave_soon() -> None:
+    """Have this pool process wait at its end for some seconds, not for 30, until the main process knows what it has done.
+
+    A main process that stops may drop a job that it has just handed out; it never reads that one's result, and its warm stop
+    would wait for the child that waits for it.
+    """
+    from billiard import pool
+
+    pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = int(
+        LEAVE / pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_INTERVAL
+    )
 
 
 children = _Children()

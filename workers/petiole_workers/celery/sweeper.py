@@ -1,4 +1,4 @@
-"""The sweep: dead holders, due timers, and hints that the broker lost. Every worker runs one; any number is safe."""
+"""The sweep: dead holders, due timers and schedules, and hints that the broker lost. Every worker runs one; any number is safe."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from petiole_workers.children import wake_parents
 from petiole_workers.context import WorkerContext
 from petiole_workers.misfits import unblock_served
 from petiole_workers.queues import INLINE_PREFIX, lane
+from petiole_workers.schedules.firing import Firer
+from petiole_workers.signals import wake_unheard
 
 logger = logging.getLogger("petiole.sweep")
 
@@ -21,7 +23,7 @@ logger = logging.getLogger("petiole.sweep")
 BATCH = 1000
 #: A queue that was seen empty: tasks published longer ago than this have lost their message, in seconds.
 SETTLING = 1.0
-#: How often blocked runs are looked at; the first sweep of a worker does, so one that registers lets its runs go on.
+#: How often blocked runs, and signals that nobody was woken for, are looked at; the first sweep of a worker does, so one that registers lets its runs go on.
 UNBLOCK = 10.0
 
 
@@ -54,7 +56,7 @@ class Sweeper(Periodic):
             return
         self._answering_since = began if self._answering_since is None else self._answering_since
         self._answered = time.monotonic()
-        self._let_go(self._answered)
+        self._let_go(self._answered, report.now)
         for worker_id in report.died:
             logger.warning(
                 "worker %s has not been heard of for its whole lease: its tasks go to others", worker_id
@@ -66,16 +68,28 @@ class Sweeper(Periodic):
         except StoreError as error:
             logger.warning("the sweep is suspended: %s", error)
             self._answering_since = None
+        self._fire(report.now)
 
-    def _let_go(self, now: float) -> None:
-        """Let runs go on that waited for a worker like one that is alive now."""
+    def _fire(self, now: float) -> None:
+        """Submit the runs of schedules that are due."""
+        context = self._context
+        try:
+            Firer(context.store, context.fleet, context.settings.queue, context.publisher.publish).fire_due(
+                now
+            )
+        except StoreError as error:
+            logger.warning("schedules wait for the store: %s", error)
+
+    def _let_go(self, now: float, store_now: float) -> None:
+        """Let runs go on that waited for a worker like one that is alive now, and tasks whose signal has come unheard."""
         if now - self._looked < UNBLOCK:
             return
         self._looked = now
         try:
             self._context.publisher.publish(unblock_served(self._context.store, self._context.fleet))
+            self._context.publisher.publish(wake_unheard(self._context.store, store_now))
         except StoreError as error:
-            logger.debug("blocked runs cannot be looked at: %s", error)
+            logger.debug("blocked runs and signals cannot be looked at: %s", error)
 
     def _refill(self, backlog: QueueBacklog, now: float) -> None:
         """Publish what the broker's queue lacks: as many messages as there are ready tasks, less those in the queue."""

@@ -285,6 +285,25 @@ def services_around() -> NodeServices | None:
     return None if runtime is None or isinstance(runtime.services, NoServices) else runtime.services
 
 
+def caller_around() -> tuple[dict[str, Any], Any]:
+    """The config and the context of the node within which this is called, for a graph that it invokes; empty outside one.
+
+    Not what is the node's task's own, beside the thread's id.
+    """
+    runtime = _running.get(None)
+    if runtime is None or isinstance(runtime.services, NoServices):
+        return {}, None
+    caller = runtime.caller
+    config = {
+        "tags": list(caller.tags),
+        "metadata": dict(caller.metadata),
+        "callbacks": caller.callbacks,
+        "recursion_limit": caller.recursion_limit,
+        "configurable": {**caller.configurable, "thread_id": runtime.thread_id},
+    }
+    return config, runtime.context
+
+
 def current_runtime(what: str) -> Runtime[Any]:
     """The `Runtime` of the node that runs here. ``what`` asks for it: ConfigurationError names it outside a node."""
     try:

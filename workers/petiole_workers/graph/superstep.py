@@ -66,18 +66,15 @@ def advance(
     """The snapshot after a superstep. ``base`` and ``outputs`` are left as they are.
 
     outputs: of every task in ``base.next``, in any order: the order of their paths decides.
-    stop: the last step that may follow (see `stop_step`); ``None`` for no limit.
+    stop: what routers' managed values count to (see `stop_step`); it is not checked.
     runner: waits for async routers.
     runtime: what routers get that ask for one.
     unstarted: the tasks of ``base.next`` did not run (``outputs`` are by hand): the joins that led to them still stand.
 
-    Raises InvalidUpdateError (two writes to a key without a reducer, a router's wrong answer),
-    GraphRecursionError, and whatever a reducer or router raises.
+    Raises InvalidUpdateError (two writes to a key without a reducer, a router's wrong answer), and whatever a reducer or
+    router raises.
     """
-    snapshot = _advanced(graph, base, outputs, stop, runner, runtime, unstarted=unstarted)
-    if stop is not None:
-        check_limit(snapshot, stop)
-    return snapshot
+    return _advanced(graph, base, outputs, stop, runner, runtime, unstarted=unstarted)
 
 
 def _advanced(
@@ -208,8 +205,7 @@ def check_limit(snapshot: Snapshot, stop: int) -> None:
     """Raises GraphRecursionError if no superstep may follow ``snapshot``.
 
     As LangGraph counts: a run must *end* within its limit, so one of exactly ``recursion_limit`` supersteps of
-    nodes fails too, after its last checkpoint. (`advance` with ``stop=None``, then this after the commit, keeps
-    that checkpoint as LangGraph does.)
+    nodes fails too, after its last checkpoint.
     """
     if snapshot.step + 1 > stop:
         raise GraphRecursionError(

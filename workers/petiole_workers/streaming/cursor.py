@@ -22,6 +22,8 @@ class OpenStep(msgspec.Struct, array_like=True):
     begun: how many of its tasks, in the order made, were told to begin.
     ended: those told to have ended, as a bit for each in that order: a number of bytes, so that any order of ends is exact.
     asked: for each of its tasks that asked (by number), the ids of its questions that were told.
+    failed: for each of its tasks that is a graph and was told to have failed (by number), how many tasks in that graph had been
+        replaced by then: a replay replaces those alone, and lets the task around them go on.
     """
 
     checkpoint_id: str
@@ -29,6 +31,7 @@ class OpenStep(msgspec.Struct, array_like=True):
     begun: int = 0
     ended: bytes = b""
     asked: dict[int, list[str]] = {}
+    failed: dict[int, int] = {}
 
     def has_ended(self, index: int) -> bool:
         return index // 8 < len(self.ended) and bool(self.ended[index // 8] >> index % 8 & 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from petiole_stores.records import Checkpointed, Output
 from petiole_workers.documents import Documents, Loaded, written_keys
@@ -21,7 +21,7 @@ from petiole_workers.graph import (
     task_input,
 )
 from petiole_workers.nesting import namespace as inner_namespace
-from petiole_workers.repair import FIRST_STEP
+from petiole_workers.recursion import last_step
 from petiole_workers.snapshot import state_config, values_now
 from petiole_workers.streaming.facts import (
     CheckpointMade,
@@ -135,7 +135,7 @@ class Deriver:
             yield from self._begun(TasksBegun(record, fact.tasks), loaded)
         if isinstance(fact, Resumed):
             for task in listed:
-                if task.output is not None:
+                if task.output is not None and not self._leaves(record.thread_id, task):
                     yield ns, "updates", partial(self._update, record.thread_id, task, cached=True)
 
     def _listed(self, fact: CheckpointMade | Resumed) -> list[PlannedTask]:
@@ -197,12 +197,13 @@ class Deriver:
 
     def _input(self, graph: GraphDefinition | None, snapshot: Snapshot, spec: TaskSpec) -> object:
         if graph is not None and spec.node in graph.nodes:
-            first = cast("int", snapshot.control.get(FIRST_STEP, -1))
-            return task_input(graph, snapshot, spec, stop=first + self._recursion_limit + 1)
+            return task_input(graph, snapshot, spec, stop=last_step(snapshot, self._recursion_limit))
         return dict(snapshot.values) if spec.arg is MISSING else spec.arg
 
     def _ended(self, fact: TaskEnded) -> Iterator[Made]:
         task, ns = fact.task, namespace(fact.task.ns)
+        if self._leaves(fact.thread_id, task):
+            return
         if task.output is not None:
             yield ns, "updates", partial(self._update, fact.thread_id, task)
         payload = _Once(lambda: self._result(fact))
@@ -242,6 +243,10 @@ class Deriver:
     def _update(self, thread_id: str, task: PlannedTask, *, cached: bool = False) -> dict[str, Any]:
         found = self._output(thread_id, task)
         return update_of(task.node, found.writes, self._keys, cached=cached or found.cached)
+
+    def _leaves(self, thread_id: str, task: PlannedTask) -> bool:
+        """Whether a node has left its graph by a Command to the parent: the node around it is what has an output then."""
+        return bool(task.ns) and task.output is not None and self._output(thread_id, task).to_parent
 
     def _writes(self, thread_id: str, task: PlannedTask) -> Writes:
         return self._output(thread_id, task).writes

@@ -16,6 +16,7 @@ from petiole_stores.records import SETTLED, Run
 from petiole_stores.store import Store
 from petiole_workers.documents import Documents
 from petiole_workers.graph import GraphDefinition
+from petiole_workers.logs import KIND
 from petiole_workers.streaming.cursor import Position
 from petiole_workers.streaming.deriving import Deriver
 from petiole_workers.streaming.ledger_facts import Ledger
@@ -82,6 +83,8 @@ class Follower:
         self._kinds = SPOKEN & modes.asked
         #: The superstep that the ledger was looked at once more for.
         self._awaited: Step | None = None
+        #: Events up to this one need not be read again, though the position may not have gone by them.
+        self._passed = 0
         self._idle = 0
         self._cost = 0.0
         #: The run as it was at the last look.
@@ -114,10 +117,13 @@ class Follower:
                 f"run {self._run_id} of thread {self._thread_id!r} is gone: it was deleted meanwhile"
             )
         ledger = Ledger(self._store, self._documents, run, position) if self._modes.derived else None
-        merging = Merging(ledger, self._utterances(position.event), position, self._awaited)
+        merging = Merging(
+            ledger, self._utterances(max(position.event, self._passed)), position, self._awaited
+        )
         told = list(self._tell(merging, position))
         self._awaited = merging.awaited
         self._position, self.run = position, run
+        self._passed = max(self._passed, merging.passed)
         self.over = run.status in RESTING and not merging.is_behind
         self._cost = time.monotonic() - began
         self._idle = 0 if told or merging.is_behind else self._idle + 1
@@ -141,7 +147,10 @@ class Follower:
             page = self._store.read_events(self._thread_id, after, limit=PAGE)
             for event in page:
                 mine = event.run_id == self._run_id and event.kind in self._kinds
-                yield Utterance.of(event, self._store.serde) if mine else Utterance(event.seq)
+                if mine:
+                    yield Utterance.of(event, self._store.serde)
+                else:
+                    yield Utterance(event.seq, moves=event.kind != KIND)
             if len(page) < PAGE:
                 return
             after = page[-1].seq

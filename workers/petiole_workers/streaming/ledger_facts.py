@@ -9,6 +9,7 @@ from petiole_stores.records import Checkpointed, Run, Task
 from petiole_stores.store import Store
 from petiole_workers.documents import Documents, written_keys
 from petiole_workers.failure import parse_failure
+from petiole_workers.graph import START
 from petiole_workers.resuming import interrupts_of
 from petiole_workers.streaming.cursor import OpenStep, Position
 from petiole_workers.streaming.facts import (
@@ -51,6 +52,7 @@ class Ledger:
         for task in tasks:
             if task.kind == "node":
                 self._tasks.setdefault(task.checkpoint_id, []).append(task)
+        self._replaced = [task.ns for task in tasks if task.replaced]
         #: The questions that wait for an answer, by the ids of their tasks and of those around these.
         self._asked = (
             interrupts_of(tasks, documents.serde) if any(it.status == "interrupted" for it in tasks) else {}
@@ -118,7 +120,7 @@ class Ledger:
         for task in tasks:
             first.setdefault(task.path, task)
         planned = [PlannedTask.of(task) for task in first.values()]
-        if record.source == "input":
+        if record.source == "input" or (not planned and f'"{START}"' in record.next):
             planned = [start_of(record)]
         waits = bool(tasks) and all(map(_waits, tasks))
         fact = CheckpointMade(record, planned, self._written(record), waits)
@@ -149,12 +151,12 @@ class Ledger:
         """What became of a superstep's tasks, in the order in which they ended."""
         tasks = self._tasks.get(step.checkpoint_id, [])
         begun, more = step.begun, tasks[step.begun :]
-        yield from _ends(ns, step, list(enumerate(tasks[:begun])))
+        yield from self._ends(ns, step, list(enumerate(tasks[:begun])))
         if more and not all(map(_waits, more)):
             record = self._store.get_checkpoint(step.checkpoint_id)
             if record is not None:
                 yield _begun(ns, record, more, len(tasks))
-                yield from _ends(ns, step, list(enumerate(more, begun)))
+                yield from self._ends(ns, step, list(enumerate(more, begun)))
         for index, task in enumerate(tasks) if self._asked else ():
             if task.status != "interrupted":  # around a question, and others are still at work within
                 continue
@@ -163,16 +165,37 @@ class Ledger:
             if questions and (record := self._store.get_checkpoint(step.checkpoint_id)) is not None:
                 yield _interrupted(ns, record, index, replace(PlannedTask.of(task), interrupts=questions))
 
+    def _ends(self, ns: str, step: OpenStep, tasks: Sequence[tuple[int, Task]]) -> Iterator[Told]:
+        """The ends that were not told, in their order."""
+        ended = [
+            (index, task)
+            for index, task in tasks
+            if task.status in ("done", "failed") and not self._is_told(step, index, task)
+        ]
+        for index, task in sorted(ended, key=lambda it: (it[1].ended_at or 0.0, it[0])):
+            yield self._ended(ns, task, step.step + 1, index)
 
-def _ends(ns: str, step: OpenStep, tasks: Sequence[tuple[int, Task]]) -> Iterator[Told]:
-    """The ends that were not told, in their order."""
-    ended = [
-        (index, task)
-        for index, task in tasks
-        if task.status in ("done", "failed") and not step.has_ended(index)
-    ]
-    for index, task in sorted(ended, key=lambda it: (it[1].ended_at or 0.0, it[0])):
-        yield _ended(ns, task, step.step + 1, index)
+    def _is_told(self, step: OpenStep, index: int, task: Task) -> bool:
+        if task.status == "failed" and task.child:
+            return step.failed.get(index) == self._replaced_in(task.child)
+        return step.has_ended(index)
+
+    def _ended(self, ns: str, task: Task, step: int, index: int) -> Told:
+        failed = task.status == "failed"
+        ended = replace(PlannedTask.of(task), output=None if failed else task.output)
+
+        def move(position: Position) -> None:
+            if failed and task.child:
+                position.steps[ns].failed[index] = self._replaced_in(task.child)
+            else:
+                position.steps[ns].end(index)
+
+        fact = TaskEnded(ended, task.thread_id, step, parse_failure(task.error) if failed else None)
+        return Told(f"t:{task.task_id}", fact, move)
+
+    def _replaced_in(self, child: str) -> int:
+        """How many tasks in the graph that a task is were replaced by a replay."""
+        return sum(ns == child or ns.startswith(f"{child}|") for ns in self._replaced)
 
 
 def _begun(ns: str, record: Checkpointed, tasks: Sequence[Task], count: int) -> Told:
@@ -180,17 +203,6 @@ def _begun(ns: str, record: Checkpointed, tasks: Sequence[Task], count: int) -> 
         position.steps[ns].begun = count
 
     return Told(f"b:{ns}:{count}", TasksBegun(record, [*map(PlannedTask.of, tasks)]), move)
-
-
-def _ended(ns: str, task: Task, step: int, index: int) -> Told:
-    failed = task.status == "failed"
-    ended = replace(PlannedTask.of(task), output=None if failed else task.output)
-
-    def move(position: Position) -> None:
-        position.steps[ns].end(index)
-
-    fact = TaskEnded(ended, task.thread_id, step, parse_failure(task.error) if failed else None)
-    return Told(f"t:{task.task_id}", fact, move)
 
 
 def _interrupted(ns: str, record: Checkpointed, index: int, task: PlannedTask) -> Told:

@@ -133,11 +133,12 @@ class LiveFacts:
         for made in settle.checkpoints:
             record = checkpointed(made, claim.task, run_id=claim.run.run_id)
             last = made is settle.checkpoints[-1]
-            tasks = [PlannedTask.of(task) for task in settle.tasks] if last else [start_of(record)]
+            tasks = [PlannedTask.of(task) for task in settle.tasks if task.kind == "node"]
+            tasks = tasks if last else [start_of(record)]
             self._open[record.checkpoint_id] = _Superstep(
                 record,
                 {task.path for task in tasks} if last else set(),
-                self._input_keys(work) if record.source == "input" else set(),
+                self._input_keys(work) if record.source == "input" else set() if last else None,
             )
             before = self._open.pop(record.parent_id, None)
             keys = before.written if before is not None else set()

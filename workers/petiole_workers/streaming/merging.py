@@ -19,11 +19,16 @@ Step = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """An event, unpacked where it is one to tell of; else ``said`` is ``None``."""
+    """An event, unpacked where it is one to tell of; else ``said`` is ``None``.
+
+    moves: whether the position goes by it. It does not by what nodes log: however much that is, and whenever it was read,
+        those who were told the same are at the same place.
+    """
 
     seq: int
     by: Spoken | None = None
     said: Said | None = None
+    moves: bool = True
 
     @classmethod
     def of(cls, event: Event, serde: Serde) -> Utterance:
@@ -50,6 +55,8 @@ class Merging:
         self.is_behind = False
         #: Who said the last event.
         self.by: Spoken | None = None
+        #: The event up to which all were told or passed over.
+        self.passed = position.event
 
     def in_order(self) -> Iterator[Told]:
         if self._ledger is not None and (told := self._ledger.find(self._position.fact)) is not None:
@@ -63,12 +70,13 @@ class Merging:
                 if not self._is_to_follow(by) and self.awaited != (by.ns, by.step):
                     self.awaited, self.is_behind = (by.ns, by.step), True
                     break
-            if utterance.said is None:
-                self._position.event = utterance.seq
-            else:
+            if utterance.said is not None:
                 self.by = by
                 yield _event(utterance.seq, utterance.said)
                 self.by = None
+            elif utterance.moves:
+                self._position.event = utterance.seq
+            self.passed = utterance.seq
         for told in facts:
             yield from self._pass(told)
 

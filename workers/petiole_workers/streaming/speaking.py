@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,7 @@ from petiole_stores.errors import PetioleError
 from petiole_stores.events import MAX_EVENT, NewEvent
 from petiole_stores.serde import Serde
 from petiole_stores.store import Store
+from petiole_workers.greenlets import greenlets_here, native_thread, original
 from petiole_workers.streaming.messages import from_stored, to_stored
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ MOST = 32 * 1024 * 1024
 DRAIN = 1.0
 #: How often and after how many seconds a write is tried again.
 TRIES, PAUSE = 3, 0.2
+#: How long closing waits for a write under way, in seconds: the bound on a call of the store, and a little.
+CLOSE = 20.0
 
 
 class Spoken(msgspec.Struct, array_like=True, frozen=True):
@@ -82,7 +85,11 @@ class _Waiting(NamedTuple):
 
 
 class Speaker:
-    """Writes events from a thread of its own, which it has only while there is something to write."""
+    """Writes events from a thread of its own, which it has only while there is something to write.
+
+    Under gevent that is a greenlet, like whoever waits for it. Async nodes run in native threads there, where locks of
+    greenlets are of no use: what they say is put down for a greenlet to take.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -92,6 +99,11 @@ class Speaker:
         self._drains = 0  #: how many wait until all is written
         self._thread: threading.Thread | None = None
         self._size = self._dropped = 0
+        self._closed = False
+        self._home, self._at_home = native_thread(), greenlets_here()
+        self._arriving: deque[_Waiting] = deque()
+        self._arriving_size = 0
+        self._arriving_lock = (original("_thread", "allocate_lock") or threading.Lock)()
 
     def say(self, kind: str, value: Any, attempt: Attempt, about: Mapping[str, object] | None = None) -> None:
         """Take an event; its value is packed here and now, for the node may go on changing it."""
@@ -108,12 +120,42 @@ class Speaker:
             )  # fmt: skip
             return
         waiting = _Waiting(task.thread_id, task.run_id, NewEvent(attempt.utterance(), kind, packed))
+        if self._at_home is not None and native_thread() != self._home:
+            self._put_down(waiting, self._at_home)
+        else:
+            self._take(waiting)
+
+    def _put_down(self, waiting: _Waiting, at_home: Callable[[Callable[[], None]], None]) -> None:
+        size = len(waiting.event.value)
+        with self._arriving_lock:
+            fits = not self._closed and self._arriving_size + size <= MOST
+            if fits:
+                self._arriving.append(waiting)
+                self._arriving_size += size
+        if fits:
+            at_home(self._take_arrived)
+        else:
+            self._drop(1, self._why)
+
+    def _take_arrived(self) -> None:
+        if not self._arriving:
+            return
         with self._changed:
-            if self._size + len(packed) > MOST:
-                self._drop(1, "too much waits for the store")
+            with self._arriving_lock:
+                arrived = [*self._arriving]
+                self._arriving.clear()
+                self._arriving_size = 0
+            for waiting in arrived:
+                self._take(waiting)
+
+    def _take(self, waiting: _Waiting) -> None:
+        size = len(waiting.event.value)
+        with self._changed:
+            if self._closed or self._size + size > MOST:
+                self._drop(1, self._why)
                 return
             self._waiting.append(waiting)
-            self._size += len(packed)
+            self._size += size
             if self._thread is None:
                 self._thread = threading.Thread(target=self._write_all, name="petiole-speaker", daemon=True)
                 self._thread.start()
@@ -122,6 +164,7 @@ class Speaker:
 
     def drain(self, timeout: float = DRAIN) -> None:
         """Wait until what was said is written, at most so many seconds."""
+        self._take_arrived()
         if not self._waiting and not self._writing:
             return
         with self._changed:
@@ -129,6 +172,32 @@ class Speaker:
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._waiting and not self._writing, timeout)
             self._drains -= 1
+
+    def close(self) -> None:
+        """Write what was said, once, and touch the store no more: its owner may close it next."""
+        self._end(keep=True)
+
+    def abandon(self) -> None:
+        """Drop what was said and touch the store no more: the process is taken for dead."""
+        self._end(keep=False)
+
+    def _end(self, *, keep: bool) -> None:
+        self._take_arrived()
+        with self._changed:
+            self._closed = True
+            if not keep:
+                self._waiting.clear()
+                self._size = 0
+            self._drains += 1  # nobody waits for company any more
+            thread = self._thread
+            self._changed.notify_all()
+        if thread is None or thread is threading.current_thread():
+            return
+        thread.join(CLOSE)
+        if thread.is_alive():
+            logger.warning(
+                "events of nodes are still being written after %.0f s: the store does not answer", CLOSE
+            )
 
     # ---------------------------------------------------------------- the thread
 
@@ -162,13 +231,17 @@ class Speaker:
                 self._store.append_events(thread_id, run_id, events)
                 return
             except PetioleError as error:
-                if tried == TRIES:
+                if tried == TRIES or self._closed:
                     self._drop(len(events), str(error))
-                else:
-                    time.sleep(PAUSE * tried)
+                    return
+                time.sleep(PAUSE * tried)
             except Exception:
                 logger.exception("events of thread %s cannot be written", thread_id)
                 return
+
+    @property
+    def _why(self) -> str:
+        return "their worker has ended" if self._closed else "too much waits for the store"
 
     def _drop(self, number: int, why: str) -> None:
         """Count what is lost; the log hears of it once in a while, not each time."""

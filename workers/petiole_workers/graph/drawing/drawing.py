@@ -115,7 +115,8 @@ def draw(
 ) -> Drawing:
     """The drawing of a graph, with those of ``subgraphs`` (by node) in their places.
 
-    A branch whose router names no possible answers points to every node but its own, as it may go anywhere.
+    A branch whose router names no possible answers points to every node but its own, as it may go anywhere. A node that
+    leads nowhere leads to the end.
     """
     drawn = {START: DrawnNode(START, START, "start")}
     for name, node in nodes.items():
@@ -135,6 +136,8 @@ def draw(
     for name, node in nodes.items():
         arrows += [DrawnEdge(name, end, True, label) for end, label in node.destinations.items()]
     drawn[END] = DrawnNode(END, END, "end")
+    led_on = {arrow.source for arrow in arrows}
+    arrows += [DrawnEdge(name, END) for name in nodes if name not in led_on]
     drawing = Drawing(drawn, tuple(dict.fromkeys(arrows)))
     for name, inner in (subgraphs or {}).items():
         drawing = drawing.expanded(name, inner)
