@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from petiole_stores.checkpoint import Checkpoint
     from petiole_stores.contract import CheckpointStore
     from petiole_stores.errors import (
+        AccessError,
         BrokerError,
         ConfigurationError,
         ConflictError,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         InvalidUpdateError,
         NotFoundError,
         PetioleError,
+        RateLimitError,
         RunCancelledError,
         RunError,
         RunFailedError,
@@ -101,6 +103,7 @@ if TYPE_CHECKING:
         RetryStrategy,
         default_retry_on,
     )
+    from petiole_workers.schedules.schedule import Schedule
     from petiole_workers.settings import Settings, load_settings
     from petiole_workers.snapshot import StateSnapshot
     from petiole_workers.updating import StateUpdate
@@ -113,6 +116,7 @@ _HOMES = {
     "petiole_stores.checkpoint": ("Checkpoint",),
     "petiole_stores.contract": ("CheckpointStore",),
     "petiole_stores.errors": (
+        "AccessError",
         "BrokerError",
         "ConfigurationError",
         "ConflictError",
@@ -125,6 +129,7 @@ _HOMES = {
         "InvalidUpdateError",
         "NotFoundError",
         "PetioleError",
+        "RateLimitError",
         "RunCancelledError",
         "RunError",
         "RunFailedError",
@@ -200,6 +205,7 @@ _HOMES = {
         "RetryStrategy",
         "default_retry_on",
     ),
+    "petiole_workers.schedules.schedule": ("Schedule",),
     "petiole_workers.settings": ("Settings", "load_settings"),
     "petiole_workers.snapshot": ("StateSnapshot",),
     "petiole_workers.updating": ("StateUpdate",),
@@ -210,6 +216,7 @@ __all__ = [
     "END",
     "REMOVE_ALL_MESSAGES",
     "START",
+    "AccessError",
     "Adaptive",
     "AnyValue",
     "AsyncClient",
@@ -259,6 +266,7 @@ __all__ = [
     "Overwrite",
     "PetioleError",
     "ProgressListener",
+    "RateLimitError",
     "RemainingSteps",
     "RemoveMessage",
     "RetryPolicy",
@@ -271,6 +279,7 @@ __all__ = [
     "RunInterruptedError",
     "RunTimeoutError",
     "Runtime",
+    "Schedule",
     "SchemaError",
     "Send",
     "SerializationError",

@@ -17,10 +17,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import msgspec
+
 from petiole.client.dispatch import Dispatch
 from petiole.defaults import Ground
 from petiole_stores.ids import new_id
-from petiole_workers.launch import EXIT_CONFIGURATION, EXIT_UNAVAILABLE, HOLDER_VARIABLE, SUPERVISOR_VARIABLE
+from petiole_workers.launch import (
+    EXIT_CONFIGURATION,
+    EXIT_UNAVAILABLE,
+    HOLDER_VARIABLE,
+    SERVER_SUPERVISOR_VARIABLE,
+    SUPERVISOR_VARIABLE,
+)
 from petiole_workers.settings import Settings, environment
 
 #: What the supervisor ends with when a worker's settings or graphs are wrong.
@@ -43,6 +51,9 @@ class Event(NamedTuple):
 class WorkerProcess:
     """One Celery worker: the process of its present incarnation, and when the next is due."""
 
+    #: What it is called, and the exit code with which it says that its settings or graphs are wrong.
+    noun, hopeless = "worker", EXIT_CONFIGURATION
+
     def __init__(self, name: str, place: Ground, events: queue.SimpleQueue[Event]) -> None:
         self.name, self._place, self._events = name, place, events
         self.process: subprocess.Popen[bytes] | None = None
@@ -59,7 +70,7 @@ class WorkerProcess:
         self._started = time.monotonic()
         # A session of its own: Ctrl-C in the terminal reaches the supervisor alone, which then stops it warmly.
         self.process = subprocess.Popen(
-            command(self._place.settings, self.name),
+            self._command(),
             env=self._environment(),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -99,12 +110,30 @@ class WorkerProcess:
         self.start_at = time.monotonic() + wait
         return wait
 
+    def _command(self) -> list[str]:
+        return command(self._place.settings, self.name)
+
     def _environment(self) -> dict[str, str]:
         own = {HOLDER_VARIABLE: self.holder, SUPERVISOR_VARIABLE: str(os.getpid())}
-        return environment(self._place.settings, os.environ) | self._place.environment | own
+        # Nodes have nothing to do with the server's log-ins.
+        settings = msgspec.structs.replace(self._place.settings, session_secret=None)
+        return environment(settings, os.environ) | self._place.environment | own
 
     def _watch(self, process: subprocess.Popen[bytes], holder: str) -> None:
         self._events.put(Event("ended", (self, holder, process.wait())))
+
+
+class ServerProcess(WorkerProcess):
+    """``petiole serve``, beside workers. It holds no tasks."""
+
+    noun, hopeless = "server", EXIT_USAGE
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-m", "petiole", "serve"]
+
+    def _environment(self) -> dict[str, str]:
+        own = {SERVER_SUPERVISOR_VARIABLE: str(os.getpid())}
+        return environment(self._place.settings, os.environ) | self._place.environment | own
 
 
 class Supervisor:
@@ -115,6 +144,7 @@ class Supervisor:
         names    one worker process each
         patient  a worker whose graphs cannot be loaded is tried again at the next ``restart`` (``petiole dev``) instead of
                  ending everything
+        server   run ``petiole serve`` too
         say      where messages go
     """
 
@@ -124,11 +154,14 @@ class Supervisor:
         names: Sequence[str],
         *,
         patient: bool = False,
+        server: bool = False,
         say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
     ) -> None:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._place, self._patient, self._say = place, patient, say
         self.workers = [WorkerProcess(name, place, self._events) for name in names]
+        if server:
+            self.workers.append(ServerProcess("http", place, self._events))
         self._estates = Estates(place, say)
         self._stopping = False
         self._code = 0
@@ -180,11 +213,11 @@ class Supervisor:
         worker.process = None
         if process is not None:
             _end_group(process.pid)
-        if code == EXIT_CONFIGURATION and not stopped:
+        if code == worker.hopeless and not stopped:
             self._misconfigured(worker)
             return
         crashed = code != 0 and not stopped
-        if crashed or code < 0:
+        if (crashed or code < 0) and not isinstance(worker, ServerProcess):
             self._estates.add(holder, crashed)
         if self._stopping:
             return
@@ -192,14 +225,16 @@ class Supervisor:
             worker.start_at = time.monotonic()
             return
         wait = worker.wait_before_start()
-        self._say(f"petiole: worker {worker.name} {reason(code)}; it is started again in {wait:g} s")
+        self._say(f"petiole: {worker.noun} {worker.name} {reason(code)}; it is started again in {wait:g} s")
 
     def _misconfigured(self, worker: WorkerProcess) -> None:
         """It has said itself what is wrong."""
         if self._patient:
-            self._say(f"petiole: worker {worker.name} waits for the next change of a file")
+            self._say(f"petiole: {worker.noun} {worker.name} waits for the next change of a file")
             return
-        self._say(f"petiole: worker {worker.name} cannot start with these settings and graphs; giving up")
+        self._say(
+            f"petiole: {worker.noun} {worker.name} cannot start with these settings and graphs; giving up"
+        )
         self._code = EXIT_USAGE
         self.stop()
 
@@ -211,7 +246,7 @@ class Supervisor:
                 if worker.start_at is not None and worker.start_at <= now and not self._stopping:
                     worker.start()
             elif worker.kill_at is not None and worker.kill_at <= now:
-                self._say(f"petiole: worker {worker.name} has not stopped in time and is killed")
+                self._say(f"petiole: {worker.noun} {worker.name} has not stopped in time and is killed")
                 worker.kill()
                 worker.kill_at = now + MARGIN
 

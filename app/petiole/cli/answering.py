@@ -22,7 +22,7 @@ def interrupts(
     broker: Broker = None,
 ) -> None:
     """List what a run waits for somebody to answer, each with the command that does so."""
-    from petiole.cli import documents
+    from petiole import documents
     from petiole.cli import output as out
     from petiole.client.naming import label_of
     from petiole.client.plain import shown

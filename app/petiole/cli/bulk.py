@@ -46,11 +46,12 @@ class Filters:
     graph: str | None = None
     tag: str | None = None
     error_type: str | None = None
+    text: str | None = None
     since: str | None = None
     until: str | None = None
 
     def __bool__(self) -> bool:
-        return any((self.status, self.graph, self.tag, self.error_type, self.since, self.until))
+        return any((self.status, self.graph, self.tag, self.error_type, self.text, self.since, self.until))
 
     def find(self, client: Client) -> list[Run]:
         """The runs, newest first, without their inputs: there may be many."""
@@ -61,10 +62,12 @@ class Filters:
             graph=self.graph,
             tag=self.tag,
             error_type=self.error_type,
+            text=self.text,
             since=parsing.past("--since", self.since),
             until=parsing.past("--until", self.until),
+            brief=True,
         )
-        return [msgspec.structs.replace(run, input=None, metadata="{}") for run in runs]
+        return [msgspec.structs.replace(run, metadata="{}") for run in runs]
 
 
 def check_target(thread: str | None, filters: Filters, yes: bool, single: Mapping[str, object]) -> bool:

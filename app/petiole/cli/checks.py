@@ -12,7 +12,8 @@ import msgspec
 
 from petiole import __version__
 from petiole.defaults import Ground, without_password
-from petiole_stores.errors import PetioleError
+from petiole.reaching import reach_broker
+from petiole_stores.errors import BrokerError, PetioleError
 from petiole_stores.opening import open_store
 from petiole_stores.records import Worker
 from petiole_stores.store import Store
@@ -21,8 +22,8 @@ from petiole_workers.settings import Settings
 
 #: Clocks that differ by more than this make times hard to read, in seconds (leases use the store's clock alone).
 SKEW = 2.0
-#: How long the broker may take to answer, in seconds.
-PATIENCE = 3.0
+#: Settings that are never shown, and those whose passwords are not.
+SECRET, URLS = ("token", "session_secret"), ("store", "broker", "backup_store")
 PACKAGES = ("celery", "kombu", "sqlalchemy", "psycopg", "redis", "msgspec")
 
 
@@ -74,7 +75,13 @@ def _settings(settings: Settings, origins: Mapping[str, str]) -> Iterator[Findin
         yield Finding(check="settings", status="ok", detail="all have their defaults")
     for name in sorted(origins):
         value = getattr(settings, name)
-        shown = without_password(value) if name in ("store", "broker") and value else value
+        shown = (
+            "(set, not shown)"
+            if name in SECRET
+            else without_password(value)
+            if name in URLS and value
+            else value
+        )
         yield Finding(check=f"setting {name}", status="ok", detail=f"{shown} (from {origins[name]})")
 
 
@@ -101,33 +108,22 @@ def _store(place: Ground) -> Iterator[tuple[Finding, Store | None]]:
 
 
 def _broker(place: Ground) -> Finding:
-    if not place.is_broker_up():
+    try:
+        took = reach_broker(place)
+    except BrokerError as error:
+        return Finding(
+            check="broker",
+            status="fail",
+            detail=str(error),
+            remedy="start it, or mend --broker; runs can be submitted all the same",
+        )
+    if took is None:
         return Finding(
             check="broker",
             status="ok",
             detail=f"{place.broker_shown}; not running, the first worker starts it",
         )
-    from kombu import Connection
-
-    from petiole_workers.celery.app import broker_options
-
-    url, options = place.settings.broker, broker_options(place.settings) | place.transport_options
-    began = time.monotonic()
-    try:
-        with Connection(url, transport_options=options, connect_timeout=PATIENCE) as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=PATIENCE)
-    except Exception as error:  # noqa: BLE001 - each transport has errors of its own
-        return Finding(
-            check="broker",
-            status="fail",
-            detail=f"{place.broker_shown} cannot be reached: {type(error).__name__}: {error}",
-            remedy="start it, or mend --broker; runs can be submitted all the same",
-        )
-    return Finding(
-        check="broker",
-        status="ok",
-        detail=f"{place.broker_shown} answers in {time.monotonic() - began:.3f} s",
-    )
+    return Finding(check="broker", status="ok", detail=f"{place.broker_shown} answers in {took:.3f} s")
 
 
 def _graphs(settings: Settings) -> Iterator[Finding]:

@@ -45,7 +45,7 @@ def list_(
     broker: Broker = None,
 ) -> None:
     """List dead letters, those of the newest runs first."""
-    from petiole.cli import documents
+    from petiole import documents
     from petiole.cli import output as out
     from petiole.client.naming import label_of
 
@@ -250,7 +250,7 @@ def _of_tasks(client: Client, tasks: list[str]) -> list[DeadLetter]:
 
 
 def _whole(client: Client, letter: DeadLetter, names: dict[str, str]) -> dict[str, Any]:
-    from petiole.cli import documents
+    from petiole import documents
 
     task, run = letter.task, letter.run
     tries = [
@@ -290,7 +290,7 @@ def _shown(client: Client, thread_id: str, document: str | None) -> Any:
     """A document's value as JSON; as it is stored where this process lacks a class for it."""
     import json
 
-    from petiole.cli import documents
+    from petiole import documents
     from petiole_stores.errors import UnfitError
 
     try:

@@ -22,7 +22,7 @@ def explain(
     broker: Broker = None,
 ) -> None:
     """Say what a run waits for, why, and which command helps."""
-    from petiole.cli import documents
+    from petiole import documents
     from petiole.cli import output as out
 
     with connected(ctx, store, broker) as client:

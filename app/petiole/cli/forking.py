@@ -96,7 +96,7 @@ def diff(
     broker: Broker = None,
 ) -> None:
     """Show what is different between two states."""
-    from petiole.cli import documents
+    from petiole import documents
     from petiole.cli import output as out
     from petiole.client.comparing import differences
 

@@ -22,6 +22,7 @@ from petiole.cli.options import (
     Statuses,
     Store,
     Tag,
+    Text,
     Thread,
     Timeout,
     Tracebacks,
@@ -42,6 +43,7 @@ def list_(
     thread: Annotated[str | None, typer.Option("--thread", metavar="ID", help="On this thread.")] = None,
     tag: Tag = None,
     error_type: ErrorType = None,
+    text: Text = None,
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 20,
@@ -52,7 +54,7 @@ def list_(
     """List runs, newest first."""
     from itertools import islice
 
-    from petiole.cli import documents
+    from petiole import documents
     from petiole.cli import output as out
 
     parsing.statuses(status or [])
@@ -63,6 +65,7 @@ def list_(
             thread_id=thread,
             tag=tag,
             error_type=error_type,
+            text=text,
             since=parsing.past("--since", since),
             until=parsing.past("--until", until),
         )
@@ -98,7 +101,7 @@ def get(
     broker: Broker = None,
 ) -> None:
     """Show one run: status, error, how many of its tasks are where."""
-    from petiole.cli import documents
+    from petiole import documents
     from petiole.cli import output as out
     from petiole.cli.progress import counts
     from petiole.client.answering import told
@@ -147,14 +150,18 @@ def watch(
     thread: Thread,
     run: RunId = None,
     timeout: Timeout = None,
+    graphs: Graphs = None,
     output: Output = Format.text,
     store: Store = None,
     broker: Broker = None,
 ) -> None:
-    """Follow a run until it has ended; the exit code is 0 only if it succeeded."""
+    """Follow a run until it has ended, drawn node by node on a terminal; the exit code is 0 only if it succeeded.
+
+    Nodes that are still to come are drawn where the graph is known (--graphs, or the settings).
+    """
     from petiole.cli.progress import follow
 
-    with connected(ctx, store, broker) as client:
+    with connected(ctx, store, broker, graphs=graphs) as client:
         client.check_succeeded(follow(client, handle_of(client, thread, run), timeout=timeout, format=output))
 
 
@@ -168,8 +175,9 @@ def tasks(
     broker: Broker = None,
 ) -> None:
     """List a run's tasks with their attempts."""
-    from petiole.cli import documents, trying
+    from petiole import documents
     from petiole.cli import output as out
+    from petiole.cli import trying
 
     with connected(ctx, store, broker) as client:
         of = handle_of(client, thread, run).run
@@ -201,7 +209,7 @@ def state(
     broker: Broker = None,
 ) -> None:
     """Print the values of a thread's state: now, at a checkpoint, or as a run left it."""
-    from petiole.cli import documents
+    from petiole import documents
     from petiole.cli import output as out
     from petiole.client.answering import told
 
@@ -237,8 +245,9 @@ def history(
     broker: Broker = None,
 ) -> None:
     """List a thread's checkpoints, newest first, and the tasks that ran after each."""
-    from petiole.cli import documents, trying
+    from petiole import documents
     from petiole.cli import output as out
+    from petiole.cli import trying
     from petiole.client.naming import graphs_of
 
     with connected(ctx, store, broker, graphs=graphs) as client:

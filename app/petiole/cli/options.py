@@ -100,6 +100,12 @@ Statuses = Annotated[
 ]
 GraphName = Annotated[str | None, typer.Option("--graph", metavar="NAME", help="Of this graph.")]
 Tag = Annotated[str | None, typer.Option("--tag", metavar="TAG", help="With this tag.")]
+Text = Annotated[
+    str | None,
+    typer.Option(
+        "--text", metavar="TEXT", help="Has it in the thread's or run's id, the graph's name or a tag."
+    ),
+]
 Since = Annotated[
     str | None, typer.Option("--since", metavar="TIME", help="Submitted since: ISO 8601, or 2h ago.")
 ]

@@ -9,23 +9,23 @@ from collections.abc import Container, Sequence
 
 from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from petiole.cli import output as out
-from petiole.cli.documents import run_document
 from petiole.cli.options import Format
+from petiole.cli.portrait import Place, lines_of, order_of, portrait
 from petiole.client import Client, RunHandle
 from petiole.client.answering import told
 from petiole.client.handle import RESTING, timed_out
 from petiole.client.reasons import reason_of
-from petiole_stores.errors import StoreUnavailableError
+from petiole.documents import run_document
+from petiole_stores.errors import ConfigurationError, GraphError, StoreUnavailableError
 from petiole_stores.records import Run, Task
 
 #: Seconds between two looks.
 PAUSE = 0.25
-#: How many running tasks are named.
-SHOWN = 10
+#: How many running tasks are named: in a line, and beside their node.
+SHOWN, BESIDE = 10, 2
 #: How tasks end that leave their superstep unfinished.
 UNDONE = ("failed", "cancelled", "interrupted")
 
@@ -39,9 +39,11 @@ class View:
         tasks: list[Task],
         names: dict[str, str],
         asked: Sequence[str] = (),
+        order: Sequence[Place] = (),
         trouble: str = "",
     ) -> None:
-        self.run, self.tasks, self.names, self.asked, self.trouble = run, tasks, names, asked, trouble
+        self.run, self.tasks, self.names, self.asked = run, tasks, names, asked
+        self.order, self.trouble = order, trouble
 
     @property
     def line(self) -> str:
@@ -77,17 +79,21 @@ class View:
             if run.deadline is not None and run.ended_at is None
             else "",
         )
-        table = Table.grid(padding=(0, 2))
-        for status, number in counts(self.tasks).items():
-            table.add_row(Text(status, style=out.COLOURS.get(status, "")), str(number))
-        now = Table.grid(padding=(0, 2))
-        for node, where, seconds in self.running[:SHOWN]:
-            now.add_row(Text(node, style="cyan"), where, out.span(seconds))
-        if len(self.running) > SHOWN:
-            now.add_row(f"and {len(self.running) - SHOWN} more", "", "")
         return Group(
-            head, table, now, *(Text(line) for line in self.asked), Text(self.trouble, style="yellow")
+            head,
+            portrait(lines_of(self.tasks, self.order), self._doing),
+            Text(
+                ", ".join(f"{number} {status}" for status, number in counts(self.tasks).items()), style="dim"
+            ),
+            *(Text(line) for line in self.asked),
+            Text(self.trouble, style="yellow"),
         )
+
+    def _doing(self, place: Place) -> str:
+        """Which workers a node runs on, and for how long it has."""
+        mine = [one for one in self.running if one[0] == place[-1]]
+        said = [f"{where} {out.span(seconds)}" for _, where, seconds in mine[:BESIDE]]
+        return ", ".join(said) + (f" and {len(mine) - BESIDE} more" if len(mine) > BESIDE else "")
 
 
 def counts(tasks: Sequence[Task]) -> dict[str, int]:
@@ -111,7 +117,8 @@ def follow(client: Client, handle: RunHandle, *, timeout: float | None, format: 
     """Show the run until it has settled or is interrupted, and return its record. The store may go and come meanwhile."""
     until = None if timeout is None else time.monotonic() + timeout
     live = format is Format.text and sys.stdout.isatty()
-    view = _look(client, handle)
+    order = _order(client, handle) if live else ()
+    view = _look(client, handle, order)
     if not live:
         return _follow_lines(client, handle, view, until, timeout, format)
     with Live(view, console=out.console(), refresh_per_second=8) as shown:
@@ -140,7 +147,15 @@ def _follow_lines(
         view = _next(client, handle, view)
 
 
-def _look(client: Client, handle: RunHandle) -> View:
+def _order(client: Client, handle: RunHandle) -> Sequence[Place]:
+    """The nodes of the run's graph in its order, where the graph is to be had here."""
+    try:
+        return order_of(client.graph_of(handle.run.graph).get_graph(xray=True))
+    except (ConfigurationError, GraphError):
+        return ()
+
+
+def _look(client: Client, handle: RunHandle, order: Sequence[Place]) -> View:
     run = handle.run
     tasks = client.store.list_tasks(run.run_id)
     asks = any(task.status == "interrupted" for task in tasks)
@@ -149,15 +164,16 @@ def _look(client: Client, handle: RunHandle) -> View:
         tasks,
         {worker.worker_id: worker.name for worker in client.workers()},
         told(client.questions(run)) if asks else [],
+        order,
     )
 
 
 def _next(client: Client, handle: RunHandle, before: View) -> View:
     try:
-        return _look(client, handle)
+        return _look(client, handle, before.order)
     except StoreUnavailableError as error:
         trouble = f"the store does not answer ({error}); trying again"
-        return View(before.run, before.tasks, before.names, before.asked, trouble)
+        return View(before.run, before.tasks, before.names, before.asked, before.order, trouble)
 
 
 def _pause(view: View, until: float | None, timeout: float | None) -> None:

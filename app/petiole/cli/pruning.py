@@ -9,7 +9,7 @@ import typer
 
 from petiole.cli import parsing
 from petiole.cli.options import Broker, Format, Output, Store, Thread
-from petiole.cli.session import connected
+from petiole.cli.session import at_store, connected
 
 if TYPE_CHECKING:
     from petiole_stores.store import Store as OpenStore
@@ -55,16 +55,25 @@ def prune(
     if older_than is None and max_checkpoints is None:
         raise InputError("nothing to remove was named: give --older-than DURATION, or --max-checkpoints N")
     document: dict[str, object] = {"done": yes}
-    with connected(ctx, store, broker) as client:
+    with at_store(ctx, store, broker) as client:
         if older_than is not None:
             age = parsing.duration("--older-than", older_than)
             ages = dict.fromkeys(status or STATUSES, age)
-            document["threads"] = (
-                _delete(client.store, ages) if yes else len(client.store.expired(ages, limit=10**6))
-            )
+            if yes:
+                with client.recording("db.prune", details={"older_than": age, "status": [*ages]}) as entry:
+                    document["threads"] = _delete(client.store, ages)
+                    entry.after = {"threads": document["threads"]}
+            else:
+                document["threads"] = len(client.store.expired(ages, limit=10**6))
         if max_checkpoints is not None:
             names = [thread] if thread is not None else list(client.store.threads())
-            document |= _trim(client.store, names, max_checkpoints, yes)
+            if yes:
+                asked = {"max_checkpoints": max_checkpoints}
+                with client.recording("db.prune", thread_id=thread, details=asked) as entry:
+                    entry.after = _trim(client.store, names, max_checkpoints, yes)
+                    document |= entry.after
+            else:
+                document |= _trim(client.store, names, max_checkpoints, yes)
     if output is not Format.text:
         out.write_json(document, output)
         return

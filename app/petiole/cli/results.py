@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def settle(client: Client, handle: RunHandle, wait: bool, timeout: float | None, format: Format) -> None:
     """Print what a command did to a run; with ``wait`` its final state, once it has one."""
-    from petiole.cli import documents
+    from petiole import documents
     from petiole.cli import output as out
     from petiole.client.reasons import reason_of
 

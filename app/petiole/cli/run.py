@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from petiole.cli import answering, explaining, forking, looking, pruning, steering, streaming
+from petiole.cli import answering, carrying, explaining, forking, logs, looking, pruning, steering, streaming
+from petiole.cli.variadic import VariadicCommand
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,9 +18,14 @@ app.command(
 app.command("list", epilog="Example: petiole run list --status failed --since 2h -o jsonl")(looking.list_)
 app.command("get")(looking.get)
 app.command("explain")(explaining.explain)
-app.command("watch")(looking.watch)
+app.command(
+    "watch", cls=VariadicCommand, epilog="Example: petiole run watch order-7 --graphs shop.flows:order"
+)(looking.watch)
 app.command("stream", epilog="Example: petiole run stream order-7 --mode updates --mode custom --json")(
     streaming.stream
+)
+app.command("logs", epilog="Example: petiole run logs order-7 --node charge --level WARNING --follow")(
+    logs.logs
 )
 app.command("tasks")(looking.tasks)
 app.command("state")(looking.state)
@@ -49,3 +55,7 @@ app.command(
 app.command("pause", epilog="Example: petiole run pause order-7 --reason 'the bank is down'")(steering.pause)
 app.command("unpause")(steering.unpause)
 app.command("delete")(pruning.delete)
+app.command("export", epilog="Example: petiole run export order-7 -f order-7.json")(carrying.export)
+app.command(
+    "import", cls=VariadicCommand, epilog="Example: petiole run import order-7.json --graphs shop.flows:order"
+)(carrying.import_)

@@ -12,6 +12,7 @@ import typer
 from petiole.cli.options import Common
 
 if TYPE_CHECKING:
+    from petiole.audit.client import AuditedClient
     from petiole.client import Client, RunHandle
     from petiole_workers.settings import Settings
 
@@ -46,13 +47,35 @@ def connected(
     graphs: Sequence[str] | None = None,
     notes: bool = False,
 ) -> Iterator[Client]:
-    """A client for one command. ``notes``: say on stderr when the store or broker is an embedded one."""
+    """A client for one command; what it changes is put into the audit log (over HTTP the server does that).
+
+    ``notes``: say on stderr when the store or broker is an embedded one.
+    """
+    from petiole.access.local import me
+    from petiole.audit.client import AuditedClient
+    from petiole.audit.entry import Origin
     from petiole.client import Client
 
     settings = settings_of(ctx, store=store, broker=broker, graphs=list(graphs or []))
     with Client(settings=settings) as client:
         if notes:
             tell(client.place.notes)
+        # A client over HTTP is of another class: it is the server that records.
+        yield AuditedClient(client, Origin(actor=me(), via="cli")) if type(client) is Client else client
+
+
+@contextmanager
+def at_store(ctx: typer.Context, store: str | None, broker: str | None) -> Iterator[AuditedClient]:
+    """As :func:`connected`, for commands that need the store itself. Raises ConfigurationError for a server's URL."""
+    from petiole.audit.client import AuditedClient
+    from petiole_stores.errors import ConfigurationError
+
+    with connected(ctx, store, broker) as client:
+        if not isinstance(client, AuditedClient):
+            raise ConfigurationError(
+                "the store that is set is a server (http://…), and this command needs the store itself: name it with --store, or ask the "
+                "server (docs/http-api.md)"
+            )
         yield client
 
 

@@ -24,6 +24,7 @@ from petiole.cli.options import (
     Statuses,
     Store,
     Tag,
+    Text,
     Thread,
     Timeout,
     Until,
@@ -147,6 +148,7 @@ def replay(
     graph: GraphName = None,
     tag: Tag = None,
     error_type: ErrorType = None,
+    text: Text = None,
     since: Since = None,
     until: Until = None,
     yes: Yes = False,
@@ -162,7 +164,7 @@ def replay(
 
     if set(status or ()) - {"failed"}:
         raise InputError(f"--status is {', '.join(status or ())}: only runs that are failed are replayed")
-    filters = bulk.Filters(status or (), graph, tag, error_type, since, until)
+    filters = bulk.Filters(status or (), graph, tag, error_type, text, since, until)
     single = {"--run": run, "--checkpoint": checkpoint, "--from": from_node, "--wait": wait}
     if bulk.check_target(thread, filters, yes, single):
         with connected(ctx, store, broker) as client:
@@ -184,6 +186,7 @@ def cancel(
     status: Statuses = None,
     graph: GraphName = None,
     tag: Tag = None,
+    text: Text = None,
     since: Since = None,
     until: Until = None,
     yes: Yes = False,
@@ -196,12 +199,12 @@ def cancel(
     Without a THREAD, all runs that have not ended and that the filters leave are cancelled.
     """
     from petiole.cli import bulk
-    from petiole.client.active import OPEN
+    from petiole_workers.active import OPEN
 
     parsing.statuses(status or ())
     if ended := set(status or ()) - set(OPEN):
         raise InputError(f"--status is {', '.join(ended)}: runs that have ended are not cancelled")
-    filters = bulk.Filters(status or (), graph, tag, None, since, until)
+    filters = bulk.Filters(status or (), graph, tag, None, text, since, until)
     if bulk.check_target(thread, filters, yes, {"--run": run}):
         with connected(ctx, store, broker) as client:
             found = replace(filters, status=status or OPEN).find(client)

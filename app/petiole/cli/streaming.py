@@ -57,7 +57,7 @@ def stream(
 
 
 def _document(event: StreamEvent) -> dict[str, Any]:
-    from petiole.cli.documents import plain
+    from petiole.documents import plain
 
     document: dict[str, Any] = {
         "id": event.id,
@@ -69,7 +69,7 @@ def _document(event: StreamEvent) -> dict[str, Any]:
 
 
 def _line(event: StreamEvent) -> str:
-    from petiole.cli.documents import plain
+    from petiole.documents import plain
 
     where = f" {'|'.join(event.ns)}" if event.ns else ""
     data = plain(event.data)

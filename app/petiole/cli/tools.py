@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from petiole.cli.options import Broker, Format, Graphs, Output, Store
+from petiole.cli.serving import Host, Port
 from petiole.cli.session import flags_of, settings_of, tell
 from petiole.cli.worker import Concurrency, PoolOption
 
@@ -21,21 +22,34 @@ def dev(
     reload: Annotated[
         bool, typer.Option("--reload/--no-reload", help="Restart when the graphs' files change.")
     ] = True,
+    ui: Annotated[
+        bool, typer.Option("--ui/--no-ui", help="Serve the HTTP API and the dashboard, too.")
+    ] = True,
+    host: Host = None,
+    port: Port = None,
     store: Store = None,
     broker: Broker = None,
 ) -> None:
-    """Run everything on this machine: store, broker and workers that are restarted when the code changes."""
+    """Run everything on this machine: store, broker, server, and workers that are restarted when the code changes."""
     from petiole.defaults import ground
     from petiole.supervisor import Supervisor
     from petiole.watching import FileWatch, folders_of
 
     settings = settings_of(
-        ctx, store=store, broker=broker, graphs=graphs, pool=pool, concurrency=concurrency or _dev_slots(ctx)
+        ctx,
+        store=store,
+        broker=broker,
+        graphs=graphs,
+        pool=pool,
+        concurrency=concurrency or _dev_slots(ctx),
+        host=host,
+        port=port,
     )
     place = ground(settings)
     tell(place.notes)
     with place:
-        supervisor = Supervisor(place, [f"dev-{number}" for number in range(1, workers + 1)], patient=reload)
+        names = [f"dev-{number}" for number in range(1, workers + 1)]
+        supervisor = Supervisor(place, names, patient=reload, server=ui)
         watch = FileWatch(folders_of(settings.graphs), supervisor.restart)
         if reload:
             watch.start()

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from petiole.cli import db, dead_letters, graph, run, tools, worker
+from petiole.cli import auditing, db, dead_letters, graph, keys, run, schedule, tools, worker
 from petiole.cli.options import Broker, Common, Store
+from petiole.cli.serving import serve
 from petiole.cli.variadic import VariadicCommand
 
 app = typer.Typer(
@@ -22,9 +23,15 @@ app = typer.Typer(
 )
 app.add_typer(run.app, name="run")
 app.add_typer(dead_letters.app, name="dlq")
+app.add_typer(schedule.app, name="schedule")
 app.add_typer(worker.app, name="worker")
 app.add_typer(graph.app, name="graph")
 app.add_typer(db.app, name="db")
+app.add_typer(keys.app, name="key")
+app.add_typer(auditing.app, name="audit")
+app.command(
+    "serve", cls=VariadicCommand, epilog="Example: petiole serve --graphs shop.flows:order --port 8642"
+)(serve)
 app.command("dev", cls=VariadicCommand)(tools.dev)
 app.command("doctor", cls=VariadicCommand)(tools.doctor)
 app.command("demo")(tools.demo)

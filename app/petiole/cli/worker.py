@@ -35,6 +35,15 @@ class LogLevel(StrEnum):
     ERROR = "ERROR"
 
 
+class NodeLogs(StrEnum):
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    CRITICAL = "CRITICAL"
+    off = "off"
+
+
 Queues = Annotated[
     list[str] | None,
     typer.Option(
@@ -87,6 +96,12 @@ def worker(
     log_level: Annotated[
         LogLevel | None, typer.Option("--log-level", case_sensitive=False, help="What is logged.")
     ] = None,
+    node_logs: Annotated[
+        NodeLogs | None,
+        typer.Option(
+            "--node-logs", case_sensitive=False, help="From which level on is kept what nodes log, or off."
+        ),
+    ] = None,
     store: Store = None,
     broker: Broker = None,
 ) -> None:
@@ -111,6 +126,7 @@ def worker(
         batch=batch,
         max_tasks_per_child=max_tasks_per_child,
         log_level=log_level,
+        node_logs=node_logs,
     )
     from petiole.defaults import ground
     from petiole.supervisor import Supervisor
@@ -137,7 +153,7 @@ def list_(
     LOST are slots whose node cannot be ended, DONE are tasks that were committed, FENCED are outputs that were refused
     because the task had gone to another worker or its run was over.
     """
-    from petiole.cli import documents
+    from petiole import documents
     from petiole.cli import output as out
 
     with connected(ctx, store, broker) as client:

@@ -7,6 +7,7 @@ from petiole.client.dead_letters import DeadLetter
 from petiole.client.explaining import Explanation, Wait
 from petiole.client.handle import RunHandle
 from petiole.client.history import HistoryEntry
+from petiole.client.logs import LogEntry, LogPage
 
 __all__ = [
     "AsyncClient",
@@ -15,6 +16,8 @@ __all__ = [
     "DeadLetter",
     "Explanation",
     "HistoryEntry",
+    "LogEntry",
+    "LogPage",
     "RunHandle",
     "Treated",
     "Wait",

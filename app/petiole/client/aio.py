@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
@@ -14,11 +15,27 @@ from petiole_workers.graph import Interrupt
 from petiole_workers.long_term import LongTermMemory
 
 if TYPE_CHECKING:
+    from petiole.client.logs import LogEntry
     from petiole_workers.streaming import StreamMode
     from petiole_workers.streaming.following import StreamEvent
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def _of(client: Client, method: Callable[Concatenate[Client, P], R]) -> Callable[P, R]:
+    """The client's own method of that name: it may be one over HTTP, or one that is audited."""
+    found: Callable[P, R] = getattr(client, method.__name__)
+    return found
+
+
+def _like(method: Callable[..., Any], call: C) -> C:
+    """The call under the name, words and parameters of the method that it makes."""
+    given: Any = call
+    given.__name__, given.__qualname__ = method.__name__, f"AsyncClient.{method.__name__}"
+    given.__doc__, given.__signature__ = method.__doc__, inspect.signature(method)
+    return call
 
 
 def _threaded(
@@ -27,10 +44,9 @@ def _threaded(
     """The method as a coroutine that runs it in a thread."""
 
     async def call(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await asyncio.to_thread(method, self.client, *args, **kwargs)
+        return await asyncio.to_thread(_of(self.client, method), *args, **kwargs)
 
-    call.__name__, call.__doc__ = method.__name__, method.__doc__
-    return call
+    return _like(method, call)
 
 
 def _handed(
@@ -39,10 +55,9 @@ def _handed(
     """As ``_threaded``, for methods that give a handle."""
 
     async def call(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncRunHandle:
-        return AsyncRunHandle(await asyncio.to_thread(method, self.client, *args, **kwargs))
+        return AsyncRunHandle(await asyncio.to_thread(_of(self.client, method), *args, **kwargs))
 
-    call.__name__, call.__doc__ = method.__name__, method.__doc__
-    return call
+    return _like(method, call)
 
 
 def _iterated(
@@ -51,12 +66,11 @@ def _iterated(
     """As ``_threaded``, for methods that give an iterator: each step of it is made in a thread."""
 
     async def call(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
-        iterator = await asyncio.to_thread(method, self.client, *args, **kwargs)
+        iterator = await asyncio.to_thread(_of(self.client, method), *args, **kwargs)
         while (given := await asyncio.to_thread(next, iterator, None)) is not None:
             yield given
 
-    call.__name__, call.__doc__ = method.__name__, method.__doc__
-    return call
+    return _like(method, call)
 
 
 class AsyncRunHandle:
@@ -80,7 +94,7 @@ class AsyncRunHandle:
     async def wait(self, timeout: float | None = None) -> Run:
         """As :meth:`RunHandle.wait`; no thread is held between two looks."""
         for pause in pauses(timeout):
-            run = await self.run()
+            run = await asyncio.to_thread(self.handle._client._look_at, self.handle, 0.0)
             if run.status in RESTING:
                 return run
             if pause is None:
@@ -96,12 +110,43 @@ class AsyncRunHandle:
         """As :meth:`RunHandle.interrupts`."""
         return await asyncio.to_thread(self.handle.interrupts)
 
+    async def outcome(self, run: Run) -> dict[str, Any]:
+        """As :meth:`RunHandle.outcome`."""
+        return await asyncio.to_thread(self.handle.outcome, run)
+
     async def stream(
-        self, stream_mode: StreamMode | Sequence[StreamMode] | None = None, **options: Any
+        self,
+        stream_mode: StreamMode | Sequence[StreamMode] | None = None,
+        *,
+        after: str | None = None,
+        subgraphs: bool = False,
+        output_keys: str | Sequence[str] | None = None,
+        timeout: float | None = None,
     ) -> AsyncIterator[StreamEvent]:
         """As :meth:`RunHandle.stream`; no thread is held between two looks."""
-        async for event in await asyncio.to_thread(self.handle.stream, stream_mode, **options):
+        found = await asyncio.to_thread(
+            self.handle.stream,
+            stream_mode,
+            after=after,
+            subgraphs=subgraphs,
+            output_keys=output_keys,
+            timeout=timeout,
+        )
+        async for event in found:
             yield event
+
+    async def logs(
+        self,
+        *,
+        task_id: str | None = None,
+        node: str | None = None,
+        level: str | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[LogEntry]:
+        """As :meth:`RunHandle.logs`."""
+        iterator = self.handle.logs(task_id=task_id, node=node, level=level, follow=follow)
+        while (entry := await asyncio.to_thread(next, iterator, None)) is not None:
+            yield entry
 
     async def cancel(self, reason: str = "") -> bool:
         """As :meth:`RunHandle.cancel`."""
@@ -128,14 +173,27 @@ class AsyncClient:
     resume = _handed(Client.resume)
     fork = _handed(Client.fork)
     get_run = _threaded(Client.get_run)
+    run_of = _threaded(Client.run_of)
+    asking_run = _threaded(Client.asking_run)
+    thread_of = _threaded(Client.thread_of)
+    outcome = _threaded(Client.outcome)
+    check_succeeded = _threaded(Client.check_succeeded)
+    value = _threaded(Client.value)
     tasks = _threaded(Client.tasks)
+    tasks_page = _threaded(Client.tasks_page)
+    logs_page = _threaded(Client.logs_page)
+    task_counts = _threaded(Client.task_counts)
+    runs_page = _threaded(Client.runs_page)
+    count_runs = _threaded(Client.count_runs)
     state = _threaded(Client.state)
     history = _threaded(Client.history)
     interrupts = _threaded(Client.interrupts)
+    questions = _threaded(Client.questions)
     get_state = _threaded(Client.get_state)
     update_state = _threaded(Client.update_state)
     bulk_update_state = _threaded(Client.bulk_update_state)
     diff = _threaded(Client.diff)
+    named_checkpoint = _threaded(Client.named_checkpoint)
     signal = _threaded(Client.signal)
     save_checkpoint = _threaded(Client.save_checkpoint)
     list_checkpoints = _threaded(Client.list_checkpoints)
@@ -145,15 +203,26 @@ class AsyncClient:
     workers = _threaded(Client.workers)
     backlogs = _threaded(Client.backlogs)
     explain = _threaded(Client.explain)
+    export_thread = _threaded(Client.export_thread)
+    import_thread = _threaded(Client.import_thread)
     cancel = _threaded(Client.cancel)
     pause = _threaded(Client.pause)
     unpause = _threaded(Client.unpause)
     delete = _threaded(Client.delete)
     clear_cache = _threaded(Client.clear_cache)
+    create_schedule = _threaded(Client.create_schedule)
+    update_schedule = _threaded(Client.update_schedule)
+    get_schedule = _threaded(Client.get_schedule)
+    list_schedules = _threaded(Client.list_schedules)
+    pause_schedule = _threaded(Client.pause_schedule)
+    unpause_schedule = _threaded(Client.unpause_schedule)
+    trigger_schedule = _handed(Client.trigger_schedule)
+    delete_schedule = _threaded(Client.delete_schedule)
     close = _threaded(Client.close)
 
     drop_dead_letters = _threaded(Client.drop_dead_letters)
     list_runs = _iterated(Client.list_runs)
+    logs = _iterated(Client.logs)
     state_history = _iterated(Client.state_history)
     dead_letters = _iterated(Client.dead_letters)
     replay_all = _iterated(Client.replay_all)
@@ -164,10 +233,23 @@ class AsyncClient:
         thread_id: str,
         run_id: str | None = None,
         stream_mode: StreamMode | Sequence[StreamMode] | None = None,
-        **options: Any,
+        *,
+        after: str | None = None,
+        subgraphs: bool = False,
+        output_keys: str | Sequence[str] | None = None,
+        timeout: float | None = None,
     ) -> AsyncIterator[StreamEvent]:
         """As :meth:`Client.stream`; no thread is held between two looks."""
-        found = await asyncio.to_thread(self.client.stream, thread_id, run_id, stream_mode, **options)
+        found = await asyncio.to_thread(
+            self.client.stream,
+            thread_id,
+            run_id,
+            stream_mode,
+            after=after,
+            subgraphs=subgraphs,
+            output_keys=output_keys,
+            timeout=timeout,
+        )
         async for event in found:
             yield event
 

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
-from petiole.client.active import active_run
-from petiole.client.history import PAGE, runs_of
 from petiole.client.naming import label_of
 from petiole.client.plain import shown
 from petiole_stores.errors import ConflictError, InputError, PetioleError
 from petiole_stores.records import Resumption, Run, RunFilter, Task
 from petiole_stores.serde import Serde
 from petiole_stores.store import Store
+from petiole_workers.active import PAGE, active_run, runs_of
 from petiole_workers.graph import MISSING, Interrupt
 from petiole_workers.progress import Progress
 from petiole_workers.resuming import Pending, is_by_id, pending, resumptions

@@ -5,40 +5,62 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
-from petiole.client import refusals, submission
+from petiole.client import refusals
 from petiole.client.bulk import Treated, cancel_each, replay_each
-from petiole.client.continuing import Continuing
+from petiole.client.carrying import Carrying
 from petiole.client.handle import RunHandle
 from petiole.client.removal import remove_thread
+from petiole.client.scheduling import Scheduling
 from petiole.client.signals import send_signal
-from petiole.client.takeover import IfBusy
 from petiole_stores.errors import InputError
 from petiole_stores.records import Run
+from petiole_workers import submission
 from petiole_workers.caching import clear_cache
 from petiole_workers.children import cancel_children
 from petiole_workers.given import Given
 from petiole_workers.graph.overwrite import plain
 from petiole_workers.long_term import LongTermMemory
+from petiole_workers.takeover import IfBusy
 
 if TYPE_CHECKING:
     from petiole.client.aio import AsyncClient
+    from petiole_stores.store import Store
     from petiole_workers.compiled import CompiledGraph
+    from petiole_workers.settings import Settings
 
 
-class Client(Continuing):
+class Client(Carrying, Scheduling):
     """Submits runs, looks at them and steers them. May be used by several threads; a context manager.
 
     Parameters
-        store     URL or open store; nothing: the settings' one, else the embedded SQLite file
+        store     URL or open store; nothing: the settings' one, else the embedded SQLite file. The URL of a server
+                  (``http://host:8642``, see ``petiole serve``) gives a client over HTTP
         broker    URL; nothing: the settings' one, else the embedded broker
         settings  nothing: ``load_settings()`` (environment and pyproject.toml)
         graphs    compiled graphs (or their import paths) whose state classes this client can bring back; a graph that
                   is submitted itself is known from then on
+        token     for a server's URL: an API key or bearer token; nothing: the setting ``token``
 
     The store is opened at the first call. Raises ConfigurationError, StoreUnavailableError and SchemaError there.
     """
+
+    def __new__(
+        cls,
+        store: Store | str | None = None,
+        broker: str | None = None,
+        *,
+        settings: Settings | None = None,
+        **_: Any,
+    ) -> Self:
+        if cls is Client:
+            url = store if isinstance(store, str) else settings.store if store is None and settings else None
+            if url is not None and url.startswith(("http://", "https://")):
+                from petiole.remote.client import RemoteClient
+
+                return cast(Self, object.__new__(RemoteClient))
+        return object.__new__(cls)
 
     @cached_property
     def aio(self) -> AsyncClient:
@@ -118,6 +140,10 @@ class Client(Continuing):
         """The handle of a run, or of a thread's newest run. Raises NotFoundError."""
         run = self.get_run(run_or_thread)
         return RunHandle(self, run.thread_id, run.run_id)
+
+    def _look_at(self, handle: RunHandle, until: float | None = None) -> Run:
+        """The run's record as it is now. Whoever can be told of its end may wait for it meanwhile, until that moment."""
+        return handle.run
 
     # ---------------------------------------------------------------- steering
 

@@ -44,7 +44,12 @@ class Connection:
         *,
         settings: Settings | None = None,
         graphs: Sequence[CompiledGraph | str] = (),
+        token: str | None = None,
     ) -> None:
+        if token is not None:
+            raise ConfigurationError(
+                "token is for the URL of a server (http://…), and the client is given a store"
+            )
         url = store.url.text if isinstance(store, Store) else store
         chosen = settings or load_settings({"store": url, "broker": broker})
         chosen = msgspec.structs.replace(chosen, store=url or chosen.store, broker=broker or chosen.broker)
@@ -135,6 +140,12 @@ class Connection:
                 "--graphs module:attribute or PETIOLE_GRAPHS on the command line)"
             )
         return known[name]
+
+    def loaded_graphs(self) -> dict[str, CompiledGraph]:
+        """The graphs that are known here, those of the settings among them, by their names."""
+        self.store  # noqa: B018 - opening it learns the graphs that the client was made with
+        self._import_graphs()
+        return dict(self._known_graphs)
 
     def _import_graphs(self) -> bool:
         if self.__dict__.get("_imported") or not self.settings.graphs:

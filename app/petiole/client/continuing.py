@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from petiole.client import answering, refusals
-from petiole.client.active import active_run
 from petiole.client.handle import RunHandle
 from petiole.client.replaying import find_base, next_nodes, replay_failed
 from petiole.client.submitting import Submitting
 from petiole_stores.errors import ConflictError, InputError
 from petiole_stores.records import SETTLED, Run
+from petiole_workers.active import active_run
 from petiole_workers.children import wake_parent
 from petiole_workers.graph import MISSING
 from petiole_workers.updating import COPY, StateUpdate

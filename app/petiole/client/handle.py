@@ -21,6 +21,7 @@ from petiole_workers.failure import parse_failure
 if TYPE_CHECKING:
     from petiole.client.answering import Question
     from petiole.client.client import Client
+    from petiole.client.logs import LogEntry
     from petiole.client.streaming import RunStream
     from petiole_workers.graph import Interrupt
     from petiole_workers.streaming import StreamMode
@@ -58,8 +59,9 @@ class RunHandle:
 
         ``timeout`` is in seconds (``None``: for ever). Raises RunTimeoutError after it; the run itself goes on.
         """
+        until = None if timeout is None else time.monotonic() + timeout
         for pause in pauses(timeout):
-            run = self.run
+            run = self._client._look_at(self, until)
             if run.status in RESTING:
                 return run
             if pause is None:
@@ -103,6 +105,17 @@ class RunHandle:
             output_keys=output_keys,
             timeout=timeout,
         )
+
+    def logs(
+        self,
+        *,
+        task_id: str | None = None,
+        node: str | None = None,
+        level: str | None = None,
+        follow: bool = False,
+    ) -> Iterator[LogEntry]:
+        """What the run's nodes have logged, as :meth:`Client.logs`."""
+        return self._client.logs(self.run_id, task_id=task_id, node=node, level=level, follow=follow)
 
     def cancel(self, reason: str = "") -> bool:
         """Cancel the run; ``False`` when it was cancelled before. Raises ConflictError when it has ended otherwise."""

@@ -1,82 +1,32 @@
-"""The client's calls that look: runs, tasks, states, history, workers."""
+"""The client's calls that look: states, history, streams, questions, workers."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from petiole.client.active import active_run
 from petiole.client.answering import Question, interrupts_in, questions_of, target_of
-from petiole.client.connection import Connection
 from petiole.client.dead_letters import DeadLetter, dead_letters_of
 from petiole.client.explaining import Explanation, explain
-from petiole.client.handle import check_succeeded
-from petiole.client.history import PAGE, HistoryEntry, history_of, runs_of
-from petiole.client.times import epoch
+from petiole.client.handle import RESTING, check_succeeded, pauses
+from petiole.client.history import HistoryEntry, history_of
+from petiole.client.listing import Listing
+from petiole.client.logs import LogEntry, LogPage, logs_page_of
 from petiole_stores.errors import ConflictError, NotFoundError
-from petiole_stores.records import SETTLED, QueueBacklog, Run, RunFilter, Task, Worker
-from petiole_workers.failure import parse_failure
+from petiole_stores.records import SETTLED, QueueBacklog, Run, Worker
+from petiole_workers.active import active_run
 from petiole_workers.graph import Interrupt
+from petiole_workers.times import epoch
 
 if TYPE_CHECKING:
     from petiole.client.streaming import RunStream
     from petiole_workers.streaming import StreamMode
 
 
-class Reading(Connection):
+class Reading(Listing):
     """Looks at what the store holds and changes nothing."""
-
-    def get_run(self, run_or_thread: str, *, thread_id: str | None = None) -> Run:
-        """The run of this id, else the newest run of the thread of this id. Raises NotFoundError.
-
-        ``thread_id`` is the run's thread where it is known; some stores find the run faster with it.
-        """
-        if thread_id is not None:
-            self.store.hint(thread_id, [run_or_thread])
-        run = self.store.get_run(run_or_thread)
-        if run is None and thread_id is None:
-            run = self.store.newest_run(run_or_thread)
-        if run is None:
-            raise NotFoundError(
-                f"neither a run nor a thread {run_or_thread!r} is known to {self.store.url.shown}: `petiole run list` shows "
-                "what is there"
-            )
-        return run
-
-    def list_runs(
-        self,
-        *,
-        graph: str | None = None,
-        status: str | Sequence[str] = (),
-        thread_id: str | None = None,
-        tag: str | None = None,
-        error_type: str | None = None,
-        since: datetime | float | None = None,
-        until: datetime | float | None = None,
-    ) -> Iterator[Run]:
-        """Runs that match, newest first; pages are fetched as they are needed.
-
-        ``since`` and ``until`` bound the time of submission (aware datetimes, or seconds since the epoch). ``error_type``
-        is the type of a failed run's error: ``ValueError``, ``shop.errors.Declined`` or ``Declined`` alone.
-        """
-        runs = runs_of(
-            self.store,
-            RunFilter(
-                graph=graph,
-                status=[status] if isinstance(status, str) else list(status),
-                thread_id=thread_id,
-                tag=tag,
-                since=epoch(since),
-                until=epoch(until),
-                limit=PAGE,
-            ),
-        )
-        return runs if error_type is None else (run for run in runs if _is_error(run, error_type))
-
-    def tasks(self, run_or_thread: str) -> list[Task]:
-        """The tasks of a run in the order they were made, with their attempts. Raises NotFoundError."""
-        return self.store.list_tasks(self.get_run(run_or_thread).run_id)
 
     def state(self, thread_id: str, *, checkpoint: str | None = None) -> dict[str, Any]:
         """The values of a thread's state at its head, or at a checkpoint. Raises NotFoundError."""
@@ -139,6 +89,58 @@ class Reading(Connection):
             subgraphs=subgraphs,
             output_keys=output_keys,
             timeout=timeout,
+        )
+
+    def logs(
+        self,
+        run_or_thread: str,
+        *,
+        task_id: str | None = None,
+        node: str | None = None,
+        level: str | None = None,
+        follow: bool = False,
+    ) -> Iterator[LogEntry]:
+        """What the nodes of a run (or of a thread's newest run) have logged, in the order in which it was kept.
+
+        Parameters
+            task_id  of this task alone
+            node     of this node alone; of one within another one that is a graph also as ``outer/inner``
+            level    of this level and above: ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``
+            follow   wait for more, until the run has ended or is interrupted
+
+        What workers keep, and for how long, is set by ``node_logs`` and ``keep_events``. Raises NotFoundError, InputError.
+        """
+        run_id, cursor = self.get_run(run_or_thread).run_id, None
+        for pause in pauses(None):
+            rests = not follow or self.get_run(run_id).status in RESTING
+            while True:
+                page = self.logs_page(run_id, task_id=task_id, node=node, level=level, cursor=cursor)
+                yield from page.logs
+                cursor = page.after
+                if page.next is None:
+                    break
+            if rests:
+                return
+            time.sleep(pause or 0.0)
+
+    def logs_page(
+        self,
+        run_or_thread: str,
+        *,
+        task_id: str | None = None,
+        node: str | None = None,
+        level: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> LogPage:
+        """One page of what :meth:`logs` gives: at most ``limit`` (1 to 1000) records from where ``cursor`` says.
+
+        ``cursor`` is the ``next`` of the page before, or its ``after`` once something new may be there. Raises NotFoundError,
+        InputError.
+        """
+        run = self.get_run(run_or_thread)
+        return logs_page_of(
+            self.store, run, task_id=task_id, node=node, level=level, limit=limit, cursor=cursor
         )
 
     def workers(self) -> list[Worker]:
@@ -249,8 +251,3 @@ class Reading(Connection):
 
     def _values(self, checkpoint_id: str) -> dict[str, Any]:
         return self.typed(lambda: self.store.load(checkpoint_id).state)
-
-
-def _is_error(run: Run, error_type: str) -> bool:
-    failure = parse_failure(run.error)
-    return failure is not None and failure.is_a(error_type)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from petiole.client.active import active_run
 from petiole.client.reasons import reason_of
 from petiole_stores.errors import ConflictError
 from petiole_stores.records import SETTLED, Answer, Run
 from petiole_stores.store import Store
+from petiole_workers.active import active_run
 
 
 def check_cancelled(run: Run, answer: Answer) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from petiole.client.active import active_run, open_runs
 from petiole_stores.errors import ThreadBusyError
 from petiole_stores.store import Store
+from petiole_workers.active import active_run, open_runs
 from petiole_workers.children import cancel_children
 from petiole_workers.deletion import delete_thread, forget_items
 

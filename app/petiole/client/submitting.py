@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from petiole.client import submission
 from petiole.client.handle import RunHandle
 from petiole.client.snapshots import Snapshots
-from petiole.client.takeover import submit_over
 from petiole_stores.records import Run
+from petiole_workers import submission
 from petiole_workers.fitting import Fleet, queue_of
+from petiole_workers.takeover import submit_over
 
 if TYPE_CHECKING:
     from petiole.client.client import Client

@@ -24,6 +24,7 @@ from langgraph.runtime import Runtime as TheirRuntime
 
 from petiole.langgraph.answers import Answers, ask
 from petiole.langgraph.conversion import command, returned_by_node, returned_by_router
+from petiole.langgraph.conversion import error as their_error
 from petiole_stores.errors import ConfigurationError
 from petiole_workers.graph import NodeError, Runtime
 
@@ -86,7 +87,7 @@ def handler_function(runnable: Runnable[Any, Any], bound: RunnableConfig) -> Fun
     """An error handler's Runnable as ``(state, error, runtime)``."""
 
     def known(error: NodeError) -> dict[str, Any]:
-        return {CONFIG_KEY_NODE_ERROR: TheirNodeError(node=error.node, error=error.error)}
+        return {CONFIG_KEY_NODE_ERROR: TheirNodeError(node=error.node, error=their_error(error.error))}
 
     if _only_async(runnable):
 
@@ -104,8 +105,13 @@ def handler_function(runnable: Runnable[Any, Any], bound: RunnableConfig) -> Fun
 
 
 def _only_async(runnable: Any) -> bool:
-    """Whether there is no function in it that could be called without an event loop."""
-    return getattr(runnable, "func", None) is None and getattr(runnable, "afunc", None) is not None
+    """Whether it, or one of the tools in it, cannot be called without an event loop."""
+    if getattr(runnable, "afunc", None) is None:
+        return False
+    tools = getattr(runnable, "tools_by_name", {}).values()
+    return getattr(runnable, "func", None) is None or any(
+        getattr(tool, "coroutine", None) is not None and getattr(tool, "func", None) is None for tool in tools
+    )
 
 
 def _to_this_graph(raised: ParentCommand) -> Any:
@@ -121,7 +127,7 @@ def _config(
     own: Any = runtime.config
     ns = f"{runtime.node}:{runtime.task_id}"
     ns = f"{runtime.checkpoint_ns}|{ns}" if runtime.checkpoint_ns else ns
-    own["metadata"]["langgraph_checkpoint_ns"] = ns
+    own["metadata"] |= {"langgraph_checkpoint_ns": ns, "thread_id": runtime.thread_id}
     own["configurable"] |= {
         "checkpoint_ns": ns,
         CONFIG_KEY_TASK_ID: runtime.task_id,

@@ -1,14 +1,16 @@
-"""LangGraph's `Command` and `Send` as Petiole's: what its nodes and routers return, and what its callers give."""
+"""Between LangGraph's classes and Petiole's: what nodes and routers return, what callers give, what nodes fail by."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from langgraph.errors import NodeTimeoutError as TheirNodeTimeoutError
 from langgraph.types import Command as TheirCommand
 from langgraph.types import Send as TheirSend
 
 from petiole_stores.errors import InvalidUpdateError
 from petiole_workers.graph import Command, Send
+from petiole_workers.limits import NodeTimeoutError
 
 
 def returned_by_node(value: object) -> object:
@@ -53,3 +55,17 @@ def send(given: TheirSend) -> Send:
             f"Send({given.node!r}) has timeout {given.timeout!r}: a Send has none here, give the node {given.node!r} one"
         )
     return Send(given.node, given.arg)
+
+
+def error(raised: BaseException) -> BaseException:
+    """An error of Petiole's as LangGraph's functions know it: a timeout is one of LangGraph's, every other one itself."""
+    if not isinstance(raised, NodeTimeoutError):
+        return raised
+    kind = raised.kind or "run"
+    limit = raised.run_timeout if kind == "run" else raised.idle_timeout
+    if limit is None:
+        return raised
+    theirs = TheirNodeTimeoutError(
+        raised.node, limit, kind=kind, run_timeout=raised.run_timeout, idle_timeout=raised.idle_timeout
+    )
+    return theirs.with_traceback(raised.__traceback__)

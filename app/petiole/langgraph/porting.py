@@ -8,18 +8,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import NodeTimeoutError as TheirNodeTimeoutError
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.graph.state import StateGraph as TheirGraph
 from langgraph.types import CachePolicy as TheirCachePolicy
 from langgraph.types import RetryPolicy as TheirRetryPolicy
 
 from petiole.langgraph.calling import handler_function, node_function, router_function
+from petiole.langgraph.conversion import error
 from petiole.langgraph.ported import PortedGraph
 from petiole_stores.contract import CheckpointStore
 from petiole_stores.errors import GraphValidationError
 from petiole_stores.memory import MemoryStore
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.graph import CachePolicy, RetryPolicy, StateGraph
+from petiole_workers.limits import NodeTimeoutError
 
 #: The name of every compiled graph of LangGraph that was given none.
 UNNAMED = "LangGraph"
@@ -203,7 +206,20 @@ def _retries(given: Any) -> Sequence[RetryPolicy] | None:
     if given is None:
         return None
     policies = (given,) if isinstance(given, TheirRetryPolicy) else tuple(given)
-    return tuple(RetryPolicy(**policy._asdict()) for policy in policies)
+    return tuple(
+        RetryPolicy(**policy._asdict() | {"retry_on": _retried(policy.retry_on)}) for policy in policies
+    )
+
+
+def _retried(errors: Any) -> Any:
+    """What a policy retries; a timeout, which is Petiole's here, for LangGraph's."""
+    if isinstance(errors, type):
+        errors = (errors,)
+    if errors is TheirRetryPolicy().retry_on:
+        return errors
+    if callable(errors):
+        return lambda raised: errors(error(raised))
+    return tuple(NodeTimeoutError if it is TheirNodeTimeoutError else it for it in errors)
 
 
 def _cache(given: Any) -> CachePolicy | None:

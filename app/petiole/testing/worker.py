@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from petiole.client import Client
-from petiole.client.active import OPEN
 from petiole.testing.clock import Clock
 from petiole.testing.hooks import Hook, Hooks, SimulatedCrash
 from petiole.testing.messages import Messages
@@ -19,6 +18,7 @@ from petiole_stores.errors import InputError
 from petiole_stores.ids import new_id
 from petiole_stores.records import QueueBacklog, TaskRef, Worker
 from petiole_stores.store import Store
+from petiole_workers.active import OPEN
 from petiole_workers.children import wake_parents
 from petiole_workers.fitting import Fleet, Wanted, misfit
 from petiole_workers.hop import Hint
@@ -26,7 +26,9 @@ from petiole_workers.misfits import note_misfits, unblock_served
 from petiole_workers.queues import INLINE_PREFIX
 from petiole_workers.registry import Registry, load_graph
 from petiole_workers.runner import Stats
+from petiole_workers.schedules.firing import Firer
 from petiole_workers.settings import Settings
+from petiole_workers.signals import wake_unheard
 
 if TYPE_CHECKING:
     from petiole_workers.compiled import CompiledGraph
@@ -156,7 +158,7 @@ class LocalWorker:
         return ref is not None
 
     def sweep(self) -> bool:
-        """Sweep once: wake timers, take from dead workers, end late runs, publish what has lost its message.
+        """Sweep once: wake timers, fire schedules, take from dead workers, end late runs, publish what has lost its message.
 
         ``True``: something was published.
         """
@@ -329,9 +331,11 @@ class LocalWorker:
         report = self.store.sweep()
         self.messages.publish(wake_parents(self.store, report.expired))
         self.messages.publish(unblock_served(self.store, Fleet(self.store)))
+        self.messages.publish(wake_unheard(self.store, report.now))
         for backlog in report.backlogs:
             if not backlog.queue.startswith(INLINE_PREFIX):
                 self._refill(backlog, report.now)
+        Firer(self.store, Fleet(self.store), self.settings.queue, self.messages.publish).fire_due(report.now)
 
     def _refill(self, backlog: QueueBacklog, now: float) -> None:
         """Publish what the broker lacks. Nothing else runs meanwhile, so what is ready and not there has lost its message."""

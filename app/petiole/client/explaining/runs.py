@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from petiole.client.active import active_run
 from petiole.client.answering import questions_of, target_of
 from petiole.client.explaining.explanation import Explanation, Superstep, Wait
 from petiole.client.explaining.roster import Roster
@@ -15,6 +14,7 @@ from petiole.client.reasons import kind_of, reason_of
 from petiole_stores.leaves import replaceable
 from petiole_stores.records import ENDED, HELD_BACK, SETTLED, Run, Task
 from petiole_stores.store import Store
+from petiole_workers.active import active_run
 from petiole_workers.children import awaited_run, children_of
 from petiole_workers.failure import parse_failure
 

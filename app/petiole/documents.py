@@ -1,4 +1,4 @@
-"""Records as the JSON documents that ``-o json`` writes: stable names, ISO times."""
+"""Records as JSON documents, as ``-o json`` and the HTTP API give them: stable names, ISO times."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from typing import Any
 
 import msgspec
 
+from petiole.access.keys import Key
+from petiole.audit.entry import Entry
 from petiole.client.answering import Question
 from petiole.client.comparing import Difference
 from petiole.client.dead_letters import DeadLetter
 from petiole.client.explaining import Explanation
 from petiole.client.history import HistoryEntry
+from petiole.client.logs import LogEntry
 from petiole.client.plain import plain as plain
 from petiole_stores.records import Attempt, QueueBacklog, Run, Task, Worker
+from petiole_stores.serde import Serde
 from petiole_workers.children import children_of, parent_of
+from petiole_workers.schedules.schedule import Schedule
+from petiole_workers.schedules.timing import Timing
 
 Document = dict[str, Any]
 
@@ -167,6 +173,11 @@ def letter_document(letter: DeadLetter) -> Document:
     }
 
 
+def log_document(entry: LogEntry) -> Document:
+    """A record that a node has logged."""
+    return {**msgspec.structs.asdict(entry), "at": iso(entry.at)}
+
+
 def question_document(question: Question) -> Document:
     """An interrupted task and what it asks; ``id`` is null where it asks nothing."""
     task = question.task
@@ -180,6 +191,86 @@ def question_document(question: Question) -> Document:
         "trouble": question.trouble or None,
         "since": iso(task.ended_at or task.created_at),
         "command": question.command,
+    }
+
+
+def schedule_document(schedule: Schedule, serde: Serde) -> Document:
+    """A schedule with its next time and what came of its last one. Durations are in seconds."""
+    last = schedule.last
+    return {
+        "name": schedule.name,
+        "status": schedule.status,
+        "graph": schedule.graph,
+        "input": plain(serde.load_whole(schedule.input)),
+        "cron": schedule.timing.cron,
+        "timezone": schedule.timing.timezone,
+        "every": schedule.timing.every,
+        "next_at": iso(schedule.next_at),
+        "thread_id": schedule.thread_id,
+        "if_busy": schedule.if_busy,
+        "tag": schedule.tag,
+        "tags": list(schedule.tags),
+        "metadata": dict(schedule.metadata),
+        "deadline": schedule.deadline,
+        "missed": schedule.missed,
+        "catch_up": schedule.catch_up,
+        "jitter": schedule.jitter,
+        "until": iso(schedule.until),
+        "max_runs": schedule.max_runs,
+        "runs": schedule.fired,
+        "last": None
+        if last is None
+        else {
+            "due_at": iso(last.due_at),
+            "fired_at": iso(last.fired_at),
+            "result": last.result,
+            "thread_id": last.thread_id,
+            "run_id": last.run_id,
+            "error": last.error,
+        },
+        "created_at": iso(schedule.created_at),
+        "updated_at": iso(schedule.updated_at),
+    }
+
+
+def timing_text(timing: Timing) -> str:
+    """When a schedule is due, in one line."""
+    return f"every {timing.every:g} s" if timing.every is not None else f"{timing.cron} {timing.timezone}"
+
+
+def key_document(key: Key) -> Document:
+    """An API key's record, without what it is proven by."""
+    return {
+        "key_id": key.key_id,
+        "name": key.name,
+        "scopes": key.scopes,
+        "graphs": key.graphs,
+        "namespaces": key.namespaces,
+        "created_at": iso(key.created_at),
+        "created_by": key.created_by,
+        "expires_at": iso(key.expires_at),
+        "revoked_at": iso(key.revoked_at),
+    }
+
+
+def audit_document(entry: Entry) -> Document:
+    """One entry of the audit log."""
+    return {
+        "id": entry.id,
+        "at": iso(entry.at),
+        "actor": entry.actor,
+        "via": entry.via,
+        "address": entry.address,
+        "user_agent": entry.user_agent,
+        "action": entry.action,
+        "result": entry.result,
+        "reason": entry.reason,
+        "graph": entry.graph,
+        "thread_id": entry.thread_id,
+        "run_id": entry.run_id,
+        "before": entry.before,
+        "after": entry.after,
+        "details": entry.details,
     }
 
 
