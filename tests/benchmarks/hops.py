@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from petiole import Settings
-from petiole.client.submission import Submission
 from petiole_stores.ids import new_id
 from petiole_stores.opening import open_store
 from petiole_stores.records import TaskRef, Worker
 from petiole_workers.hop import Hint
 from petiole_workers.registry import Registry
 from petiole_workers.runner import Runner
+from petiole_workers.submission import Submission
 from tests.benchmarks.graphs import CHAINS
 from tests.benchmarks.peers.petiole import INPUTS
 from tests.benchmarks.served import GRAPHS

@@ -15,13 +15,13 @@ from petiole_stores.store import Store
 from tests.contract.calls import Call
 from tests.contract.dice import Dice
 from tests.contract.stage import MAX_CRASHES as MAX_CRASHES
-from tests.contract.steps_of_upkeep import UpkeepSteps
+from tests.contract.steps_of_readers import ReaderSteps
 
 WEIGHTS = {
     "work": 10, "finish": 9, "claim": 6, "submit": 5, "tick": 4, "beat": 3, "sweep": 4, "due": 3, "release": 3,
     "resume": 2, "replay": 3, "again": 3, "cancel": 1, "postpone": 1, "save": 1, "delete": 1, "clear": 1, "crash": 2, "holds": 1,
     "nest": 4, "amend": 4, "wake": 3, "answer": 3, "hold": 2, "overtake": 2, "carry": 2, "let_go": 3, "note": 2, "drop": 1, "quarantine": 1, "replace_blobs": 1, "trim": 2, "delete_thread": 1,
-    "recent": 1, "expired": 1, "reopen": 1,
+    "recent": 1, "expired": 1, "reopen": 1, "list_runs": 1, "list_tasks": 1,
 }  # fmt: skip
 KINDS = [kind for kind, weight in WEIGHTS.items() for _ in range(weight)]
 #: Steps: of each its kind, and the number from which its choices are taken digit by digit. Hypothesis keeps lists near
@@ -31,7 +31,7 @@ STEPS = st.lists(
 )
 
 
-class Director(UpkeepSteps):
+class Director(ReaderSteps):
     """Turns steps into calls; ``model`` is the memory store that they are also made on."""
 
     def calls(self, kind: str, number: int) -> Iterator[Call]:

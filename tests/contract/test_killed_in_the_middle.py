@@ -23,6 +23,7 @@ from petiole_stores.errors import StoreUnavailableError
 from petiole_stores.opening import open_store
 from tests.contract.calls import Call, Walk
 from tests.contract.operations import KINDS, MAX_CRASHES, Director
+from tests.contract.steps_of_readers import Pages
 from tests.contract.test_differential import compare, mine, shown
 from tests.servers import OwnPostgres, OwnRedis, OwnServer
 
@@ -35,7 +36,7 @@ def sequence(director: Director, dice: random.Random) -> Iterator[Call]:
     """Calls of one random sequence; each must be made on the model before the next is asked for."""
     for _ in range(STEPS):
         for call in director.calls(dice.choice(KINDS), dice.getrandbits(48)):
-            if not isinstance(call, Walk) and call.method not in ("reopen", "expired"):
+            if not isinstance(call, Walk | Pages) and call.method not in ("reopen", "expired"):
                 yield call
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from petiole_stores.ids import new_id
 from petiole_stores.store import Store
-from tests.unit.parity.libraries import Diary, langgraph, petiole
-from tests.unit.parity.test_people import SCRIPTS, Script
+from tests.parity.libraries import Diary, langgraph, petiole
+from tests.parity.test_people import SCRIPTS, Script
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)

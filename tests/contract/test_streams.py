@@ -284,6 +284,37 @@ def test_a_failed_run_tells_its_error_and_goes_on_with_its_replay(worker_of: Any
     ]
 
 
+def test_a_graph_in_a_graph_that_fails_is_told_of_each_time_and_at_its_end(worker_of: Any) -> None:
+    left = [2]
+
+    def boom(state: State) -> State:
+        if left[0]:
+            raise ValueError(f"{left[0]} left")
+        return {"n": 1}
+
+    inner = StateGraph(State).add_node("boom", boom).add_edge(START, "boom").compile()
+    builder = StateGraph(State).add_node("inner", inner).add_edge(START, "inner")
+    served = builder.compile(name=f"fragile-{new_id()[-8:]}")
+    worker = worker_of(served)
+    handle = worker.client.submit(served, {"n": 0})
+    after: str | None = None
+    told: list[Any] = []
+    for last in (False, False, True):
+        worker.run_until_idle()
+        events = handle.stream(["updates", "tasks"], after=after)
+        try:
+            for event in events:
+                told += [event.data] if event.mode == "updates" else [event.data.get("error")]
+            assert last
+        except RunFailedError:
+            assert not last
+            left[0] -= 1
+            worker.client.replay(handle.thread_id)
+        after = events.position
+    once, twice = "ValueError('2 left')", "ValueError('1 left')"
+    assert list(filter(None, told)) == [once, twice, {"inner": {"n": 1, "log": []}}]
+
+
 def test_a_stop_is_told_and_what_comes_after_it_when_it_goes_on(worker_of: Any) -> None:
     graph = compiled(chain, interrupt_before=["b"])
     worker = worker_of(graph)

@@ -1,4 +1,4 @@
-"""Child runs: a node that runs another graph on a thread of its own, on memory and SQLite, by workers and in process."""
+"""Child runs: a node that runs another graph on a thread of its own, on every store, by workers and in process."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from petiole import (
     interrupt,
 )
 from petiole.testing import LocalWorker
-from petiole_stores.records import Run, Task
+from petiole_stores.records import Outcome, Run, Task, TaskRef
 from petiole_workers.children import LAST_LOOK
+from petiole_workers.spool import commit, entry_of
 
 
 class Bill(TypedDict, total=False):
@@ -57,12 +58,26 @@ def shop(node: Any, **options: Any) -> CompiledGraph:
     return builder.add_edge(START, "bill").add_edge("bill", "ship").compile(name="shop")
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+STORES = [
+    "memory",
+    "sqlite",
+    pytest.param("postgres", marks=pytest.mark.postgres),
+    pytest.param("redis", marks=pytest.mark.redis),
+]
+
+
+@pytest.fixture(params=STORES)
 def workers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., LocalWorker]]:
+    urls: dict[str, Callable[[], str | None]] = {
+        "memory": lambda: None,
+        "sqlite": lambda: f"sqlite:///{tmp_path}/s.db",
+        "postgres": lambda: request.getfixturevalue("postgres_url"),
+        "redis": lambda: request.getfixturevalue("redis_url"),
+    }
+    url = urls[request.param]()
     made: list[LocalWorker] = []
 
     def make(*graphs: CompiledGraph) -> LocalWorker:
-        url = None if request.param == "memory" else f"sqlite:///{tmp_path}/s.db"
         made.append(LocalWorker(graphs, url))
         return made[-1]
 
@@ -111,6 +126,29 @@ def test_a_lost_wake_costs_time_only(
     assert task_of(worker, run.run_id).status == "parked"
     assert worker.run_through_timers() <= LAST_LOOK
     assert run.result(0)["total"] == 70
+
+
+def test_an_end_that_comes_by_the_spool_wakes_the_parent(workers: Callable[..., LocalWorker]) -> None:
+    worker = workers(shop(child("billing")), billing(price))
+    store, run = worker.store, worker.client.submit("shop", {"order": 7})
+    while "close" not in worker.messages.nodes:
+        assert worker.step()
+    worker.messages.drop_all()
+    task, parent = task_of(worker, child_of(worker).run_id, "close"), task_of(worker, run.run_id)
+    store.claim(worker.holder, "other", [(task.task_id, "token")])
+    ref = TaskRef(
+        task_id=task.task_id, run_id=task.run_id, thread_id=task.thread_id, queue=task.queue,
+        priority=task.priority, graph="billing", node="close",
+    )  # fmt: skip
+    error = '{"type": "ValueError", "message": "not closed", "node": "close", "attempt": 1}'
+    outcome = Outcome(
+        task_id=task.task_id, token="token", ending="failed", error=error, advance_id="next", advance_token="next token"
+    )  # fmt: skip
+    [answer], publish = commit(entry_of(worker.holder, "other", [outcome], [ref]), store)
+    assert (answer.result, [it.task_id for it in publish]) == ("committed", [parent.task_id])
+    worker.run_until_idle()
+    with pytest.raises(RunFailedError, match="not closed"):
+        run.result(0)
 
 
 def test_looks_grow_apart(workers: Callable[..., LocalWorker]) -> None:
@@ -309,7 +347,7 @@ def test_cancelled_while_it_submits(workers: Callable[..., LocalWorker]) -> None
 
 
 def test_parents_and_children_are_named(workers: Callable[..., LocalWorker]) -> None:
-    from petiole.cli import documents
+    from petiole import documents
 
     worker = workers(shop(child("billing")), billing(price))
     run = worker.client.submit("shop", {"order": 7})

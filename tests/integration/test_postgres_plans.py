@@ -16,7 +16,7 @@ from petiole_stores.conformance import Scene
 from petiole_stores.events import NewEvent
 from petiole_stores.items import NewItem
 from petiole_stores.opening import open_store
-from petiole_stores.records import Blob, RunFilter
+from petiole_stores.records import Amendment, Blob, NewCheckpoint, NewTask, RunFilter, TaskFilter
 from petiole_stores.sql.connection import PostgresEngine
 from petiole_stores.sql.postgres import PostgresStore
 
@@ -31,7 +31,8 @@ INSERT INTO threads (thread_id, created_at) SELECT 'f' || i, i FROM generate_ser
 INSERT INTO heads (thread_id, ns, checkpoint_id, run_id) SELECT 'f' || i, '', 'c' || i, 'r' || i
 FROM generate_series(1, {THREADS}) i;
 INSERT INTO runs (run_id, thread_id, graph, status, config, tags, metadata, created_at, ended_at, deadline)
-SELECT 'r' || i, 'f' || i, 'g' || i % 10, CASE i % 50 WHEN 0 THEN 'failed' ELSE 'succeeded' END, '{{}}', '[]', '{{}}', i,
+SELECT 'r' || i, 'f' || i, 'g' || i % 10, CASE i % 50 WHEN 0 THEN 'failed' ELSE 'succeeded' END, '{{}}',
+    CASE i % 10 WHEN 0 THEN '["x"]'::jsonb ELSE '[]' END, '{{}}', i,
     i, i + 10
 FROM generate_series(1, {THREADS}) i;
 INSERT INTO checkpoints (checkpoint_id, thread_id, ns, run_id, step, source, node_names, state, next, control, metadata,
@@ -154,6 +155,40 @@ def work(store: PostgresStore, *, waiting: int = 0) -> None:
     reads(store, lambda: store.replay("r50", [("none", "new")]), few)
     reads(store, lambda: store.resume("r50"), few)
     keep(store, scene, waiting)
+    decide(store, scene)
+
+
+def decide(store: PostgresStore, scene: Scene) -> None:
+    """A namespace within a run, a signal, and a change of the state by hand."""
+    few = 20
+    scene.worker()
+    scene.begin("na", run="nr", thread="nt")
+    thread = scene.id("nt")
+    scene.claimed("na", "nk")
+    nested = scene.settle("ni", None, scene.new_task("nx"), ns="na:1")
+    nesting = scene.outcome("na", "nk", "parked", nest=nested)
+    reads(store, lambda: store.finish(scene.id("w"), "0", [nesting]), few)
+    scene.claimed("nx", "nkx")
+    parked = scene.outcome("nx", "nkx", "parked", awaits="sig")
+    reads(store, lambda: store.finish(scene.id("w"), "0", [parked]), few)
+    reads(store, lambda: store.wake(thread, "sig"), few)
+    reads(store, lambda: store.wake("f777", "sig"), few)
+    reads(store, lambda: store.head(thread, "na:1"), few)
+    scene.claimed("nx", "nky")
+    settled = scene.outcome("nx", "nky", settle=scene.settle("ni1", "ni", ns="na:1"))
+    reads(store, lambda: store.finish(scene.id("w"), "0", [settled]), few)
+    reads(store, lambda: store.amend(amended("f780", "c780", scene.new_checkpoint("u1", None))), few)
+    scene.begin("ma", run="mr", thread="mt")
+    store.pause([scene.id("mr")])
+    change = amended(
+        scene.id("mt"), scene.id("mr.c0"), scene.new_checkpoint("u2", None), scene.new_task("mb")
+    )
+    reads(store, lambda: store.amend(change), few)
+
+
+def amended(thread_id: str, head_id: str, checkpoint: NewCheckpoint, *tasks: NewTask) -> Amendment:
+    checkpoint.parent_id = head_id
+    return Amendment(thread_id=thread_id, ns="", head_id=head_id, checkpoints=[checkpoint], tasks=list(tasks))
 
 
 def keep(store: PostgresStore, scene: Scene, waiting: int) -> None:
@@ -227,13 +262,32 @@ def test_every_look_reads_a_few_rows(watched: PostgresStore) -> None:
     reads(store, lambda: store.get_checkpoint("c777"), few)
     reads(store, lambda: store.list_checkpoints("f777", limit=5), few)
     reads(store, lambda: store.list_checkpoints("f777", ns=None, before=10**9, limit=5), few)
+    reads(store, lambda: store.list_checkpoints("f777", limit=5, brief=True), few)
     reads(store, lambda: store.list_tasks("r777"), few)
+    reads(store, lambda: store.tasks_page("r777"), few)
+    ready = TaskFilter(status=["ready"], node="n", ns="", kind="node", cursor="7", limit=5, brief=True)
+    reads(store, lambda: store.tasks_page("r777", ready), few)
+    reads(store, lambda: store.tasks_page("r777", TaskFilter(checkpoint_id="c777")), few)
+    reads(store, lambda: store.task_counts("r777"), few)
     reads(store, lambda: store.newest_run("f777"), few)
     reads(store, lambda: store.list_runs(RunFilter(limit=5)), few)
     reads(store, lambda: store.list_runs(RunFilter(graph="g7", limit=5)), 100)
     reads(store, lambda: store.list_runs(RunFilter(status=["failed"], limit=5)), 400)
     reads(store, lambda: store.list_runs(RunFilter(status=["failed", "succeeded"], limit=5)), 400)
     reads(store, lambda: store.list_runs(RunFilter(limit=5, cursor="777")), few)
+    reads(store, lambda: store.list_runs(RunFilter(limit=5, brief=True)), few)
+    reads(store, lambda: store.list_runs(RunFilter(graphs=["g7", "g8"], limit=5)), 100)
+    reads(store, lambda: store.list_runs(RunFilter(graph="g0", status=["failed"], limit=5)), 2500)
+    # No index knows these: the newest runs are looked through until a page is full.
+    reads(store, lambda: store.list_runs(RunFilter(tag="x", limit=5)), 100)
+    reads(store, lambda: store.list_runs(RunFilter(text="F9999", limit=5)), 100)
+    reads(store, lambda: store.list_runs(RunFilter(namespaces=["f99990", "f99991"], limit=1)), 100)
+    reads(store, lambda: store.count_runs(RunFilter(thread_id="f777")), few)
+
+
+def test_every_look_at_items_and_events_reads_a_few_rows(watched: PostgresStore) -> None:
+    store = watched
+    few = 20
     reads(store, lambda: store.get_blobs("f777", ["a", "b"]), few)
     reads(store, lambda: store.read_events("f777", 1), few)
     reads(store, lambda: store.newest_event("f777"), few)

@@ -275,7 +275,7 @@ def test_celery_s_own_command_says_what_is_missing(place: Place) -> None:
 
 def test_dev_restarts_when_a_file_changes(place: Place) -> None:
     place.open_gate()
-    process = place.run("petiole", "dev")
+    process = place.run("petiole", "dev", "--no-ui")
     first = place.registered(process)
     flow = place.folder / "gated_flow.py"
     whole = flow.read_text()

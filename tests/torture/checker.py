@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from petiole.client import Client
-from petiole.client.submission import START_NODE
 from petiole_stores.errors import NotFoundError, PetioleError
 from petiole_stores.records import SETTLED, Checkpointed, Run, Task
+from petiole_workers.submission import START_NODE
 from tests.graphs import journal
 from tests.torture.clients import Ticket
 from tests.torture.oracle import Oracle, difference, essence

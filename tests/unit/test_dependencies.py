@@ -37,13 +37,16 @@ OPTIONAL = {
     "gevent",
     "greenlet",
     "numpy",
+    "orjson",
     "pytest",
     "pyyaml",
     "setuptools",
+    "sniffio",
     "uvloop",
     "xxhash",
     "zope-event",
     "zope-interface",
+    "zstandard",
 }
 
 

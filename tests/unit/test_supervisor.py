@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 
 from petiole import Settings, load_settings
 from petiole.defaults import Ground, ground
-from petiole.supervisor import Estates, Event, WorkerProcess, command, reason
+from petiole.supervisor import Estates, Event, ServerProcess, Supervisor, WorkerProcess, command, reason
 from petiole_stores.opening import open_store
 from petiole_stores.records import START_PATH, NewRun, NewTask, Outcome, Worker
+from petiole_workers.launch import HOLDER_VARIABLE, SERVER_SUPERVISOR_VARIABLE
 from petiole_workers.settings import environment
 from petiole_workers.spool import SpoolFolder, entry_of
 
@@ -40,6 +42,20 @@ def test_the_command_has_what_the_settings_say() -> None:
     )
     assert text.endswith("-P threads -n w@%h --loglevel WARNING -c 3 --max-tasks-per-child 9")
     assert "-c" not in command(Settings(), "w")
+
+
+def test_the_server_is_a_process_of_the_family_that_holds_no_tasks(tmp_path: Path) -> None:
+    place = ground(Settings(store="sqlite:///x", data_dir=str(tmp_path), port=8700, session_secret="s" * 32))
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    server = ServerProcess("http", place, events)
+    assert server._command()[1:] == ["-m", "petiole", "serve"]
+    environ = server._environment()
+    assert (environ["PETIOLE_PORT"], environ[SERVER_SUPERVISOR_VARIABLE]) == ("8700", str(os.getpid()))
+    assert HOLDER_VARIABLE not in environ
+    assert "PETIOLE_SESSION_SECRET" in environ
+    assert "PETIOLE_SESSION_SECRET" not in WorkerProcess("w", place, events)._environment()
+    kinds = [type(process) for process in Supervisor(place, ["w"], server=True).workers]
+    assert kinds == [WorkerProcess, ServerProcess]
 
 
 def test_waits_double_to_30_s_and_begin_anew_after_a_healthy_minute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from tests.integration.steering.test_forking import trip
 
 #: What looks at this process alone, or is the sync client's own.
 OWN = {"aio", "typed", "now", "publish", "graph_of", "value", "outcome", "run_of", "thread_of"} | {
-    "asking_run", "questions", "check_succeeded", "named_checkpoint",
+    "asking_run", "loaded_graphs", "questions", "check_succeeded", "named_checkpoint",
 }  # fmt: skip
 
 

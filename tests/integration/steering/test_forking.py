@@ -282,3 +282,20 @@ def test_a_graph_keeps_checkpoints_by_hand_itself(url: str, tmp_path: Path) -> N
     assert graph.list_checkpoints(config) == []
     with pytest.raises(ConfigurationError, match="without a checkpointer"):
         trip().list_checkpoints(config)
+
+
+def test_an_interrupted_run_begins_anew_from_its_input(serve: Serve) -> None:
+    worker = serve(trip())
+    run(worker, "?")
+    first = before(worker, START)
+    forked = worker.client.fork("t", first, graph=trip())
+    assert forked.run_id == worker.client.handle("t").run_id
+    assert worker.client.get_state("t").next == ("plan",)
+    worker.run_until_idle()
+    assert forked.status() == "interrupted"
+    assert worker.client.state("t") == {"log": ["plan"], "to": "?"}
+    [again] = [it for it in worker.client.list_checkpoints("t") if it.next == ("plan",)][:1]
+    assert again.parent_id == first
+    worker.client.resume("t", "Rome")
+    worker.run_until_idle()
+    assert forked.result()["log"] == ["plan", "book Rome", "pack for Rome"]

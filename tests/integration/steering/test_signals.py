@@ -17,6 +17,8 @@ from petiole import (
     Runtime,
     StateGraph,
 )
+from petiole.testing.hooks import Hook, Hooks, SimulatedCrash
+from petiole_workers.signals import SENDER, UNHEARD
 from tests.integration.steering.conftest import Serve
 
 
@@ -53,6 +55,36 @@ def test_a_signal_wakes_who_waits_for_it(serve: Serve) -> None:
     assert worker.messages.nodes == ["pay"]
     worker.run_until_idle()
     assert run.result(0)["got"] == [{"amount": 7}]
+
+
+@pytest.mark.parametrize("point", ["wake.before", "wake.after"])
+def test_a_sender_that_dies_before_it_wakes_has_sent_all_the_same(serve: Serve, point: str) -> None:
+    worker = serve(paying())
+    run = worker.client.submit("paying", {}, thread_id="t")
+    worker.run_until_idle()
+    before = worker.clock()
+    sender = Hooks()
+
+    def die() -> None:
+        raise SimulatedCrash(worker, "its sender")
+
+    sender.add(Hook(point, die))
+    with sender.watching(), pytest.raises(SimulatedCrash):
+        worker.client.signal("t", "paid", 7)
+    worker.run_until_idle()
+    worker.clock.advance_to(before + SENDER + 1)
+    worker.run_until_idle()
+    assert run.result(0)["got"] == [7]
+    assert worker.clock() < before + 60, "a sweep has woken it, no timer"
+    assert not worker.store.search_items(UNHEARD)
+
+
+def test_a_signal_that_was_heard_leaves_no_note(serve: Serve) -> None:
+    worker = serve(paying())
+    worker.client.signal("t", "paid", 7, id="one")
+    with pytest.raises(IdempotencyError):
+        worker.client.signal("t", "paid", 8, id="one")
+    assert not worker.store.search_items(UNHEARD)
 
 
 def test_a_signal_that_comes_early_is_kept(serve: Serve) -> None:

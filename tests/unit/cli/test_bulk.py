@@ -78,6 +78,8 @@ def test_replay_of_many_goes_on_over_refusals_and_counts_them(cli: Cli, store: M
         (["--error-type", "KeyError"], []),
         (["--graph", "other"], []),
         (["--tag", "x"], []),
+        (["--text", "OUNT"], ["a", "b"]),
+        (["--text", "x_y"], []),
         (["--since", "1h"], ["a", "b"]),
         (["--until", "1h"], []),
     ],

@@ -170,6 +170,15 @@ def test_doctor_finds_what_is_wrong(cli: Cli, store: MemoryStore, monkeypatch: p
     assert "no attribute 'three'" in broken.out
 
 
+def test_doctor_shows_no_secret(cli: Cli, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PETIOLE_TOKEN", "ptl_0_hidden")
+    monkeypatch.setenv("PETIOLE_SESSION_SECRET", "hidden" * 8)
+    monkeypatch.setenv("PETIOLE_BACKUP_STORE", "postgresql://ann:hidden@127.0.0.1:1/backup")
+    said = cli("doctor", "--broker", "redis://:hidden@127.0.0.1:1/0")
+    assert "setting token" in said.out
+    assert "hidden" not in said.out + said.err
+
+
 def test_doctor_sees_waiting_tasks_skew_and_weak_stores(
     cli: Cli, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

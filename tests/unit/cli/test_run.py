@@ -234,6 +234,7 @@ def test_list_filters_and_limits(cli: Cli, store: MemoryStore) -> None:
         (("--status", "succeeded"), ["a"]),
         (("--status", "succeeded", "--status", "queued"), ["b", "a"]),
         (("--tag", "x"), ["a"]),
+        (("--text", "X"), ["a"]),
         (("--thread", "b"), ["b"]),
         (("--graph", "other"), []),
         (("--since", "1h"), ["b", "a"]),

@@ -9,7 +9,7 @@ from typing import TypedDict
 import pytest
 
 from petiole import END, START, Client, NotFoundError, RunTimeoutError, Settings, StateGraph, UnfitError
-from petiole.client import reading as module
+from petiole.client import listing as module
 from petiole_stores.memory import MemoryStore
 from tests.unit.driving import HOLDER, counting, drive
 
@@ -30,6 +30,29 @@ def test_listing_reads_page_after_page(client: Client, monkeypatch: pytest.Monke
     assert [run.run_id for run in client.list_runs(tag="odd")] == made[1::2][::-1]
     assert [*client.list_runs(status="failed")] == []
     assert [*client.list_runs(graph="other")] == []
+    assert [run.run_id for run in client.list_runs(text=made[4][-6:].upper())] == [made[4]]
+    assert client.count_runs(tag="odd")["queued"] == 5
+
+
+def test_one_page_has_the_cursor_of_the_next(client: Client) -> None:
+    made = [client.submit("counting", {"n": 1}, thread_id=f"{n % 2}:{n}").run_id for n in range(5)]
+    page = client.runs_page(limit=2, namespaces=["0"], brief=True)
+    assert [(run.run_id, run.input) for run in page.runs] == [(made[4], None), (made[2], None)]
+    last = client.runs_page(limit=2, namespaces=["0"], cursor=page.next)
+    assert ([run.run_id for run in last.runs], last.next) == ([made[0]], None)
+
+
+def test_tasks_are_counted_and_paged(client: Client, store: MemoryStore) -> None:
+    client.submit("counting", {"n": 1}, thread_id="t")
+    drive(store, counting())
+    counts = client.task_counts("t")
+    assert {it.status for it in counts} == {"done"}
+    assert sum(it.count for it in counts) == len(client.tasks("t"))
+    page = client.tasks_page("t", node="double", status="done", limit=1, brief=True)
+    assert [(task.node, task.output) for task in page.tasks] == [("double", None)]
+    for look in (client.task_counts, client.tasks_page):
+        with pytest.raises(NotFoundError, match="'nobody'"):
+            look("nobody")
 
 
 def test_state_is_the_head_s_or_a_checkpoint_s(client: Client, store: MemoryStore) -> None:

@@ -19,10 +19,10 @@ from petiole import (
     Settings,
     ThreadBusyError,
 )
-from petiole.client.submission import request_digest
 from petiole_stores.memory import MemoryStore
 from petiole_stores.records import START_PATH
 from petiole_workers.hop import RunConfig
+from petiole_workers.submission import request_digest
 from tests.unit.driving import counting, drive
 
 

@@ -198,6 +198,36 @@ def test_get_runtime_gives_the_context_deep_within_async_and_sync_nodes() -> Non
     assert both(program) == {"log": ["ada", "ada"]}
 
 
+@pytest.mark.parametrize("as_node", [False, True])
+def test_a_graph_within_a_node_has_that_nodes_config_and_context(as_node: bool) -> None:
+    def program(library: Any, *_: Any) -> Any:
+        seen: list[Any] = []
+
+        def look(state, config, runtime):  # type: ignore[no-untyped-def]
+            found = config["configurable"]
+            seen.append([found.get(key) for key in ("thread_id", "user_id", "own")])
+            seen.append([sorted(config["tags"]), config["metadata"].get("team"), runtime.context])
+
+        inner = library.StateGraph(State, Loose).add_node(look).add_edge(START, "look")
+        within = inner.compile(checkpointer=False if as_node else None)
+
+        def call(state: Any) -> Any:
+            within.invoke({"log": []}, {"configurable": {"own": 1}})
+
+        builder = library.StateGraph(State, Loose).add_edge(START, "call")
+        builder.add_node("call", within if as_node else call)
+        config = {
+            "configurable": {"thread_id": "t", "user_id": "u"},
+            "tags": ["a"],
+            "metadata": {"team": "red"},
+        }
+        graph = builder.compile("memory://" if library is petiole else _saver())
+        graph.invoke({"log": []}, config, context={"user": "ada"})
+        return seen
+
+    assert both(program)[0] == ["t", "u", None if as_node else 1]
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

@@ -177,3 +177,11 @@ def test_xray_shows_what_is_within_as_deep_as_it_is_told() -> None:
     shown = [graph.get_graph(xray=depth).draw_mermaid() for depth in (False, 1, 2, True)]
     assert ["deeper" in text for text in shown] == [False, True, True, True]
     assert ["deepest" in text for text in shown] == [False, False, True, True]
+
+
+def test_a_node_that_leads_nowhere_leads_to_the_end_and_so_out_of_its_subgraph() -> None:
+    inner = StateGraph(State).add_node("draft", quiet).add_edge(START, "draft")
+    outer = StateGraph(State).add_node("write", inner.compile()).add_node("send", quiet)
+    drawing = outer.add_edge(START, "write").add_edge("write", "send").compile(name="g").get_graph(xray=True)
+    ways = {(edge.source, edge.target) for edge in drawing.edges}
+    assert {("write:draft", "write:__end__"), ("write:__end__", "send"), ("send", END)} <= ways

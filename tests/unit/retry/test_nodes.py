@@ -14,6 +14,7 @@ from petiole_workers.retry import Adaptive, Emergency, Exponential, Fixed, Retry
 from petiole_workers.retry.streaks import Streaks
 from tests.unit.engine.bench import Bench, State
 from tests.unit.retry.clock import Clock
+from tests.unit.retry.naming import named
 
 
 class Flaky:
@@ -49,7 +50,7 @@ EACH = pytest.mark.parametrize(
         (Emergency(), 3),
         (RetryPolicy(), 3),
     ],
-    ids=repr,
+    ids=named,
 )
 
 
@@ -149,7 +150,7 @@ def test_a_wait_above_the_worker_s_leaves_it_and_the_attempt_keeps_its_key(clock
 # ---------------------------------------------------------------- what a builder refuses
 
 
-@pytest.mark.parametrize("policy", [3, "fixed", Fixed, [Exponential(), None], {"max_attempts": 3}], ids=repr)
+@pytest.mark.parametrize("policy", [3, "fixed", Fixed, [Exponential(), None], {"max_attempts": 3}], ids=named)
 def test_what_is_no_strategy_is_named(policy: Any) -> None:
     with pytest.raises(GraphValidationError, match=r"node 'a' has the retry policy .*: give Exponential\(\)"):
         StateGraph(State).add_node("a", Flaky(), retry_policy=policy)

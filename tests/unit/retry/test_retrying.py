@@ -12,6 +12,7 @@ from petiole_workers.retry.retrying import retrying
 from petiole_workers.retry.streaks import Streaks
 from petiole_workers.settings import Settings
 from tests.unit.retry.clock import Clock
+from tests.unit.retry.naming import named
 
 
 class Failing:
@@ -45,7 +46,7 @@ DOWN = ConnectionError("down")
         (Fixed(max_retries=0), 1, []),
         (Adaptive(jitter=False, max_attempts=6), 6, [0.1, 0.2, 0.4, 0.8 * 1.5, 1.6 * 1.5**2]),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_it_calls_and_waits_as_the_strategy_says(
     strategy: RetryStrategy, calls: int, slept: list[float], clock: Clock

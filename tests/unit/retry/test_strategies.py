@@ -27,6 +27,7 @@ from petiole_workers.retry import (
     strategy_for,
 )
 from petiole_workers.retry.streaks import Streaks
+from tests.unit.retry.naming import named
 
 ALL: list[Callable[..., Any]] = [Exponential, Fixed, Adaptive, Emergency, RetryPolicy]
 KEY = "g.node"
@@ -146,7 +147,7 @@ def test_waits_grow_up_to_their_cap(it: dict[str, float], count: int) -> None:
         assert next_one == pytest.approx(one * it["multiplier"])
 
 
-@pytest.mark.parametrize("strategy", [Exponential(), Adaptive(), RetryPolicy(), Emergency()], ids=repr)
+@pytest.mark.parametrize("strategy", [Exponential(), Adaptive(), RetryPolicy(), Emergency()], ids=named)
 def test_no_count_of_failures_is_too_large(strategy: RetryStrategy) -> None:
     longest = 129.0 if isinstance(strategy, RetryPolicy) else 30.0
     assert 29.0 < strategy.delay(10**6, largest, KEY) <= longest

@@ -61,3 +61,9 @@ def _nameless(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(map(_nameless, value))
     return value
+
+
+def is_of_a_task(chunk: tuple[str, Any]) -> bool:
+    """Whether a chunk tells that a task begins or has ended, but for its update."""
+    mode, data = chunk
+    return mode == "tasks" or (mode == "debug" and data["type"] in ("task", "task_result"))

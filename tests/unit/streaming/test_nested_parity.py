@@ -121,6 +121,18 @@ def nested_asking(library: Any) -> Any:
     return builder
 
 
+def nested_leaving(library: Any) -> Any:
+    middle = library.StateGraph(State)
+    leave = {"graph": library.Command.PARENT, "update": {"x": 5}, "goto": "end"}
+    middle.add_node("leave", lambda state: library.Command(**leave))
+    middle.add_edge(library.START, "leave")
+    builder = library.StateGraph(State)
+    builder.add_node("sub", middle.compile())
+    builder.add_node("end", lambda state: {"log": ["end"]})
+    builder.add_edge(library.START, "sub")
+    return builder
+
+
 def chunks_of(scenario: Any, library: Any, inputs: list[Any], **options: Any) -> list[Any]:
     graph = scenario(library).compile(checkpointer=library.saver())
     got: list[Any] = []
@@ -180,3 +192,18 @@ def test_a_question_within_a_graph_that_is_a_node_is_streamed_as_in_langgraph() 
     inputs = [{"x": 0}, ("resume", 3)]
     ours, theirs = (plain(chunks_of(nested_asking, it, inputs, subgraphs=True)) for it in (OURS, THEIRS))
     assert ours == theirs
+
+
+def test_a_command_to_the_parent_is_an_update_of_the_node_around_it() -> None:
+    """Not of the node that gave it."""
+    ours, theirs = (
+        [
+            data
+            for mode, data in plain(chunks_of(nested_leaving, it, [{"x": 0}], subgraphs=True))
+            if mode in told
+        ]
+        for told in ((" updates", "sub updates", "sub tasks"),)
+        for it in (OURS, THEIRS)
+    )
+    assert [it for it in ours if "input" not in it] == [it for it in theirs if "input" not in it]
+    assert {"sub": {"x": 5}} in ours

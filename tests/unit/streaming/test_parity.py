@@ -15,7 +15,7 @@ import petiole
 from petiole_stores.errors import GraphRecursionError, InvalidUpdateError
 from petiole_stores.memory import MemoryStore
 from tests.unit.graph.test_langgraph_parity import base_spec, build, specs
-from tests.unit.streaming.normal import is_end, normal
+from tests.unit.streaming.normal import is_of_a_task, normal
 
 langgraph_graph = pytest.importorskip("langgraph.graph", reason="langgraph is not installed")
 langgraph_types = pytest.importorskip("langgraph.types", reason="langgraph is not installed")
@@ -152,18 +152,16 @@ def endless(library: Any) -> Any:
 def chunks_of(graph: Any, calls: list[tuple[Any, dict[str, Any]]]) -> list[Any]:
     """Everything that these calls stream, one after the other on one thread, and what each raised.
 
-    LangGraph keeps the checkpoint after which a run may take no further step, this engine does not: it is left out, and
-    nothing comes after it.
+    The tasks that come next when a run may take no further step fail here, in LangGraph they are not begun.
     """
     got: list[Any] = []
     for given_input, options in calls:
         try:
             got.extend(graph.stream(given_input, CONFIG, **{"stream_mode": ALL, **options}))
         except (GraphRecursionError, langgraph_errors.GraphRecursionError):
-            while not is_end(got[-1]):
+            while is_of_a_task(got[-1]):
                 got.pop()
             got.append(("raised", {"kind": "GraphRecursionError"}))
-            break
         except (InvalidUpdateError, langgraph_errors.InvalidUpdateError):
             got.append(("raised", {"kind": "InvalidUpdateError"}))
         except ValueError as error:

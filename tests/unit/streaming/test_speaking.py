@@ -117,3 +117,49 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> 
     say(speaker, "later")
     speaker.drain(20)
     assert pen.written[-1] == ["later"]
+
+
+def test_a_closed_speaker_has_written_all_and_touches_the_store_no_more(caplog: Any) -> None:
+    pen = Pen()
+    pen.go_on.clear()
+    speaker = Speaker(pen)
+    say(speaker, "first")
+    wait_until(lambda: speaker._writing, 5, "the write")
+    say(speaker, "second")
+    closing = threading.Thread(target=speaker.close)
+    closing.start()
+    wait_until(lambda: speaker._closed, 5, "the close")
+    assert closing.is_alive()  # for the store is still written to
+    with caplog.at_level(logging.WARNING, "petiole.stream"):
+        say(speaker, "late")
+    assert "their worker has ended" in caplog.text
+    pen.go_on.set()
+    closing.join(20)
+    assert speaker._thread is None
+    assert pen.written == [["first"], ["second"]]
+
+
+def test_a_store_that_is_away_is_not_tried_again_by_one_that_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speaking, "TRIES", 1_000_000)
+    monkeypatch.setattr(speaking, "PAUSE", 0.0)
+    pen = Pen()
+    pen.broken = 2**62
+    speaker = Speaker(pen)
+    say(speaker, "lost")
+    wait_until(lambda: speaker._writing, 5, "the write")
+    speaker.close()
+    assert speaker._thread is None
+    assert pen.written == []
+
+
+def test_one_that_is_given_up_drops_what_waits() -> None:
+    pen = Pen()
+    pen.go_on.clear()
+    speaker = Speaker(pen)
+    say(speaker, "first")
+    wait_until(lambda: speaker._writing, 5, "the write")
+    say(speaker, "second")
+    threading.Timer(0.1, pen.go_on.set).start()
+    speaker.abandon()
+    assert speaker._thread is None
+    assert pen.written == [["first"]]

@@ -225,3 +225,15 @@ def test_what_a_dead_child_has_spooled_is_sent_before_its_claims_are_given_back(
     [task] = watched.bench.store.list_tasks(watched.run_id)
     assert (task.status, task.crashes) == ("failed", 0)
     assert list(watched.context.spool.entries()) == []
+
+
+def test_a_pool_process_that_nobody_reads_leaves_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    from billiard import pool
+
+    slept: list[float] = []
+    monkeypatch.setattr(pool, "GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT", 300)
+    monkeypatch.setattr(pool.time, "sleep", slept.append)
+    children._leave_soon()
+    unread = SimpleNamespace(on_ready_counter=SimpleNamespace(value=0))
+    assert pool.Worker._ensure_messages_consumed(unread, completed=1) is False
+    assert sum(slept) == pytest.approx(children.LEAVE)

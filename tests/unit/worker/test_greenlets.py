@@ -71,3 +71,87 @@ def test_native_threads_have_stores_and_brokers_connections_of_their_own() -> No
         )
         == "fine"
     )
+
+
+SAYING = """
+import logging
+from petiole import START, Settings, StateGraph
+from petiole.testing import LocalWorker
+from tests.unit.engine.bench import State
+logging.getLogger().setLevel(logging.INFO)
+def sync(state, runtime):
+    logging.getLogger("shop").info("sync")
+    runtime.stream_writer("sync")
+    return {}
+async def node(state, runtime):
+    for number in range(3):
+        logging.getLogger("shop").info("logged %d", number)
+        runtime.stream_writer(number)
+        await asyncio.sleep(0.001)
+    await asyncio.to_thread(runtime.stream_writer, "from a thread")
+    return {}
+builder = StateGraph(State)
+for number in range(4):
+    builder.add_node(f"node{number}", node).add_edge(START, f"node{number}")
+builder.add_node("sync", sync).add_edge(START, "sync")
+graph = builder.compile(name="saying")
+"""
+
+
+def test_what_async_nodes_say_and_log_in_native_threads_is_kept() -> None:
+    said = run(
+        SAYING
+        + textwrap.dedent(
+            """
+            with LocalWorker([graph], settings=Settings()) as worker:
+                handle = worker.client.submit(graph, {})
+                worker.run_until_idle()
+                by_node = {}
+                for event in handle.stream("custom"):
+                    by_node.setdefault(event.node, []).append(event.data)
+                for entry in worker.client.logs(handle.run_id):
+                    by_node.setdefault(entry.node, []).append(entry.message)
+                assert by_node.pop("sync") == ["sync", "sync"], by_node
+                print(sorted(by_node), *map(repr, {repr(one): one for one in by_node.values()}.values()))
+            """
+        )
+    )
+    told = [0, 1, 2, "from a thread", "logged 0", "logged 1", "logged 2"]
+    assert said == f"{['node0', 'node1', 'node2', 'node3']} {told}"
+
+
+def test_it_is_written_while_the_node_goes_on() -> None:
+    assert (
+        run(
+            """
+            import time
+            from types import SimpleNamespace
+            from petiole_stores.memory import MemoryStore
+            from petiole_workers.streaming.speaking import Speaker, Spoken
+            written = []
+            store = MemoryStore()
+            store.append_events = lambda thread, run, events: written.extend(event.event_id for event in events)
+            speaker = Speaker(store)
+            ids = iter(range(10_000))
+            by = SimpleNamespace(
+                task=SimpleNamespace(thread_id="t", run_id="r"), spoken=Spoken("id", "node", "", "p", 1, 1, "t"),
+                utterance=lambda: str(next(ids)),
+            )
+            def node():
+                speaker.say("custom", 1, by)
+                until = time.monotonic() + 20
+                while not written and time.monotonic() < until:
+                    original_sleep(0.01)
+                return list(written)
+            original_sleep = monkey.get_original("time", "sleep")
+            seen = gevent.get_hub().threadpool.apply(node)
+            assert seen == ["0"], seen
+            gevent.get_hub().threadpool.apply(lambda: [speaker.say("custom", n, by) for n in range(300)])
+            speaker.close()
+            gevent.get_hub().threadpool.apply(lambda: speaker.say("custom", "late", by))
+            assert written == [str(n) for n in range(301)], written
+            print("fine")
+            """
+        )
+        == "fine"
+    )

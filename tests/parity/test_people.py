@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from tests.unit.parity.libraries import Diary, langgraph, petiole, plain
+from tests.parity.libraries import Diary, langgraph, petiole, plain
 
 Script = Callable[[SimpleNamespace, Diary], None]
 
@@ -320,11 +320,35 @@ def an_answer_with_an_update(lib: SimpleNamespace, diary: Diary) -> None:
     diary.invoked(compiled.invoke(lib.Command(resume="Ann", update={"x": 4}), diary.config))
 
 
+def the_recursion_limit(lib: SimpleNamespace, diary: Diary) -> None:
+    """Reached in the middle, at the very end, and by forks; whoever goes on has it anew."""
+    graph = lib.StateGraph(State)
+    graph.add_node("a", lambda state: {"x": state["x"] + 1})
+    graph.add_node("z", lambda state: {"log": [str(state["x"])]})
+    graph.add_edge(lib.START, "a")
+    graph.add_conditional_edges("a", lambda state: "a" if state["x"] < 12 else "z")
+    compiled = graph.compile(checkpointer=lib.checkpointer)
+
+    def call(given: Any, config: Any) -> None:
+        try:
+            diary.invoked(compiled.invoke(given, {**config, "recursion_limit": 3}))
+        except RecursionError as error:  # both are one
+            diary.seen.append(type(error).__name__)
+        diary.seen.append([plain(it, tasks=False) for it in compiled.get_state_history(diary.config)])
+
+    for given in ({"x": 0}, None, None, None):
+        call(given, diary.config)
+    for step in (-1, 2, 8):
+        [old] = [it for it in compiled.get_state_history(diary.config) if it.metadata["step"] == step][-1:]
+        call(None, old.config)
+    call({"x": 11}, diary.config)
+
+
 SCRIPTS: list[Script] = [
     an_answer, an_update_of_the_interrupted, a_fork_by_an_update, updates_in_bulk, stops, answers_by_id,
     several_questions_of_one_node, graphs_in_graphs, a_subgraph_by_hand, a_command_to_the_parent, a_failure_inside,
     a_graph_with_a_memory, a_graph_within_its_node, a_graph_that_a_node_calls, many_graphs_at_once, a_goto_on_a_thread_that_ended,
-    an_answer_with_an_update,
+    an_answer_with_an_update, the_recursion_limit,
 ]  # fmt: skip
 
 

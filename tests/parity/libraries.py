@@ -10,23 +10,34 @@ from typing import Any
 def petiole(store: Any = None) -> SimpleNamespace:
     """Ours, on a store of its own in memory unless one is given."""
     from petiole_stores.memory import MemoryStore
-    from petiole_workers.graph import END, START, Command, Send, StateGraph, interrupt
+    from petiole_workers import graph
 
-    return SimpleNamespace(
-        StateGraph=StateGraph, START=START, END=END, Command=Command, Send=Send, interrupt=interrupt,
-        checkpointer=store or MemoryStore(),
-    )  # fmt: skip
+    return _library(graph, graph, graph, graph, store or MemoryStore())
 
 
-def langgraph() -> SimpleNamespace:
+def langgraph(*, is_async: bool = False) -> SimpleNamespace:
+    """Theirs; ``is_async``: programs get coroutines for nodes, whose turns come in the same order each time."""
+    import langgraph.graph
+    import langgraph.runtime
+    import langgraph.types
     from langgraph.checkpoint.memory import InMemorySaver
-    from langgraph.graph import END, START, StateGraph
-    from langgraph.types import Command, Send, interrupt
 
-    return SimpleNamespace(
-        StateGraph=StateGraph, START=START, END=END, Command=Command, Send=Send, interrupt=interrupt,
-        checkpointer=InMemorySaver(),
-    )  # fmt: skip
+    made = _library(
+        langgraph.graph, langgraph.types, langgraph.runtime, langgraph.graph.message, InMemorySaver()
+    )
+    made.is_async = is_async
+    return made
+
+
+def _library(graph: Any, types: Any, runtime: Any, messages: Any, checkpointer: Any) -> SimpleNamespace:
+    places = [
+        (graph, ["StateGraph", "START", "END"]),
+        (types, ["Command", "Send", "interrupt", "Overwrite", "RetryPolicy"]),
+        (runtime, ["get_runtime"]),
+        (messages, ["add_messages", "RemoveMessage"]),
+    ]
+    found = {name: getattr(module, name) for module, names in places for name in names}
+    return SimpleNamespace(checkpointer=checkpointer, is_async=False, **found)
 
 
 @dataclass

@@ -1,0 +1,131 @@
+"""Operators at the dashboard: they start runs from a form, see a worker die and its task go on, replay many, and are kept
+to what their keys allow."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.e2e.dashboard.conftest import MODULE, PATIENCE, Site
+from tests.e2e.shell import ENVIRONMENT, PETIOLE
+from tests.processes import Leashed, answers, free_port
+from tests.waiting import wait_until
+
+expect.set_options(timeout=PATIENCE)
+
+
+def test_a_run_is_started_from_the_form_and_watched(site: Site, page: Page) -> None:
+    page.goto("/graphs")
+    page.get_by_role("link", name="board", exact=True).first.click()
+    expect(page.locator("[data-box=work]")).to_be_visible()
+    page.get_by_label("Text", exact=True).fill("from the form")
+    page.get_by_label("Thread", exact=True).fill("formed")
+    page.get_by_label("Tags", exact=True).fill("web, form")
+    expect(page.locator(".command").last).to_contain_text("--thread formed")
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.locator("#run-head .status.pill")).to_have_text("succeeded")
+    expect(page.locator("#state")).to_contain_text('"text": "from the form!"')
+    run = site.shell.json("run", "get", "formed")
+    assert run["tags"] == ["web", "form"]
+
+
+def test_a_worker_is_killed_and_its_task_taken_over(site: Site, page: Page) -> None:
+    gate = site.shell.folder / "takeover"
+    site.start("taken", text="tea", gate=str(gate))
+    page.goto("/threads/taken")
+    expect(page.locator("[data-box=work]")).to_have_class(re.compile("claimed"))
+    [worker] = [one for one in site.shell.json("worker", "list") if one["status"] == "alive"]
+    os.kill(worker["pid"], signal.SIGKILL)
+    expect(page.locator("#bars rect.takeover")).to_have_count(1)
+    gate.touch()
+    expect(page.locator("#run-head .status.pill")).to_have_text("succeeded")
+    [task] = [one for one in site.shell.json("run", "tasks", "taken") if one["node"] == "work"]
+    assert [one["outcome"] for one in task["attempts"]] in (["lost"], ["crashed"])
+    assert task["holder"] != worker["worker_id"]
+
+
+def test_failed_runs_are_counted_and_replayed_together(site: Site, page: Page) -> None:
+    mended = site.shell.folder / "all-mended"
+    for thread in ("batch-1", "batch-2"):
+        site.start(thread, text="tea", mended=str(mended))
+    page.goto("/?text=batch-&status=failed")
+    expect(page.locator("[data-row]")).to_have_count(2)
+    mended.touch()
+    page.get_by_label("all 2 that match").check()
+    page.get_by_role("button", name="Replay failed…").click()
+    expect(page.get_by_role("heading", name="Replay 2 failed runs?")).to_be_visible()
+    page.get_by_role("button", name="Replay 2").click()
+    expect(page.get_by_role("heading", name="Replayed 2 runs")).to_be_visible()
+    page.goto("/?text=batch-&status=succeeded")
+    expect(page.locator("[data-row]")).to_have_count(2)
+
+
+@pytest.fixture(scope="module")
+def closed(site: Site) -> Iterator[str]:
+    """Another server on the same store, for those who have a key."""
+    port = free_port()
+    site.shell.run("key", "create", "first", "--scope", "read")
+    server = Leashed(
+        [*PETIOLE, "serve", "--auth", "--port", str(port), "--graphs", f"{MODULE}:graph"],
+        log=site.shell.folder / "closed.log",
+        env=ENVIRONMENT,
+        cwd=site.shell.folder,
+    )
+    try:
+        wait_until(lambda: answers("127.0.0.1", port), 60, server.tail)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stop()
+
+
+def test_a_key_of_too_small_a_scope_sees_and_changes_nothing(site: Site, page: Page, closed: str) -> None:
+    site.start("guarded", text="tea", ask=True)
+    key = site.shell.run("key", "create", "looker", "--scope", "read").strip()
+    page.goto(f"{closed}/threads/guarded")
+    expect(page).to_have_url(re.compile("/login"))
+    assert Axe().run(page).violations_count == 0
+    page.get_by_label("API key").fill("ptl_000000000000_wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(re.compile("failed=1"))
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("#run-head .status.pill")).to_have_text("interrupted")
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    expect(page.get_by_role("link", name="Audit")).to_have_count(0)
+    run = site.shell.json("run", "get", "guarded")["run_id"]
+    answer = page.request.post(
+        f"{closed}/api/v1/runs/{run}/cancel", data={}, headers={"Origin": closed}, fail_on_status_code=False
+    )
+    assert answer.status == 403
+    assert "needs the scope 'operate'" in answer.json()["detail"]
+    page.goto(f"{closed}/audit")
+    expect(page.get_by_role("heading", name="Not allowed")).to_be_visible()
+    assert site.shell.json("run", "get", "guarded")["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(
+    "view",
+    [
+        "/graphs",
+        "/graphs/board",
+        "/workers",
+        "/dead-letters",
+        "/schedules",
+        "/audit",
+        "/keys",
+        "/threads/formed/tree",
+    ],
+)
+def test_every_place_is_accessible(page: Page, theme: str, view: str) -> None:
+    page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+    page.goto(view)
+    expect(page.get_by_role("main")).to_be_visible()
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
