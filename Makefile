@@ -4,14 +4,20 @@
 #   make test ARGS="-k claim -x"     more arguments for pytest
 #   make test TESTS=tests/unit       only these paths
 #   make demo ARGS="--input DIR"     more arguments for `petiole demo`
+#   make test JOBS=0                 one test at a time, in one process (so is TESTS=: for --pdb, -s)
 #   make torture ARGS="--minutes 5"  more arguments for the torture harness (--help tells all)
 #   make test PYTHON=python3.13      another interpreter (remove .venv first: `make clean`)
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-# The fast tests come first, so that a broken floor is seen before the slow ones start.
-TESTS ?= $(wildcard tests/unit tests/contract tests/integration tests/crash tests/e2e)
+# Processes that the whole suite is run by, side by side (0: one after the other). Each has servers and databases of its own.
+JOBS ?= 2
+TESTS ?=
+# The fast tests come first, so that a broken floor is seen before the slow ones start. Those that drive a browser have the
+# machine to themselves afterwards: it is a crowd of processes of its own.
+SUITE := $(wildcard tests/unit tests/contract tests/integration tests/parity tests/crash tests/e2e)
+BROWSER := tests/e2e/dashboard
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -27,11 +33,15 @@ demo: $(VENV)/.ready ## run the main job: count words across two workers, one of
 	$(BIN)/petiole demo $(ARGS)
 
 test: $(VENV)/.ready-dev ## run the tests, the fast ones first (ARGS=, TESTS=)
-	$(BIN)/python -m pytest $(TESTS) $(ARGS)
+	$(if $(strip $(TESTS)),$(BIN)/python -m pytest $(TESTS) $(ARGS),@code=0; run() { echo "$$*"; "$$@" || $(if $(ARGS),[ $$? -eq 5 ] ||) code=1; }; \
+	run $(BIN)/python -m pytest $(SUITE) --ignore $(BROWSER) -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS); \
+	run $(BIN)/python -m pytest $(BROWSER) $(ARGS); \
+	exit $$code)
 
-torture: $(VENV)/.ready-dev ## kill, cut off and confuse workers on each pair of store and broker, then die at every crash point (ARGS=)
+torture: $(VENV)/.ready-dev ## kill, cut off and confuse workers on each pair of store and broker, die at every crash point, play thousands of graphs beside LangGraph (ARGS=)
 	$(BIN)/python -m tests.torture $(ARGS)
 	PETIOLE_CRASH_POINTS=all $(BIN)/python -m pytest tests/crash/test_points.py -q
+	PETIOLE_PARITY_EXAMPLES=1000 $(BIN)/python -m pytest tests/parity -q
 
 lint: $(VENV)/.ready-dev ## ruff, mypy --strict, import contracts, documentation: all, even if one fails
 	@code=0; run() { echo "$$*"; "$$@" || code=1; }; \
