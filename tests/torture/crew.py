@@ -29,6 +29,10 @@ from tests.torture.served import PLACE_VARIABLE, VARIABLE
 CLOCK = Path(__file__).with_name("clock")
 #: How often dead workers are looked for, in seconds.
 LOOK = 0.05
+#: What Celery logs of a worker that takes messages.
+READY = b" ready."
+#: How many in a hundred of those still on their way up are spared: a machine on which no worker ever came up would prove nothing.
+SPARED = 80
 
 
 class Kill(NamedTuple):
@@ -51,12 +55,19 @@ class Place:
     start_at: float = 0.0  #: monotonic: when the next worker is due
     started_at: float = 0.0  #: monotonic: when the present one was started
     paused: bool = False
+    is_up: bool = False  #: the present worker has been seen to take messages
     crashpoint: str = ""  #: for the next worker
     is_expected: bool = False  #: the present worker's end is no surprise
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def running(self) -> bool:
         return self.worker is not None and self.worker.running()
+
+    def came_up(self) -> bool:
+        """Whether the present worker takes messages, or has at some time."""
+        if not self.is_up and self.worker is not None:
+            self.is_up = READY in self.worker.log.read_bytes()
+        return self.is_up
 
     def shift_clock(self, seconds: float) -> None:
         """Set how far ahead the worker's wall clock is."""
@@ -129,7 +140,8 @@ class Crew:
     def _start(self, place: Place) -> None:
         self.started += 1
         place.started_at = time.monotonic()
-        place.holder, place.paused, place.is_expected = new_id(), False, bool(place.crashpoint)
+        place.holder, place.is_expected = new_id(), bool(place.crashpoint)
+        place.paused = place.is_up = False
         more = {
             SWITCH: str(self.switches / "double"),
             VARIABLE: f"{self._seed}:{self._graphs}:{self.switches}",
@@ -148,10 +160,14 @@ class Crew:
 
     # ---------------------------------------------------------------- what the nemesis does to them
 
+    def _spares(self, place: Place) -> bool:
+        """Whether this worker is let live for now: most are that have not come up yet."""
+        return not place.came_up() and self._random.randrange(100) < SPARED
+
     def kill(self, place: Place) -> bool:
         """SIGKILL to a worker with its pool."""
         with place.lock:
-            if place.worker is None or not place.running():
+            if place.worker is None or not place.running() or self._spares(place):
                 return False
             place.is_expected = True
             self.kills.append(Kill(time.time(), place.holder, ""))
@@ -161,7 +177,7 @@ class Crew:
     def kill_child(self, place: Place) -> bool:
         """SIGKILL to one process of a worker's pool."""
         with place.lock:
-            if place.worker is None or not place.running() or place.paused:
+            if place.worker is None or not place.running() or place.paused or self._spares(place):
                 return False
             children = [pid for pid in place.worker.children() if alive(pid)]
             if not children:
@@ -175,7 +191,7 @@ class Crew:
     def terminate(self, place: Place) -> bool:
         """SIGTERM to a worker: a warm stop."""
         with place.lock:
-            if place.worker is None or not place.running() or place.paused:
+            if place.worker is None or not place.running() or place.paused or self._spares(place):
                 return False
             place.is_expected = True
             place.worker.process.send(signal.SIGTERM)
@@ -184,7 +200,7 @@ class Crew:
     def pause(self, place: Place) -> WorkerProcess | None:
         """SIGSTOP to a worker with its pool; gives that worker."""
         with place.lock:
-            if place.worker is None or not place.running() or place.paused:
+            if place.worker is None or not place.running() or place.paused or self._spares(place):
                 return None
             place.paused = True
             place.worker.process.pause()

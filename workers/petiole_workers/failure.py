@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
+from types import TracebackType
 
 import msgspec
 
@@ -13,6 +15,10 @@ MAX_MESSAGE = 4_000
 #: How many earlier tries of one attempt are kept with the last one, and how much of their tracebacks.
 MAX_EARLIER = 10
 MAX_EARLIER_TRACEBACK = 2_000
+
+#: Where the engine's own code is, and the module that calls users' functions: frames above theirs tell a reader nothing.
+ENGINE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+CALLER = os.path.join(ENGINE, "graph", "callables.py")
 
 #: What billiard ends a pool process with at SIGTERM.
 TERMINATED = -(256 - signal.SIGTERM)
@@ -58,10 +64,11 @@ def ends_the_process(error: BaseException) -> bool:
 def failure_of(
     error: BaseException, *, node: str, attempt: int, tries: int = 0, longest: int = MAX_TRACEBACK
 ) -> Failure:
-    """An exception as it is stored; a traceback of more than ``longest`` characters is cut in the middle."""
+    """An exception as it is stored: its traceback begins where the engine calls the node, and is cut in the middle where it
+    has more than ``longest`` characters."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    trace = "".join(traceback.format_exception(error))
+    trace = "".join(traceback.format_exception(kind, error, _from_node(error.__traceback__)))
     if len(trace) > longest:
         trace = trace[: longest // 2] + "\n  …\n" + trace[-longest // 2 :]
     try:
@@ -87,6 +94,18 @@ def document_of(failure: Failure) -> str:
 def parse_failure(text: str | None) -> Failure | None:
     """The error that a run's or task's ``error`` document describes."""
     return msgspec.json.decode(text, type=Failure) if text else None
+
+
+def _from_node(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames that lead to the node; whole where it does not come to one."""
+    inner, called = trace, False
+    while inner is not None:
+        file = inner.tb_frame.f_code.co_filename
+        if called and not file.startswith(ENGINE):
+            return inner
+        called = called or file == CALLER
+        inner = inner.tb_next
+    return trace
 
 
 def _plain(text: str) -> str:

@@ -52,6 +52,7 @@ def test_a_failed_run_raises_its_failure(client: Client, store: MemoryStore) -> 
     assert isinstance(failure, Failure)
     assert (failure.type, failure.node, failure.attempt) == ("ValueError", "double", 1)
     assert "raise ValueError" in failure.traceback
+    assert "petiole_workers" not in failure.traceback  # it begins at the node
     assert "petiole run replay" in str(caught.value)
 
 
