@@ -54,8 +54,8 @@ def check(connection: Connection, where: str) -> bool:
 def upgrade(engine: Engine, *, revision: str = "head", schema: str | None = None) -> list[str]:
     """Bring the schema to ``revision`` and return the steps taken, as "revision: what it does".
 
-    On Postgres all steps are one transaction, and upgrades that run at the same time wait for each other. ``schema`` is
-    created first where it does not exist.
+    All steps are one transaction, and upgrades that run at the same time wait for each other: on Postgres at a lock, on
+    SQLite where the engine's transactions have the file for themselves. ``schema`` is created first where it does not exist.
     """
     from alembic import command
 

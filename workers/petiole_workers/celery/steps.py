@@ -48,6 +48,7 @@ class WorkerStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, worker: Any) -> None:
         context = self.context
         described = context.description(worker.hostname, worker.concurrency or 1)
+        context.store.migrate_schema()  # an empty store is set up by whoever comes to it first
         context.store.beat(described)
         if context.pool == "prefork":
             self.children = ChildWatch(context, worker.pool, self._births)

@@ -140,16 +140,23 @@ class Connections:
 
     def begin(self) -> sqlite3.Connection:
         """A connection of one's own with a transaction that has the file for itself; closing it rolls back."""
-        ends = time.monotonic() + self.busy_timeout
-        db: sqlite3.Connection | None = None
         try:
-            db = self._patient(self.open, ends)
-            self._patient(lambda: db.execute("BEGIN IMMEDIATE"), ends)
+            db = self._patient(self.open, time.monotonic() + self.busy_timeout)
         except sqlite3.Error as error:
-            if db is not None:
-                db.close()
             raise self.translate(error) from error
+        try:
+            self.seize(db)
+        except StoreError:
+            db.close()
+            raise
         return db
+
+    def seize(self, db: sqlite3.Connection) -> None:
+        """Begin a transaction on ``db`` that has the file for itself, once those of others have ended."""
+        try:
+            self._patient(lambda: db.execute("BEGIN IMMEDIATE"), time.monotonic() + self.busy_timeout)
+        except sqlite3.Error as error:
+            raise self.translate(error) from error
 
     # ---------------------------------------------------------------- within
 

@@ -43,13 +43,19 @@ def migrate(connections: Connections) -> list[str]:
     if found is None:
         # Without Alembic, whose import takes longer than all the rest of a command.
         return connections.write(_create)
-    if found is not None and is_newer(found):
+    if is_newer(found):
         fits(found, connections.shown)
-    from sqlalchemy import create_engine
+    from sqlalchemy import Connection, create_engine, event
 
     from petiole_stores.sql.migrate import upgrade
 
+    def begin(connection: Connection) -> None:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        connections.seize(driver)
+
     engine = create_engine("sqlite://", creator=connections.open)
+    event.listen(engine, "begin", begin)  # the driver begins none by itself
     try:
         return upgrade(engine)
     finally:
