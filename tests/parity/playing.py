@@ -143,6 +143,12 @@ class Play:
             for node in one.nodes
             if node.asks and node.fails and not node.silent
         }
+        self._left = {
+            node.name
+            for one in program.family()
+            for node in one.nodes
+            if node.keeps and node.child and any(within.leaves is not None for within in node.child.nodes)
+        }
         self._calls = 0
         self._is_stuck = False
         # The step of the root's checkpoint at which a bare answer was given last.
@@ -217,7 +223,7 @@ class Play:
             self.seen.append((f"no {name}", type(error).__name__))
             self._is_stuck = True
             return None
-        self.seen.append((name, plain_state(state, failed=failed)))
+        self.seen.append((name, plain_state(state, failed=failed, left=self._left)))
         return state
 
     def _would_be_answered_twice(self, state: Any, *, failed: bool) -> bool:

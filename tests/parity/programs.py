@@ -43,7 +43,9 @@ def rarely(draw: st.DrawFn, one_in: int) -> bool:
 @st.composite
 def programs(draw: st.DrawFn) -> Program:
     """A whole program."""
-    graph = _graph(draw, (), 1, calm=False)
+    stops = rarely(draw, 6), rarely(draw, 6)
+    # In LangGraph a graph with a memory that is come to where a run goes on is not run.
+    graph = _graph(draw, (), 1, calm=False, once=not any(stops))
     some = st.lists(st.sampled_from([node.name for node in graph.nodes]), min_size=1, max_size=2, unique=True)
     given_input = st.fixed_dictionaries(
         {}, optional={"log": st.just(["in"]), "top": st.integers(0, 5), "last": st.just("in")}
@@ -61,8 +63,8 @@ def programs(draw: st.DrawFn) -> Program:
         graph,
         inputs=tuple(draw(inputs)),
         answers=draw(st.sampled_from(["value", "ids", "one by one"])),
-        before=tuple(draw(some)) if rarely(draw, 6) else (),
-        after=tuple(draw(some)) if rarely(draw, 6) else (),
+        before=tuple(draw(some)) if stops[0] else (),
+        after=tuple(draw(some)) if stops[1] else (),
     )
 
 
@@ -103,17 +105,24 @@ def _drawn(name: str) -> Program:
     return found[-1]
 
 
-def _graph(draw: st.DrawFn, outer: Sequence[str], depth: int, *, calm: bool) -> Program:
-    """A graph; ``outer`` are the nodes of the graph that it is in. ``calm``: nobody in it asks or fails."""
+def _graph(draw: st.DrawFn, outer: Sequence[str], depth: int, *, calm: bool, once: bool = True) -> Program:
+    """A graph; ``outer`` are the nodes of the graph that it is in.
+
+    calm: nobody in it asks or fails.
+    once: a superstep comes to it once at most: a graph in it may have a memory of its own.
+    """
     most = 6 if depth == 1 else 3
     names: list[str] = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=most, unique=True))
     name, later = st.sampled_from(names), _later(names)
     leaver = draw(name) if outer and rarely(draw, 3) else None
-    aims = _Aims(names, leaver)
+    keeper = draw(name) if once and depth < DEPTH and rarely(draw, 3) else None
+    aims = _Aims(names, leaver, keeper)
     asking = not calm
     calm = calm or leaver is not None
     nodes = tuple(
-        _leaving(draw, one, outer, asks=asking) if one == leaver else _node(draw, one, aims, depth, calm=calm)
+        _leaving(draw, one, outer, asks=asking)
+        if one == leaver
+        else _node(draw, one, aims, depth, calm=calm, keeper=keeper)
         for one in names
     )
     mute = {node.name for node in nodes if node.silent or node.child}
@@ -140,10 +149,10 @@ def _later(names: Sequence[str]) -> dict[str, list[str]]:
 
 
 class _Aims:
-    """Where the nodes of a graph may lead. No packet goes to the ``leaver``: only one task of it is to leave."""
+    """Where the nodes of a graph may lead. No packet goes to ``lone`` nodes, which have only one task in a superstep."""
 
-    def __init__(self, names: Sequence[str], leaver: str | None) -> None:
-        self.names, self._sent = names, [name for name in names if name != leaver]
+    def __init__(self, names: Sequence[str], *lone: str | None) -> None:
+        self.names, self._sent = names, [name for name in names if name not in lone]
 
     def goes(self, aims: Sequence[str]) -> st.SearchStrategy[Goes]:
         aim: st.SearchStrategy[Aim] = st.sampled_from([*aims])
@@ -157,12 +166,12 @@ def _leaving(draw: st.DrawFn, name: str, outer: Sequence[str], *, asks: bool) ->
     return Node(name, defer=rarely(draw, 6), asks=int(rarely(draw, 4) and asks), leaves=tuple(leaves))
 
 
-def _node(draw: st.DrawFn, name: str, aims: _Aims, depth: int, *, calm: bool) -> Node:
+def _node(draw: st.DrawFn, name: str, aims: _Aims, depth: int, *, calm: bool, keeper: str | None) -> Node:
     defer = rarely(draw, 6)
-    if depth < DEPTH and rarely(draw, 4):
-        keeps = draw(st.sampled_from([None, None, None, False]))
+    if name == keeper or (depth < DEPTH and rarely(draw, 4)):
+        keeps = True if name == keeper else draw(st.sampled_from([None, None, None, False]))
         outer = () if keeps is False else aims.names
-        child = _graph(draw, outer, depth + 1, calm=calm or keeps is False)
+        child = _graph(draw, outer, depth + 1, calm=calm or keeps is False, once=keeps is True)
         return Node(name, child=child, keeps=keeps, defer=defer)
     top = depth == 1
     silent = top and rarely(draw, 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 #: Keys for one superstep alone. LangGraph's ``get_state`` leaves out what an unfinished superstep has written of them, though
@@ -26,12 +27,15 @@ def plain_chunk(ns: tuple[str, ...], data: Any) -> tuple[str, Any]:
     return "|".join(part.partition(":")[0] for part in ns), shown
 
 
-def plain_state(state: Any, *, tasks: bool = True, failed: bool = False) -> dict[str, Any]:
+def plain_state(
+    state: Any, *, tasks: bool = True, failed: bool = False, left: Collection[str] = ()
+) -> dict[str, Any]:
     """A StateSnapshot; with its tasks and, where they have them, their states.
 
     failed: it is looked at after a failure: then it counts that there are errors, else which questions there are.
         LangGraph goes on showing errors that were made good, and questions that were answered before a failure; and of
         several tasks that fail in one superstep it cancels some.
+    left: nodes whose graphs have a memory and may have been left: their states are not shown.
     """
     metadata = state.metadata or {}
     shown = {
@@ -43,20 +47,20 @@ def plain_state(state: Any, *, tasks: bool = True, failed: bool = False) -> dict
     }
     if tasks:
         shown["values"] = {key: value for key, value in shown["values"].items() if key not in FLEETING}
-        plain = [_plain_task(task, task.name in state.next, failed) for task in state.tasks]
+        plain = [_plain_task(task, task.name in state.next, failed, left) for task in state.tasks]
         shown["tasks"] = sorted(plain, key=repr)
         if failed:
             shown["failed"] = any(task.error is not None for task in state.tasks)
     return shown
 
 
-def _plain_task(task: Any, waits: bool, failed: bool) -> dict[str, Any]:
+def _plain_task(task: Any, waits: bool, failed: bool, left: Collection[str]) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": task.name, "result": plain_value(task.result)}
     if not failed:
         shown["interrupts"] = sorted(repr(it.value) for it in task.interrupts)
     # Of a graph that was left by a Command to its parent, LangGraph shows the checkpoint before that.
-    if waits and not task.result and hasattr(task.state, "tasks"):
-        shown["state"] = plain_state(task.state, failed=failed)
+    if waits and not task.result and task.name not in left and hasattr(task.state, "tasks"):
+        shown["state"] = plain_state(task.state, failed=failed, left=left)
         shown["state"].pop("failed", None)
     return shown
 

@@ -29,6 +29,11 @@ class Outer(TypedDict, total=False):
     x: int
 
 
+class Rounds(TypedDict, total=False):
+    log: list[str]
+    rounds: Annotated[int, operator.add]
+
+
 def asking(lib: SimpleNamespace) -> Any:
     """a, then two (which asks) beside sib, then z once both are through."""
     graph = lib.StateGraph(State)
@@ -249,6 +254,33 @@ def a_graph_with_a_memory(lib: SimpleNamespace, diary: Diary) -> None:
         diary.invoked(graph.invoke({"log": []}, diary.config))
 
 
+def a_graph_with_a_memory_that_is_left(lib: SimpleNamespace, diary: Diary) -> None:
+    """It is left at every other visit, in the midst of a join, and goes on from there."""
+
+    def leave(state: Inner) -> Any:
+        if state["y"] % 2:
+            return lib.Command(graph=lib.Command.PARENT, update={"log": [f"left {state['y']}"]}, goto="other")
+        return {"log": ["stayed"]}
+
+    inner = lib.StateGraph(Inner)
+    inner.add_node("count", lambda state: {"y": state.get("y", 0) + 1, "log": ["count"]})
+    inner.add_node("leave", leave)
+    inner.add_node("joined", lambda state: {"log": ["joined"]})
+    inner.add_edge(lib.START, "count")
+    inner.add_edge("count", "leave")
+    inner.add_edge(["count", "leave"], "joined")
+    outer = lib.StateGraph(Rounds)
+    outer.add_node("inner", inner.compile(checkpointer=True))
+    outer.add_node("other", lambda state: {"rounds": 1})
+    outer.add_edge(lib.START, "inner")
+    outer.add_edge("inner", "other")
+    outer.add_conditional_edges("other", lambda state: "inner" if state["rounds"] % 3 else lib.END)
+    graph = outer.compile(checkpointer=lib.checkpointer)
+    for number in range(3):
+        diary.invoked(graph.invoke({"log": [f"in {number}"]}, diary.config))
+        diary.looked(graph)
+
+
 def a_graph_within_its_node(lib: SimpleNamespace, diary: Diary) -> None:
     inner = lib.StateGraph(Inner)
     inner.add_node("count", lambda state: {"log": ["counted"]})
@@ -347,7 +379,7 @@ def the_recursion_limit(lib: SimpleNamespace, diary: Diary) -> None:
 SCRIPTS: list[Script] = [
     an_answer, an_update_of_the_interrupted, a_fork_by_an_update, updates_in_bulk, stops, answers_by_id,
     several_questions_of_one_node, graphs_in_graphs, a_subgraph_by_hand, a_command_to_the_parent, a_failure_inside,
-    a_graph_with_a_memory, a_graph_within_its_node, a_graph_that_a_node_calls, many_graphs_at_once, a_goto_on_a_thread_that_ended,
+    a_graph_with_a_memory, a_graph_with_a_memory_that_is_left, a_graph_within_its_node, a_graph_that_a_node_calls, many_graphs_at_once, a_goto_on_a_thread_that_ended,
     an_answer_with_an_update, the_recursion_limit,
 ]  # fmt: skip
 

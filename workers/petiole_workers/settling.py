@@ -30,6 +30,7 @@ from petiole_workers.graph import (
     stop_step,
     task_output,
 )
+from petiole_workers.graph.snapshot import pull_path
 from petiole_workers.hop import AS_COMPILED, Stops, Work
 from petiole_workers.recursion import FIRST_STEP, LIMIT_PATH, counted, is_beyond, last_step
 
@@ -127,13 +128,14 @@ class Settling:
 
     def _begun(self, loaded: Loaded | None, given: object, ns: str = "") -> Snapshots:
         """The snapshots of an input, and of what is to run first."""
+        base = _returned_to(loaded.snapshot) if loaded else None
         taken, first = begin(
             self._attempt.definition_of(ns),
-            loaded.snapshot if loaded else None,
+            base,
             given,
             runner=self._runner.caller.wait,
             runtime=self._attempt.runtime(),
-            stop=stop_step(loaded.snapshot if loaded else None, self._attempt.config.recursion_limit),
+            stop=stop_step(base, self._attempt.config.recursion_limit),
         )
         first = dataclasses.replace(first, control={**first.control, FIRST_STEP: taken.step})
         return [(taken, loaded.parts if loaded else {}), (first, {})]
@@ -200,7 +202,7 @@ class Settling:
             step=base.step + 1,
             source="loop",
             next=(),
-            control={LEFT: msgspec.Raw(text.encode())},
+            control={**base.control, LEFT: msgspec.Raw(text.encode())},
             writers=(output.node,),
         )
 
@@ -331,6 +333,16 @@ class Settling:
         if task.kind == "node":
             snapshot = dataclasses.replace(snapshot, next=(TaskSpec(task.path, task.node),))
         check_limit(snapshot, snapshot.step)
+
+
+def _returned_to(head: Snapshot) -> Snapshot:
+    """The head of a namespace that is come to again. One that was left stands where the node that left had yet to run."""
+    if LEFT not in head.control:
+        return head
+    control = {key: value for key, value in head.control.items() if key != LEFT}
+    return dataclasses.replace(
+        head, control=control, next=tuple(TaskSpec(pull_path(node), node) for node in head.writers)
+    )
 
 
 def _interrupts(graph: GraphDefinition, snapshot: Snapshot, stops: Stops) -> bool:
