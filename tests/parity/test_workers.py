@@ -58,6 +58,7 @@ def site(
         graphs=[f"tests.parity.served:{name}" for name in names],
         concurrency=2,
         sweep=0.3,
+        max_checkpoints=0,  # whole histories are compared
         in_process_wait=0.0,  # a retry leaves the worker
     )
     with Client(settings=settings) as client:
