@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,13 +57,18 @@ def source(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(source, value))}]"
     if isinstance(value, msgspec.Struct):
-        known = msgspec.structs.fields(value)
+        known = _fields(type(value))
         left_out = {
             f.name for f in known if not f.required and getattr(value, f.name) in (f.default, None, [])
         }
         said = [f"{f.name}={source(getattr(value, f.name))}" for f in known if f.name not in left_out]
         return f"{type(value).__name__}({', '.join(said)})"
     return repr(value)
+
+
+@functools.cache
+def _fields(record: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(record)
 
 
 def ordered(answer: Any, *, loose: bool = False) -> Any:

@@ -67,6 +67,6 @@ def test_a_failed_run_is_found_replayed_and_carried_away(url: str) -> None:
             "/bulk/%00",
             "/dead-letters/a%00/b",
         ):
-            served.refused("GET", path, 422)
+            served.refused("GET", path, 400)
         assert served.http.delete(f"{API}/threads/acme:1").json() == {"deleted": True}
     store.close()

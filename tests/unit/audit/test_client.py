@@ -220,7 +220,8 @@ def test_an_import_is_on_record(client: AuditedClient) -> None:
 READING = {
     "aio", "asking_run", "backlogs", "check_succeeded", "count_runs", "dead_letters", "diff", "dispatch", "explain",
     "export_thread", "get_run", "get_schedule", "get_state", "graph_of", "handle", "history", "interrupts",
-    "known_graphs", "learn_graphs", "list_checkpoints", "list_runs", "list_schedules", "load_checkpoint", "loaded_graphs", "memory",
+    "known_graphs", "learn_graphs", "list_checkpoints", "list_runs", "list_schedules", "load_checkpoint", "loaded_graphs", "logs",
+    "logs_page", "memory",
     "named_checkpoint", "now", "outcome", "place", "publish", "questions", "run_of", "runs_page", "state",
     "state_history", "store", "stream", "task_counts", "tasks", "tasks_page", "thread_of", "typed", "update_state",
     "value", "workers", "close",

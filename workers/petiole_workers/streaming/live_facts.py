@@ -35,14 +35,15 @@ class _Superstep:
     record: Checkpointed
     open: set[str]
     written: set[str] | None = field(default_factory=set)
-    held: list[CheckpointMade] = field(default_factory=list)
+    behind: _Superstep | None = None  #: the one before, if it was open still when this one was made
+    held: list[Fact] = field(default_factory=list)  #: what those behind it have to tell
 
 
 class LiveFacts:
     """Puts what the threads of a run report into the order of facts.
 
-    A superstep's settle may be reported while the last but one of its tasks is still about to be: it is held back until
-    all of them were.
+    A superstep's settle, and all that the next ones have to tell, may be reported while the last but one of its tasks is
+    still about to be: that is held back until all of them were.
 
     Parameters
         emit    takes the facts, one at a time
@@ -100,9 +101,17 @@ class LiveFacts:
 
     def said(self, kind: str, value: object, task: Task, about: Mapping[str, object]) -> None:
         with self._lock:
-            self._emit(Said(kind, value, task.ns, about))
+            self._tell(self._open.get(task.checkpoint_id), Said(kind, value, task.ns, about))
 
     # ---------------------------------------------------------------- within
+
+    def _tell(self, superstep: _Superstep | None, fact: Fact) -> None:
+        """Emit what belongs to a superstep once the one that it is behind has ended."""
+        behind = _still_open(superstep.behind) if superstep is not None else None
+        if behind is None:
+            self._emit(fact)
+        else:
+            behind.held.append(fact)
 
     def _ended(self, work: Work) -> None:
         task, outcome = work.claim.task, work.outcome
@@ -114,7 +123,7 @@ class LiveFacts:
             if asked is not None:
                 question = Interrupt(asked.value.value(self._documents.serde, task.thread_id), asked.id)
                 waiting = replace(PlannedTask.of(task), interrupts=(question,))
-                self._emit(TaskInterrupted(waiting, superstep.record))
+                self._tell(superstep, TaskInterrupted(waiting, superstep.record))
             return
         superstep.open.discard(task.path)
         if outcome.ending in ("done", "failed"):
@@ -123,10 +132,11 @@ class LiveFacts:
             if outcome.output is not None:
                 superstep.written = (superstep.written or set()) | written_keys(outcome.output)
             ended = replace(PlannedTask.of(task), output=outcome.output)
-            self._emit(TaskEnded(ended, task.thread_id, superstep.record.step + 1, error))
+            self._tell(superstep, TaskEnded(ended, task.thread_id, superstep.record.step + 1, error))
         if not superstep.open:
-            for fact in superstep.held:
-                self._emit(fact)
+            held, superstep.held = superstep.held, []
+            for fact in held:
+                self._tell(superstep, _with_all_written(fact, superstep))
 
     def _settled(self, work: Work, settle: Settle) -> None:
         claim = work.claim
@@ -135,21 +145,20 @@ class LiveFacts:
             last = made is settle.checkpoints[-1]
             tasks = [PlannedTask.of(task) for task in settle.tasks if task.kind == "node"]
             tasks = tasks if last else [start_of(record)]
-            self._open[record.checkpoint_id] = _Superstep(
+            before = self._open.pop(record.parent_id, None)
+            owner = self._open.get(claim.task.checkpoint_id)  # of a namespace that begins
+            self._open[record.checkpoint_id] = superstep = _Superstep(
                 record,
                 {task.path for task in tasks} if last else set(),
                 self._input_keys(work) if record.source == "input" else set() if last else None,
+                _still_open(before or (owner and owner.behind)),
             )
-            before = self._open.pop(record.parent_id, None)
             keys = before.written if before is not None else set()
             written = None if keys is None else frozenset(keys)
             waits = last and settle.run_status == "interrupted"
-            fact = CheckpointMade(record, tasks, written, waits)
             if before is not None and before.open:
-                before.held.append(fact)
                 self._open[record.parent_id] = before
-            else:
-                self._emit(fact)
+            self._tell(superstep, CheckpointMade(record, tasks, written, waits))
 
     def _input_keys(self, work: Work) -> set[str] | None:
         """The keys of the input that a run, or a namespace, begins with; ``None``: that is not kept."""
@@ -157,3 +166,17 @@ class LiveFacts:
         if work.outcome.nest is not None:
             return None
         return set(input_keys(self._documents, run))
+
+
+def _still_open(superstep: _Superstep | None) -> _Superstep | None:
+    """This superstep, or the last one before it, that has tasks yet to end."""
+    while superstep is not None and not superstep.open:
+        superstep = superstep.behind
+    return superstep
+
+
+def _with_all_written(fact: Fact, superstep: _Superstep) -> Fact:
+    """The next checkpoint with the keys that the superstep's last tasks wrote, too."""
+    if not isinstance(fact, CheckpointMade) or fact.record.parent_id != superstep.record.checkpoint_id:
+        return fact
+    return replace(fact, written=None if superstep.written is None else frozenset(superstep.written))
