@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypedDict
 
 from tests.benchmarks.workloads import (
     BIG_CHAIN,
-    FAN,
+    FANS,
     LONG_CHAIN,
     SHORT_CHAIN,
     WIDE_KEYS,
@@ -49,9 +49,9 @@ def join(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def build(library: Any, kind: str) -> Any:
-    """An uncompiled graph: ``library`` has StateGraph, START, END and Send; ``kind`` is a key of ``CHAINS``, or ``fan``."""
-    if kind == "fan":
-        return _fan(library)
+    """An uncompiled graph: ``library`` has StateGraph, START, END and Send; ``kind`` is a key of ``CHAINS`` or of ``FANS``."""
+    if kind in FANS:
+        return _fan(library, FANS[kind])
     schema, node, length = CHAINS[kind]
     graph = library.StateGraph(schema)
     names = [f"n{number}" for number in range(length)]
@@ -72,14 +72,14 @@ CHAINS: dict[str, tuple[Any, Callable[[dict[str, Any]], dict[str, Any]], int]] =
 }
 
 
-def _fan(library: Any) -> Any:
+def _fan(library: Any, width: int) -> Any:
     graph = library.StateGraph(Fan)
     graph.add_node("first", small_node)
     graph.add_node("leaf", leaf)
     graph.add_node("join", join)
     graph.add_edge(library.START, "first")
     graph.add_conditional_edges(
-        "first", lambda state: [library.Send("leaf", {"st": state["st"]}) for _ in range(FAN)], ["leaf"]
+        "first", lambda state: [library.Send("leaf", {"st": state["st"]}) for _ in range(width)], ["leaf"]
     )
     graph.add_edge("leaf", "join")
     graph.add_edge("join", library.END)

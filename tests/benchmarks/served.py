@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import petiole
 from tests.benchmarks.graphs import CHAINS, build
+from tests.benchmarks.workloads import FANS
 
-GRAPHS = {kind: build(petiole, kind).compile(name=f"bench_{kind}") for kind in (*CHAINS, "fan")}
-long, short, fan = GRAPHS["long"], GRAPHS["short"], GRAPHS["fan"]
+GRAPHS = {kind: build(petiole, kind).compile(name=f"bench_{kind}") for kind in (*CHAINS, *FANS)}
+long, short, fan, map = (GRAPHS[kind] for kind in ("long", "short", "fan", "map"))
 changed, unchanged, wide = GRAPHS["changed"], GRAPHS["unchanged"], GRAPHS["wide"]
 wide_once = GRAPHS["wide_once"]
 

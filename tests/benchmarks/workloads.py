@@ -12,8 +12,9 @@ from typing import Any
 LONG_CHAIN, SHORT_CHAIN, BIG_CHAIN = 50, 10, 10
 #: How many short chains run at once, and on how many processes.
 RUNS, PROCESSES = 200, 2
-#: Width of the fan-out.
-FAN = 100
+#: Widths of the fan-outs, by their graphs.
+FAN, MAP = 100, 10_000
+FANS = {"fan": FAN, "map": MAP}
 #: Keys of the wide state, and bytes in each.
 WIDE_KEYS, WIDE_BYTES = 50, 1000
 BIG_BYTES = 1_000_000
@@ -49,10 +50,11 @@ MEASURES = {
         Measure(
             "W6 stored", "KB/step", f"bytes stored by a node that changes 1 of {WIDE_KEYS} values of 1 KB"
         ),
+        Measure("W7", "nodes/s", f"1 node, {MAP:,} in parallel, their join", more_is_better=True),
     )
 }
 #: Workloads that can be chosen with ``--only``.
-WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6")
+WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7")
 
 
 def small() -> dict[str, Any]:

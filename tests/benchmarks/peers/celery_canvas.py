@@ -18,7 +18,7 @@ from tests.benchmarks.peers.peer import Peer
 from tests.benchmarks.servers import Servers, redis_pair, stored_bytes
 from tests.benchmarks.workloads import (
     BIG_CHAIN,
-    FAN,
+    FANS,
     LONG_CHAIN,
     PROCESSES,
     RUNS,
@@ -73,11 +73,11 @@ class CeleryCanvas(Peer):
         self._stack.close()
 
     def once(self, kind: str) -> float:
-        canvas = self._fan() if kind == "fan" else self._chain(kind)
+        canvas = self._fan(FANS[kind]) if kind in FANS else self._chain(kind)
         began = time.perf_counter()
-        result = canvas.apply_async().get(timeout=120)
+        result = canvas.apply_async().get(timeout=600)
         took = time.perf_counter() - began
-        assert result["n"] == (2 * FAN if kind == "fan" else CHAINS[kind][1])
+        assert result["n"] == (2 * FANS[kind] if kind in FANS else CHAINS[kind][1])
         return took
 
     def many(self) -> float:
@@ -95,8 +95,8 @@ class CeleryCanvas(Peer):
         task = self.app.tasks[name]
         return chain(task.s(state()), *(task.s() for _ in range(length - 1)), app=self.app)
 
-    def _fan(self) -> Any:
+    def _fan(self, width: int) -> Any:
         step, join = self.app.tasks["step"], self.app.tasks["join"]
         return chain(
-            step.s(small()), group((step.s() for _ in range(FAN)), app=self.app), join.s(), app=self.app
+            step.s(small()), group((step.s() for _ in range(width)), app=self.app), join.s(), app=self.app
         )

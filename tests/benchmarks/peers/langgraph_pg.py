@@ -15,12 +15,12 @@ from psycopg.rows import dict_row
 from tests.benchmarks.graphs import CHAINS, build
 from tests.benchmarks.peers.peer import Peer
 from tests.benchmarks.servers import Servers, stored_bytes
-from tests.benchmarks.workloads import FAN, PROCESSES, RUNS, SHORT_CHAIN, big, small, wide
+from tests.benchmarks.workloads import FANS, PROCESSES, RUNS, SHORT_CHAIN, big, small, wide
 
 INPUTS: dict[str, Any] = {
     "long": lambda: {"st": small()},
     "short": lambda: {"st": small()},
-    "fan": lambda: {"st": small(), "out": []},
+    **dict.fromkeys(FANS, lambda: {"st": small(), "out": []}),
     "changed": big,
     "unchanged": big,
     "wide": wide,
@@ -42,7 +42,7 @@ class LangGraphPostgres(Peer):
             self._saver = _saver(self._url)
             stack.callback(self._saver.conn.close)
             self._saver.setup()
-            self._graphs = {kind: _compiled(kind, self._saver) for kind in (*CHAINS, "fan")}
+            self._graphs = {kind: _compiled(kind, self._saver) for kind in (*CHAINS, *FANS)}
             self._stack = stack.pop_all()
         return self
 
@@ -54,7 +54,7 @@ class LangGraphPostgres(Peer):
         began = time.perf_counter()
         result = _invoke(self._graphs[kind], state)
         took = time.perf_counter() - began
-        assert (result.get("st", result))["n"] == (2 * FAN if kind == "fan" else CHAINS[kind][2])
+        assert (result.get("st", result))["n"] == (2 * FANS[kind] if kind in FANS else CHAINS[kind][2])
         return took
 
     def many(self) -> float:

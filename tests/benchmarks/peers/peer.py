@@ -6,7 +6,7 @@ import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 
-from tests.benchmarks.workloads import BIG_CHAIN, LONG_CHAIN, RUNS, SHORT_CHAIN
+from tests.benchmarks.workloads import BIG_CHAIN, LONG_CHAIN, MAP, RUNS, SHORT_CHAIN
 
 #: How often a single run is repeated within one round; its median counts.
 REPEATS = 5
@@ -59,6 +59,8 @@ class Peer(ABC):
             _, start = self._weighed("wide_once")
             _, size = self._weighed("wide")
             figures["W6 stored"] = (size - start) / 1000 / (BIG_CHAIN - 1)
+        if "W7" in only:
+            figures["W7"] = (MAP + 2) / self.once("map")
         return figures
 
     def _median(self, kind: str, repeats: int) -> float:
