@@ -29,6 +29,7 @@ from petiole import (
     StateGraph,
     Topic,
     UntrackedValue,
+    interrupt,
 )
 from petiole.testing import LocalWorker
 from petiole_stores.ids import new_id
@@ -287,3 +288,51 @@ def test_listeners_hear_of_a_fan_out_on_a_worker(store: Store) -> None:
         "1",
         "2",
     ]
+
+
+class Visits(TypedDict, total=False):
+    visits: int
+
+
+class Rounds(TypedDict, total=False):
+    heard: Annotated[list[str], operator.add]
+    rounds: Annotated[int, operator.add]
+
+
+def test_a_graph_with_a_memory_that_was_left_goes_on_from_there(store: Store) -> None:
+    def choose(state: Visits) -> Any:
+        visits = state["visits"]
+        if visits % 2:
+            return Command(graph=Command.PARENT, update={"heard": [f"left at {visits}"]}, goto="other")
+        return {}
+
+    inner = StateGraph(Visits).add_node("count", lambda state: {"visits": state.get("visits", 0) + 1})
+    inner.add_node("choose", choose).add_edge(START, "count").add_edge("count", "choose")
+    builder = StateGraph(Rounds).add_node("inner", inner.compile(checkpointer=True))
+    builder.add_node("other", lambda state: {"rounds": 1})
+    builder.add_edge(START, "inner").add_edge("inner", "other")
+    builder.add_conditional_edges("other", lambda state: "inner" if state["rounds"] % 3 else END)
+    graph, thread_id = builder.compile(name="visiting"), new_id()
+    assert run(store, graph, {"heard": []}, thread_id=thread_id)["heard"] == ["left at 1", "left at 3"]
+    heard = run(store, graph, {"heard": []}, thread_id=thread_id)["heard"]
+    assert heard == ["left at 1", "left at 3", "left at 5"]
+
+
+class Odd(TypedDict, total=False):
+    n: int
+    name: str
+
+
+def test_writes_at_odds_beside_a_question_fail_the_run_once_it_is_answered(store: Store) -> None:
+    builder = StateGraph(Odd).add_node("one", lambda state: {"n": 1}).add_node("two", lambda state: {"n": 2})
+    builder.add_node("ask", lambda state: {"name": interrupt("who?")})
+    for name in ("one", "two", "ask"):
+        builder.add_edge(START, name)
+    with LocalWorker([builder.compile(name="at_odds")], store) as worker:
+        handle = worker.client.submit("at_odds", {}, thread_id=new_id())
+        worker.run_until_idle()
+        assert handle.status() == "interrupted"
+        worker.client.resume(handle.thread_id, "Ann")
+        worker.run_until_idle()
+        with pytest.raises(RunFailedError, match="the key 'n' was written 2 times"):
+            handle.result(0)

@@ -278,3 +278,32 @@ def test_a_cache_policy_by_default_is_for_nodes_and_not_for_graphs() -> None:
     assert [nodes[name].cache_policy for name in ("a", "b", "inner")] == [policy, own, None]
     with pytest.raises(GraphValidationError, match="give CachePolicy"):
         builder.set_node_defaults(cache_policy="often")  # type: ignore[arg-type]
+
+
+class Counted(TypedDict, total=False):
+    n: int
+
+
+def test_a_graph_that_runs_within_its_node_is_tried_again_with_it() -> None:
+    tries: list[int] = []
+
+    def stumble(state: Counted) -> Counted:
+        tries.append(1)
+        if len(tries) < 3:
+            raise ConnectionError("not yet")
+        return {"n": 7}
+
+    inner = StateGraph(Counted).add_node("stumble", stumble).add_edge(START, "stumble")
+    again = RetryPolicy(initial_interval=0.001, jitter=False)
+    for compiled in (inner.compile(), inner.compile(checkpointer=True)):
+        with pytest.raises(GraphValidationError, match="'within' is a graph: give retry_policy"):
+            StateGraph(Counted).add_node("within", compiled, retry_policy=again)
+    builder = StateGraph(Counted).add_node("within", inner.compile(checkpointer=False), retry_policy=again)
+    graph = builder.add_edge(START, "within").compile()
+    assert graph.invoke({"n": 0})["n"] == 7
+    assert len(tries) == 3
+
+
+def test_a_send_has_no_timeout_of_its_own() -> None:
+    with pytest.raises(TypeError, match="timeout"):
+        Send("node", {}, timeout=1.0)  # type: ignore[call-arg]
