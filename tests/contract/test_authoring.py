@@ -29,7 +29,9 @@ from petiole import (
     StateGraph,
     Topic,
     UntrackedValue,
+    entrypoint,
     interrupt,
+    task,
 )
 from petiole.testing import LocalWorker
 from petiole_stores.ids import new_id
@@ -336,3 +338,26 @@ def test_writes_at_odds_beside_a_question_fail_the_run_once_it_is_answered(store
         worker.run_until_idle()
         with pytest.raises(RunFailedError, match="the key 'n' was written 2 times"):
             handle.result(0)
+
+
+def test_a_workflow_of_functions_goes_on_behind_its_steps(store: Store) -> None:
+    calls: list[str] = []
+
+    @task
+    def price(item: str) -> int:
+        calls.append(item)
+        return len(item)
+
+    @entrypoint(name="order")
+    def order(items: list[str]) -> str:
+        total = sum(step.result() for step in [price(item) for item in items])
+        return f"{interrupt({'total': total})}: {total}"
+
+    with LocalWorker([order], store) as worker:
+        handle = worker.client.submit(order, ["tea", "milk"], thread_id=new_id())
+        worker.run_until_idle()
+        assert handle.status() == "interrupted"
+        worker.client.resume(handle.thread_id, "paid")
+        worker.run_until_idle()
+        assert handle.result(0)["result"] == "paid: 7"
+    assert sorted(calls) == ["milk", "tea"]
