@@ -7,6 +7,7 @@ does not exist is an error, so that a misspelt one never passes silently.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,12 @@ from petiole_workers.durability import Durability
 PREFIX = "PETIOLE_"
 #: Environment names with the prefix that are not settings.
 RESERVED = ("PETIOLE_TEST_", "PETIOLE_FUZZ_", "PETIOLE_BENCH_", "PETIOLE_TORTURE_", "PETIOLE_WORKER_")
+#: What Kubernetes tells pods of services that are called ``petiole`` or ``petiole-…``: PETIOLE_PORT=tcp://10.0.0.1:80 and such.
+_SERVICE = re.compile(
+    r"\w+_SERVICE_(HOST|PORT(_\w+)?)=.*"
+    r"|\w+_PORT(_\d+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://.*"
+    r"|\w+_PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)=.*"
+)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -161,7 +168,7 @@ def environment(settings: Settings, base: Mapping[str, str] | None = None) -> di
     ``base`` is the environment to build on (nothing: an empty one); what it sets of Petiole is replaced. Defaults are
     written out too, for the child may find a pyproject.toml that says otherwise.
     """
-    result = {key: text for key, text in (base or {}).items() if not _is_setting(key)}
+    result = {key: text for key, text in (base or {}).items() if not _is_setting(key, text)}
     for name in Settings.__struct_fields__:
         value = getattr(settings, name)
         if value is not None:
@@ -180,14 +187,16 @@ def _layers(
     ]
 
 
-def _is_setting(key: str) -> bool:
-    return key.startswith(PREFIX) and not key.startswith(RESERVED)
+def _is_setting(key: str, text: str) -> bool:
+    return (
+        key.startswith(PREFIX) and not key.startswith(RESERVED) and not _SERVICE.fullmatch(f"{key}={text}")
+    )
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     layer: dict[str, Any] = {}
     for key, text in environ.items():
-        if _is_setting(key):
+        if _is_setting(key, text):
             name = key.removeprefix(PREFIX).lower()
             is_list = name in _LISTS
             layer[name] = [part.strip() for part in text.split(",") if part.strip()] if is_list else text

@@ -81,3 +81,22 @@ def test_a_lost_message_is_missed_after_a_third_of_a_lease_within_bounds(lease: 
 @pytest.mark.parametrize("name", ["PETIOLE_TEST_REDIS", "PETIOLE_TORTURE_SECONDS", "PETIOLE_WORKER_ID"])
 def test_what_tests_and_workers_are_told_by_the_environment_is_no_setting(name: str, tmp_path: Path) -> None:
     assert load_settings(environ={name: "20"}, folder=tmp_path) == load_settings(environ={}, folder=tmp_path)
+
+
+def test_what_kubernetes_tells_of_services_of_that_name_is_no_setting(tmp_path: Path) -> None:
+    told = {
+        "PETIOLE_SERVICE_HOST": "10.0.0.1",
+        "PETIOLE_SERVICE_PORT": "8642",
+        "PETIOLE_SERVICE_PORT_HTTP": "8642",
+        "PETIOLE_PORT": "tcp://10.0.0.1:8642",
+        "PETIOLE_PORT_8642_TCP": "tcp://10.0.0.1:8642",
+        "PETIOLE_PORT_8642_TCP_PROTO": "tcp",
+        "PETIOLE_PORT_8642_TCP_PORT": "8642",
+        "PETIOLE_PORT_8642_TCP_ADDR": "10.0.0.1",
+        "PETIOLE_REDIS_PORT": "tcp://10.0.0.2:6379",
+        "PETIOLE_REDIS_SERVICE_HOST": "10.0.0.2",
+    }
+    assert load_settings(environ=told, folder=tmp_path) == load_settings(environ={}, folder=tmp_path)
+    assert load_settings(environ=told | {"PETIOLE_PORT": "8700"}, folder=tmp_path).port == 8700
+    with pytest.raises(ConfigurationError, match="redis_port"):
+        load_settings(environ={"PETIOLE_REDIS_PORT": "6379"}, folder=tmp_path)
