@@ -5,17 +5,20 @@ The functions stand in ``functions/*.sql``; each says there what it locks, and i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
+from petiole_stores.bases import WideBases
 from petiole_stores.errors import SchemaError, UnstorableError
 from petiole_stores.records import (
     Amendment,
     Answer,
     BeatAnswer,
+    Checkpointed,
+    Claim,
     ClaimAnswer,
     FinishAnswer,
     NewRun,
@@ -27,17 +30,22 @@ from petiole_stores.records import (
     TaskRef,
     Worker,
 )
+from petiole_stores.serde import Serde
 from petiole_stores.sql import migrate
 from petiole_stores.sql.archive import restore, write_backup
 from petiole_stores.sql.parameters import as_json, blob_columns
 from petiole_stores.sql.silence import unhurried
 from petiole_stores.sql.transaction import FINISH, PostgresTransaction, decode_finish, finish_parameters
 from petiole_stores.sql.upkeep import PostgresUpkeep
+from petiole_stores.store import StoreUrl
 
 WORKERS_KEPT = 7 * 86400.0
 
 _SUBMIT = "SELECT petiole_submit(%s::jsonb, %s::int[], %s::text[], %s::text[], %b::bytea[], %s::text[], %s::float8, %s::float8)"
-_CLAIM = "SELECT petiole_claim(%s, %s, %s::text[], %s::text[], %s::text[], %s::text[], %s::float8, %s::float8, %s::float8)"
+_CLAIM = (
+    "SELECT petiole_claim(%s, %s, %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], "
+    "%s::float8, %s::float8, %s::float8)"
+)
 _BEAT = "SELECT petiole_beat(%s::jsonb, %s::text[], %s::float8, %s::float8, %s::float8)"
 _RELEASE = "SELECT petiole_release(%s, %s::text[], %s::bool, %s::bool, %s::float8, %s::float8, %s::int)"
 _POSTPONE = "SELECT petiole_postpone(%s::text[], %s::float8, %s::float8)"
@@ -54,8 +62,19 @@ _WAKE = "SELECT petiole_wake(%s, %s, %s::float8)"
 _HOLD_BACK = "SELECT petiole_hold_back(%s::text[], %s, %s, %s)"
 _LET_GO = "SELECT petiole_let_go(%s::text[], %s, %s::float8)"
 
+
+class _Told(Claim):
+    """A claim as the database tells it. ``known``: the id of its base, of those that it was told are here."""
+
+    known: str | None = None
+
+
+class _ToldAnswer(ClaimAnswer):
+    claim: _Told | None = None
+
+
 _submits = msgspec.json.Decoder(list[SubmitAnswer])
-_claims = msgspec.json.Decoder(list[ClaimAnswer])
+_claims = msgspec.json.Decoder(list[_ToldAnswer])
 _beats = msgspec.json.Decoder(BeatAnswer)
 _refs = msgspec.json.Decoder(list[TaskRef])
 _reports = msgspec.json.Decoder(SweepReport)
@@ -69,6 +88,10 @@ class PostgresStore(PostgresUpkeep):
 
     The URL's options are listed in :mod:`petiole_stores.sql.connection`.
     """
+
+    def __init__(self, url: StoreUrl | str, *, serde: Serde | None = None) -> None:
+        super().__init__(url, serde=serde)
+        self._wide_bases = WideBases()
 
     # ---------------------------------------------------------------- the connection and the schema
 
@@ -131,11 +154,20 @@ class PostgresStore(PostgresUpkeep):
         now: float | None,
     ) -> list[ClaimAnswer]:
         ids, tokens = [task_id for task_id, _ in wants], [token for _, token in wants]
-        text = self._call(
-            _CLAIM,
-            (holder, slot, ids, tokens, list(holds), list(published), now, self.grace, self.max_backoff),
-        )
-        return _claims.decode(text)
+        bases = self._wide_bases.known()
+        parameters = (holder, slot, ids, tokens, list(holds), list(published), list(bases), now)
+        told = _claims.decode(self._call(_CLAIM, (*parameters, self.grace, self.max_backoff)))
+        answers = [
+            ClaimAnswer(
+                task_id=it.task_id,
+                result=it.result,
+                reason=it.reason,
+                claim=it.claim and _whole(it.claim, bases),
+            )
+            for it in told
+        ]
+        self._wide_bases.keep(it.claim.base for it in answers if it.claim is not None)
+        return answers
 
     def _finish(
         self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None
@@ -230,3 +262,14 @@ class PostgresStore(PostgresUpkeep):
 
     def _let_go(self, run_ids: Sequence[str], status: str, now: float | None) -> list[Answer]:
         return _answers.decode(self._call(_LET_GO, (list(run_ids), status, now)))
+
+
+def _whole(told: _Told, bases: Mapping[str, Checkpointed]) -> Claim:
+    return Claim(
+        task=told.task,
+        run=told.run,
+        base=told.base if told.known is None else bases[told.known],
+        width=told.width,
+        outputs=told.outputs,
+        child=told.child,
+    )

@@ -1,5 +1,6 @@
 -- The right to run a task with all that running it needs, as the Claim record. Locks nothing.
-CREATE OR REPLACE FUNCTION petiole_claim_record(p_task_id text) RETURNS json
+-- Of a base that the caller has (p_known) only the id is told, as known, unless it has been quarantined since.
+CREATE OR REPLACE FUNCTION petiole_claim_record(p_task_id text, p_known text[]) RETURNS json
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v record;
@@ -8,7 +9,11 @@ DECLARE
 BEGIN
     SELECT petiole_task_json(t) AS task, petiole_run_json(r) AS run, t.kind, t.ns, t.run_id, t.checkpoint_id, t.child,
         t.thread_id,
-        CASE WHEN c.checkpoint_id IS NOT NULL THEN petiole_checkpoint_json(c) END AS base,
+        CASE
+            WHEN c.checkpoint_id = ANY (p_known) AND c.quarantined IS NULL THEN NULL
+            WHEN c.checkpoint_id IS NOT NULL THEN petiole_checkpoint_json(c)
+        END AS base,
+        CASE WHEN c.checkpoint_id = ANY (p_known) AND c.quarantined IS NULL THEN c.checkpoint_id END AS known,
         coalesce(h.width, 0) AS width
     INTO v
     FROM tasks t
@@ -30,8 +35,13 @@ BEGIN
         WHERE h.thread_id = v.thread_id AND h.ns = v.child;
     END IF;
     RETURN json_build_object(
-        'task', v.task, 'run', v.run, 'base', v.base, 'width', v.width, 'outputs', v_outputs, 'child', v_child);
+        'task', v.task, 'run', v.run, 'base', v.base, 'known', v.known, 'width', v.width, 'outputs', v_outputs,
+        'child', v_child);
 END $$;
+
+CREATE OR REPLACE FUNCTION petiole_claim_record(p_task_id text) RETURNS json LANGUAGE sql STABLE AS $$
+    SELECT petiole_claim_record(p_task_id, '{}')
+$$;
 
 -- Claim tasks for one slot of one holder, each under a token of the caller's; one answer a want, in the order asked.
 -- Locks: tasks in order of task_id, then runs. A row that is locked is waited for, not skipped: the answer must say
@@ -39,7 +49,7 @@ END $$;
 -- frees what was claimed in between.
 CREATE OR REPLACE FUNCTION petiole_claim(
     p_holder text, p_slot text, p_ids text[], p_tokens text[], p_holds text[], p_published text[],
-    p_now double precision, p_grace double precision, p_max_backoff double precision
+    p_known text[], p_now double precision, p_grace double precision, p_max_backoff double precision
 ) RETURNS text
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
     SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
@@ -123,12 +133,12 @@ BEGIN
     LOOP
         IF v_claimed[v.ord] THEN
             v_answers[v.ord] := json_build_object(
-                'task_id', v.id, 'result', 'committed', 'claim', petiole_claim_record(v.id));
+                'task_id', v.id, 'result', 'committed', 'claim', petiole_claim_record(v.id, p_known));
         ELSIF v.reason IS NOT NULL THEN
             v_answers[v.ord] := json_build_object('task_id', v.id, 'result', 'refused', 'reason', v.reason);
         ELSE
             v_answers[v.ord] := json_build_object(
-                'task_id', v.id, 'result', 'already', 'claim', petiole_claim_record(v.id));
+                'task_id', v.id, 'result', 'already', 'claim', petiole_claim_record(v.id, p_known));
         END IF;
     END LOOP;
     IF cardinality(p_published) > 0 THEN
