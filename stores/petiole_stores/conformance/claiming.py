@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from petiole_stores.conformance.report import holds, same
 from petiole_stores.conformance.rules import LEDGER
 from petiole_stores.conformance.scene import Scene, document
@@ -160,6 +162,23 @@ def claim_gives_the_base(scene: Scene) -> None:
     claim = scene.claimed("b", "k")
     same((claim.base and scene.name(claim.base), claim.width), ("r.c0", 3), "base and width")
     same(claim.base and claim.base.seq, scene.store.list_checkpoints(scene.id("t"))[0].seq, "the base's seq")
+
+
+@LEDGER
+def claim_gives_the_base_of_many_alike(scene: Scene) -> None:
+    """The base of a wide superstep comes whole with each of its tasks, and says so once it is quarantined."""
+    scene.worker()
+    scene.submit("r", "t")
+    scene.claimed("r.start", "ks")
+    settle = scene.settle("r.c0", None, *map(scene.new_task, "abcd"))
+    settle.checkpoints[0].next = json.dumps([{"node": f"node {number}"} for number in range(1_000)])
+    scene.finished("r.start", "ks", settle=settle)
+    claims = [scene.claimed(task, f"k{task}", slot=task) for task in "abc"]
+    stored = scene.store.get_checkpoint(scene.id("r.c0"))
+    same([claim.base for claim in claims], [stored] * 3, "the bases")
+    scene.store.quarantine(scene.id("r.c0"), "it is damaged")
+    base = scene.claimed("d", "kd", slot="d").base
+    same(base and base.quarantined, "it is damaged", "the base of the next one")
 
 
 @LEDGER

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from petiole_stores.bases import ToldAnswer, WideBases
 from petiole_stores.errors import StoreUnavailableError
 from petiole_stores.records import (
     Claim,
@@ -26,7 +27,7 @@ RESERVED = 30
 
 
 class _Claimed(msgspec.Struct):
-    answers: list[ClaimAnswer]
+    answers: list[ToldAnswer]
     left: int
 
 
@@ -41,6 +42,7 @@ class Operations(RedisBase):
     #: (holder, slot) -> partitions where that slot may have claims. A slot works through one store object, so that the
     #: first claim alone has to look for claims that an earlier process left anywhere.
     _slots: dict[tuple[str, str], set[int]]
+    _wide_bases: WideBases
 
     # ---------------------------------------------------------------- submit
 
@@ -138,6 +140,7 @@ class Operations(RedisBase):
             "holder": holder,
             "slot": slot,
             "keep": [*holds, *(token for _, token in wants)],
+            "known": list(bases := self._wide_bases.known()),
         }
         calls = []
         for partition in asked:
@@ -150,7 +153,8 @@ class Operations(RedisBase):
         claimed = self._run(calls, _claimed)
         answers: dict[int, ClaimAnswer] = {}
         for partition, found in zip(asked, claimed, strict=True):
-            answers.update(zip(places.get(partition, ()), found.answers, strict=True))
+            whole = [self._wide_bases.whole(answer, bases) for answer in found.answers]
+            answers.update(zip(places.get(partition, ()), whole, strict=True))
         self._slots[holder, slot] = {p for p, found in zip(asked, claimed, strict=True) if found.left}
         return [self._claimed(answers[index]) for index in range(len(wants))]
 

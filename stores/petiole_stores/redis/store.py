@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from petiole_stores.bases import WideBases
 from petiole_stores.errors import ConflictError
 from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, Run, Worker
 from petiole_stores.redis.events import RedisEvents
@@ -42,6 +43,7 @@ class RedisStore(Listing, Trimming, RedisItems, RedisEvents):
         super().__init__(url, serde=serde)
         self.clock = clock
         self._slots = {}
+        self._wide_bases = WideBases()
 
     # ---------------------------------------------------------------- single records
 

@@ -5,20 +5,18 @@ The functions stand in ``functions/*.sql``; each says there what it locks, and i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
-from petiole_stores.bases import WideBases
+from petiole_stores.bases import ToldAnswer, WideBases
 from petiole_stores.errors import SchemaError, UnstorableError
 from petiole_stores.records import (
     Amendment,
     Answer,
     BeatAnswer,
-    Checkpointed,
-    Claim,
     ClaimAnswer,
     FinishAnswer,
     NewRun,
@@ -62,19 +60,8 @@ _WAKE = "SELECT petiole_wake(%s, %s, %s::float8)"
 _HOLD_BACK = "SELECT petiole_hold_back(%s::text[], %s, %s, %s)"
 _LET_GO = "SELECT petiole_let_go(%s::text[], %s, %s::float8)"
 
-
-class _Told(Claim):
-    """A claim as the database tells it. ``known``: the id of its base, of those that it was told are here."""
-
-    known: str | None = None
-
-
-class _ToldAnswer(ClaimAnswer):
-    claim: _Told | None = None
-
-
 _submits = msgspec.json.Decoder(list[SubmitAnswer])
-_claims = msgspec.json.Decoder(list[_ToldAnswer])
+_claims = msgspec.json.Decoder(list[ToldAnswer])
 _beats = msgspec.json.Decoder(BeatAnswer)
 _refs = msgspec.json.Decoder(list[TaskRef])
 _reports = msgspec.json.Decoder(SweepReport)
@@ -157,17 +144,7 @@ class PostgresStore(PostgresUpkeep):
         bases = self._wide_bases.known()
         parameters = (holder, slot, ids, tokens, list(holds), list(published), list(bases), now)
         told = _claims.decode(self._call(_CLAIM, (*parameters, self.grace, self.max_backoff)))
-        answers = [
-            ClaimAnswer(
-                task_id=it.task_id,
-                result=it.result,
-                reason=it.reason,
-                claim=it.claim and _whole(it.claim, bases),
-            )
-            for it in told
-        ]
-        self._wide_bases.keep(it.claim.base for it in answers if it.claim is not None)
-        return answers
+        return [self._wide_bases.whole(answer, bases) for answer in told]
 
     def _finish(
         self, holder: str, slot: str, outcomes: Sequence[Outcome], now: float | None
@@ -262,14 +239,3 @@ class PostgresStore(PostgresUpkeep):
 
     def _let_go(self, run_ids: Sequence[str], status: str, now: float | None) -> list[Answer]:
         return _answers.decode(self._call(_LET_GO, (list(run_ids), status, now)))
-
-
-def _whole(told: _Told, bases: Mapping[str, Checkpointed]) -> Claim:
-    return Claim(
-        task=told.task,
-        run=told.run,
-        base=told.base if told.known is None else bases[told.known],
-        width=told.width,
-        outputs=told.outputs,
-        child=told.child,
-    )

@@ -1,7 +1,11 @@
 --- include records protocol
--- Claim tasks of one partition for one slot. KEYS[1] prefix; ARGV[1] {holder, slot, wants, keep, published, grace,
--- max_backoff, now?}: wants are triples (task id, token, whether it starts at once), keep the tokens whose claims stay.
+-- Claim tasks of one partition for one slot. KEYS[1] prefix; ARGV[1] {holder, slot, wants, keep, known, published, grace,
+-- max_backoff, now?}: wants are triples (task id, token, whether it starts at once), keep the tokens whose claims stay,
+-- known the checkpoints that the caller has: of a base that is one of them only the id is told, as known.
 -- Answers {answers: list of ClaimAnswer, left: how many claims the slot has here now}.
+
+local known = {}
+for _, id in ipairs(request.known or {}) do known[id] = true end
 
 local function claim(id, token, first)
   local answer = { task_id = id, result = 'refused', reason = 'missing' }
@@ -11,7 +15,7 @@ local function claim(id, token, first)
   if not RUNNABLE[run.status] then
     answer.reason = 'run ' .. run.status
   elseif task.status == 'claimed' and task.token == token then
-    return { task_id = id, result = 'already', claim = claim_of(task) }
+    return { task_id = id, result = 'already', claim = claim_of(task, known) }
   elseif task.status ~= 'ready' then
     answer.reason = task.status
   else
@@ -22,7 +26,7 @@ local function claim(id, token, first)
       awaits = NIL, woken = NIL,
     })
     if run.status == 'queued' then set(run, { status = 'running', started_at = run.started_at or now }) end
-    return { task_id = id, result = 'committed', claim = claim_of(task) }
+    return { task_id = id, result = 'committed', claim = claim_of(task, known) }
   end
   return answer
 end

@@ -177,7 +177,7 @@ local function ready_refs(run_id)
 end
 
 -- The outputs are in no order: Lua's own comparison of strings follows the server's locale.
-local function claim_of(task)
+local function claim_of(task, known)
   local outputs = {}
   if task.kind == 'advance' then
     for _, id in ipairs(superstep_ids(task)) do
@@ -192,10 +192,13 @@ local function claim_of(task)
     local found = id and load('checkpoint', id)
     return found and shown(found, task.thread_id) or cjson.null
   end
+  local base = task.checkpoint_id
+  local has_base = known and known[base] and redis.call('HEXISTS', P .. 'checkpoint:' .. base, 'quarantined') == 0
   return {
     task = shown(task),
     run = shown(load('run', task.run_id)),
-    base = record(task.checkpoint_id),
+    base = has_base and cjson.null or record(base),
+    known = has_base and base or nil,
     width = head_of(thread, task.ns).width,
     outputs = outputs,
     child = task.child and record(head_of(thread, task.child).checkpoint_id),
