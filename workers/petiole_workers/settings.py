@@ -188,9 +188,7 @@ def _layers(
 
 
 def _is_setting(key: str, text: str) -> bool:
-    return (
-        key.startswith(PREFIX) and not key.startswith(RESERVED) and not _SERVICE.fullmatch(f"{key}={text}")
-    )
+    return key.startswith(PREFIX) and not key.startswith(RESERVED) and not _SERVICE.fullmatch(f"{key}={text}")
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -152,5 +152,8 @@ def test_takeovers_are_timed_from_the_death_to_the_next_claim(store: Spoiled, ti
     assert takeover_times([task], [Kill(11.0, "h", "77")]) == [4.5]
     assert takeover_times([task], [Kill(11.0, "h", "")]) == [4.5]
     assert takeover_times([task], [Kill(11.0, "h", "78"), Kill(11.0, "other", ""), Kill(9.0, "h", "")]) == []
+    asleep = msgspec.structs.replace(lost, outcome="parked")
+    waiting = msgspec.structs.replace(task, attempts=[asleep])
+    assert takeover_times([waiting], [Kill(14.2, "h", "77")]) == []  # it had ended by itself
     assert quantile([1.0, 2.0, 3.0], 0.5) == 2.0
     assert quantile([], 0.5) is None
