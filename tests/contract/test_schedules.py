@@ -11,11 +11,13 @@ import pytest
 
 from petiole.client import Client
 from petiole_stores import crashpoints
-from petiole_stores.errors import ConflictError, InputError, NotFoundError, ThreadBusyError
+from petiole_stores.errors import ConflictError, CorruptionError, InputError, NotFoundError, ThreadBusyError
+from petiole_stores.items import NewItem
 from petiole_stores.records import TaskRef
 from petiole_stores.store import Store
 from petiole_workers.fitting import Fleet
 from petiole_workers.schedules import book
+from petiole_workers.schedules.book import ROOT
 from petiole_workers.schedules.firing import Firer
 from petiole_workers.settings import Settings
 
@@ -148,6 +150,21 @@ def test_one_that_cannot_be_submitted_stops_no_other(bench: Bench) -> None:
     assert (kept.last.result, kept.fired) == ("failed", 0)
     assert kept.last.error
     assert bench.client.delete_schedule(other)
+
+
+def test_one_that_cannot_be_read_stops_no_other_and_can_be_deleted(bench: Bench) -> None:
+    bench.create()
+    odd = f"odd-{bench.name}"
+    bench.client.create_schedule(odd, "nobody.serves", {}, every=60.0)
+    [kept] = bench.store.search_items((*ROOT, odd))
+    bench.store.put_items([NewItem(kept.namespace, kept.key, '{"name": 7}')])
+    assert bench.sweep(61.0) == 1
+    assert odd not in [one.name for one in bench.client.list_schedules()]
+    assert f"petiole schedule delete {odd}" in bench.client.damaged_schedules()[odd]
+    with pytest.raises(CorruptionError, match=odd):
+        bench.client.get_schedule(odd)
+    assert bench.client.delete_schedule(odd)
+    assert odd not in bench.client.damaged_schedules()
 
 
 def fields(one: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from petiole_stores.errors import (
     NotFoundError,
     PetioleError,
     StoreError,
+    UnfitError,
     UnstorableError,
 )
 from petiole_stores.ids import new_id
@@ -340,6 +341,8 @@ class AuditedClient(Client):
                 entry.graph, entry.thread_id, entry.before = old.graph, old.thread_id, _of_schedule(old)
             except NotFoundError:
                 pass  # then nothing is deleted
+            except (CorruptionError, UnfitError) as error:
+                entry.details = {"name": name, "damaged": str(error)}
             gone = super().delete_schedule(name)
             entry.result = "done" if gone else "already"
         return gone

@@ -9,7 +9,7 @@ import typer
 
 from petiole.cli import parsing
 from petiole.cli.options import Broker, Busy, Format, Output, Store
-from petiole.cli.session import connected
+from petiole.cli.session import connected, tell
 
 if TYPE_CHECKING:
     from petiole.client import Client
@@ -125,6 +125,7 @@ def list_(
 
     with connected(ctx, store, broker) as client:
         found = client.list_schedules()
+        tell(list(client.damaged_schedules().values()))
         if output is not Format.text:
             out.write_json([documents.schedule_document(one, client.store.serde) for one in found], output)
             return

@@ -214,6 +214,7 @@ class AsyncClient:
     update_schedule = _threaded(Client.update_schedule)
     get_schedule = _threaded(Client.get_schedule)
     list_schedules = _threaded(Client.list_schedules)
+    damaged_schedules = _threaded(Client.damaged_schedules)
     pause_schedule = _threaded(Client.pause_schedule)
     unpause_schedule = _threaded(Client.unpause_schedule)
     trigger_schedule = _handed(Client.trigger_schedule)

@@ -152,8 +152,12 @@ class Scheduling(Continuing):
         return book.get_schedule(self.store, name)
 
     def list_schedules(self) -> list[Schedule]:
-        """All schedules, by name."""
+        """All schedules that can be read, by name."""
         return book.list_schedules(self.store)
+
+    def damaged_schedules(self) -> dict[str, str]:
+        """Why schedules cannot be read, by name: they fire nothing until they are deleted and made anew."""
+        return book.damaged_schedules(self.store)
 
     def pause_schedule(self, name: str) -> Schedule:
         """Let a schedule fire nothing until it is unpaused; its runs go on. Raises NotFoundError."""

@@ -98,6 +98,9 @@ class RemoteScheduling(RemoteStates):
     def list_schedules(self) -> list[Schedule]:
         return [self._schedule(one) for one in self.transport.get("/schedules")["schedules"]]
 
+    def damaged_schedules(self) -> dict[str, str]:
+        return {one["name"]: one["reason"] for one in self.transport.get("/schedules")["damaged"]}
+
     def pause_schedule(self, name: str) -> Schedule:
         return self._schedule(self.transport.post(f"{_path(name)}/pause", again=True))
 

@@ -12,7 +12,9 @@ from petiole.access.principal import Principal
 from petiole.api import problems
 from petiole.api.routes import schedules
 from petiole.client import Client
+from petiole_stores.items import NewItem
 from petiole_stores.memory import MemoryStore
+from petiole_workers.schedules.book import ROOT
 from petiole_workers.settings import Settings
 
 NIGHTLY = {
@@ -42,6 +44,22 @@ def http() -> Iterator[TestClient]:
 
         with TestClient(app) as made:
             yield made
+
+
+def test_a_damaged_one_is_told_to_whoever_sees_all_and_deleted(http: TestClient) -> None:
+    store = http.app.state.client.store  # type: ignore[attr-defined]
+    http.post(HERE, json=NIGHTLY)
+    [kept] = store.search_items((*ROOT, "nightly"))
+    store.put_items([NewItem(kept.namespace, kept.key, "[1]")])
+    told = http.get(HERE).json()
+    assert told["schedules"] == []
+    assert [one["name"] for one in told["damaged"]] == ["nightly"]
+    become(http, Principal(name="limited", scopes=frozenset({"operate"}), graphs=("g",)))
+    assert http.get(HERE).json()["damaged"] == []
+    assert http.delete(f"{HERE}/nightly").status_code == 503
+    become(http, Principal(name="whole", scopes=frozenset({"operate"})))
+    assert http.delete(f"{HERE}/nightly").status_code == 204
+    assert http.get(HERE).json() == {"schedules": [], "damaged": []}
 
 
 def test_the_life_of_a_schedule(http: TestClient) -> None:
@@ -96,7 +114,7 @@ def become(http: TestClient, principal: Principal) -> None:
 def test_whoever_is_limited_sees_no_others(http: TestClient, limits: dict[str, tuple[str, ...]]) -> None:
     http.post(HERE, json=NIGHTLY)
     become(http, Principal(name="limited", scopes=frozenset({"operate"}), **limits))
-    assert http.get(HERE).json() == {"schedules": []}
+    assert http.get(HERE).json() == {"schedules": [], "damaged": []}
     for method, path in (
         ("GET", ""),
         ("PATCH", ""),

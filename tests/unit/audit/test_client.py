@@ -218,7 +218,7 @@ def test_an_import_is_on_record(client: AuditedClient) -> None:
 
 #: What changes nothing of a thread or schedule, or does so through a method that is recorded.
 READING = {
-    "aio", "asking_run", "backlogs", "check_succeeded", "count_runs", "dead_letters", "diff", "dispatch", "explain",
+    "aio", "asking_run", "backlogs", "check_succeeded", "count_runs", "damaged_schedules", "dead_letters", "diff", "dispatch", "explain",
     "export_thread", "get_run", "get_schedule", "get_state", "graph_of", "handle", "history", "interrupts",
     "known_graphs", "learn_graphs", "list_checkpoints", "list_runs", "list_schedules", "load_checkpoint", "loaded_graphs", "logs",
     "logs_page", "memory",

@@ -7,6 +7,8 @@ from fastapi.testclient import TestClient
 from petiole.access.keys import Keys
 from petiole.api.app import create_app
 from petiole.testing import LocalWorker
+from petiole_stores.items import NewItem
+from petiole_workers.schedules.book import ROOT
 from tests.unit.dashboard import flows
 from tests.unit.dashboard.markup import checked
 
@@ -19,6 +21,10 @@ def test_a_schedule_is_shown_paused_and_triggered_and_that_is_audited() -> None:
         page = checked(browser.get("/schedules").text)
         assert "0 3 * * *" in page.text
         assert "petiole schedule pause nightly" in page.text
+        [kept] = worker.client.store.search_items((*ROOT, "nightly"))
+        worker.client.store.put_items([NewItem((*ROOT, "odd"), kept.key, "[1]")])
+        assert "petiole schedule delete odd" in checked(browser.get("/schedules").text).text
+        worker.client.delete_schedule("odd")
         browser.post("/schedules/nightly", data={"action": "pause"})
         assert worker.client.get_schedule("nightly").paused
         answer = browser.post("/schedules/nightly", data={"action": "trigger"})

@@ -14,7 +14,15 @@ from typing import Any
 
 import msgspec
 
-from petiole_stores.errors import ConflictError, NotFoundError
+from petiole_stores.errors import (
+    ConflictError,
+    CorruptionError,
+    NotFoundError,
+    PetioleError,
+    StoreError,
+    StoreUnavailableError,
+    UnfitError,
+)
 from petiole_stores.items import MAX_LIMIT, Item, Namespace, NewItem
 from petiole_stores.store import Store
 from petiole_workers.schedules.schedule import Schedule, check_name
@@ -27,7 +35,17 @@ _GONE = "null"
 
 
 def list_schedules(store: Store) -> list[Schedule]:
-    """All schedules, by name."""
+    """All schedules that can be read, by name; :func:`damaged_schedules` tells of the others."""
+    return read_schedules(store)[0]
+
+
+def damaged_schedules(store: Store) -> dict[str, str]:
+    """Why schedules cannot be read (here), by name. They fire nothing; :func:`delete_schedule` removes them, too."""
+    return read_schedules(store)[1]
+
+
+def read_schedules(store: Store) -> tuple[list[Schedule], dict[str, str]]:
+    """What :func:`list_schedules` and :func:`damaged_schedules` tell, in one look."""
     highest: dict[Namespace, Item] = {}
     offset = 0
     while page := store.search_items(ROOT, limit=MAX_LIMIT, offset=offset):
@@ -37,7 +55,17 @@ def list_schedules(store: Store) -> list[Schedule]:
         offset += len(page)
         if len(page) < MAX_LIMIT:
             break
-    return [_read(store, highest[place]) for place in sorted(highest) if highest[place].value != _GONE]
+    found: list[Schedule] = []
+    damaged: dict[str, str] = {}
+    for place in sorted(highest):
+        if highest[place].value != _GONE:
+            try:
+                found.append(_read(store, highest[place]))
+            except StoreUnavailableError:
+                raise
+            except PetioleError as error:
+                damaged[place[-1]] = str(error)
+    return found, damaged
 
 
 def get_schedule(store: Store, name: str) -> Schedule:
@@ -113,8 +141,17 @@ def _document(store: Store, schedule: Schedule) -> str:
 
 
 def _read(store: Store, item: Item) -> Schedule:
-    """A schedule with what the time of its writing says."""
-    kept = msgspec.convert(store.serde.load_whole(item.value), Schedule)
+    """A schedule with what the time of its writing says. Raises UnfitError, and CorruptionError where it is damaged."""
+    try:
+        kept = msgspec.convert(store.serde.load_whole(item.value), Schedule)
+    except (UnfitError, StoreError):
+        raise
+    except Exception as error:  # whatever it holds in place of a schedule
+        name = item.namespace[-1]
+        raise CorruptionError(
+            f"schedule {name!r} cannot be read ({type(error).__name__}: {error}); "
+            f"it fires nothing: petiole schedule delete {name}, and create it anew"
+        ) from error
     found = msgspec.structs.replace(
         kept,
         revision=int(item.key),

@@ -17,7 +17,7 @@ from petiole_stores.ids import derived_id
 from petiole_stores.records import TaskRef
 from petiole_stores.store import Store
 from petiole_workers.fitting import Fleet, queue_of
-from petiole_workers.schedules.book import get_schedule, list_schedules, replace_schedule
+from petiole_workers.schedules.book import get_schedule, read_schedules, replace_schedule
 from petiole_workers.schedules.schedule import Firing, Schedule
 from petiole_workers.submission import Submission, check_answer
 from petiole_workers.takeover import submit_over
@@ -39,6 +39,7 @@ class Firer:
 
     def __init__(self, store: Store, fleet: Fleet, queue: str, publish: Publish) -> None:
         self._store, self._fleet, self._queue, self._publish = store, fleet, queue, publish
+        self._told: set[str] = set()  #: schedules of which it was logged that they are damaged
 
     def fire_due(self, now: float) -> int:
         """Fire every time that is due at ``now``, the store's time; gives how many runs were submitted.
@@ -46,7 +47,11 @@ class Firer:
         What a schedule's own fault is, is recorded with it and stops no other. Raises StoreUnavailableError.
         """
         fired = 0
-        for seen in list_schedules(self._store):
+        found, damaged = read_schedules(self._store)
+        for name in damaged.keys() - self._told:
+            logger.error("schedule %r fires nothing: %s", name, damaged[name])
+        self._told = set(damaged)
+        for seen in found:
             if seen.due(now):
                 try:
                     fired += self._fire(seen.name, now)

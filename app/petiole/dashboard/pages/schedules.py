@@ -21,7 +21,8 @@ router = APIRouter(route_class=PageRoute)
 def schedules(request: Request, client: Acting, reader: Reader) -> Response:
     """All schedules, by name."""
     found = [(one, timing_text(one.timing)) for one in client.list_schedules() if _sees(reader, one)]
-    return page(request, "schedules.html", place="schedules", schedules=found)
+    damaged = {} if reader.graphs or reader.namespaces else client.damaged_schedules()
+    return page(request, "schedules.html", place="schedules", schedules=found, damaged=damaged)
 
 
 @router.post("/schedules/{name}")
