@@ -240,7 +240,15 @@ class Reading(Listing):
         self.check_succeeded(run)
         if run.checkpoint_id is None:
             raise ConflictError(f"run {run.run_id} is {run.status} and has no checkpoint: wait for it first")
-        return self._values(run.checkpoint_id)
+        try:
+            return self._values(run.checkpoint_id)
+        except NotFoundError:
+            raise NotFoundError(
+                f"run {run.run_id} of thread {run.thread_id!r} has succeeded, and its final state "
+                f"(checkpoint {run.checkpoint_id}) is no longer kept: retention has removed it. max_checkpoints counts "
+                "a thread's checkpoints whichever run made them: raise it (0 keeps all), give each run a thread of "
+                "its own, or keep the result elsewhere"
+            ) from None
 
     def run_of(self, thread_id: str, run: str | None) -> Run:
         """The run that a verb with a thread means: its newest, or ``run``. Raises NotFoundError, also for another's run."""

@@ -16,6 +16,7 @@ from petiole import (
     RunTimeoutError,
 )
 from petiole.client import handle as handles
+from petiole_stores.errors import NotFoundError
 from petiole_stores.memory import MemoryStore
 from tests.unit.driving import Switch, counting, drive
 
@@ -39,6 +40,16 @@ def test_waiting_ends_in_time_and_says_where_to_look(client: Client) -> None:
     handle = client.submit("counting", {"n": 1})
     with pytest.raises(RunTimeoutError, match=r"still queued after 0\.05 s"):
         handle.wait(0.05)
+
+
+def test_a_result_that_retention_removed_says_so(client: Client, store: MemoryStore) -> None:
+    handle = client.submit("counting", {"n": 1})
+    drive(store, counting())
+    run = handle.run
+    assert run.checkpoint_id is not None
+    store.delete(run.checkpoint_id)
+    with pytest.raises(NotFoundError, match=r"has succeeded, and its final state .* max_checkpoints"):
+        handle.result(0)
 
 
 def test_a_failed_run_raises_its_failure(client: Client, store: MemoryStore) -> None:
