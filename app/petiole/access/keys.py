@@ -173,9 +173,16 @@ class Keys:
         self._read[key_id] = time.monotonic(), key
         return key
 
+    def is_proven(self, token: str) -> bool:
+        """Whether this process has proven the token before, whatever became of its key since."""
+        return self._mark(token) in self._proven
+
+    def _mark(self, token: str) -> bytes:
+        return hmac.digest(self._pepper, token.encode(errors="surrogateescape"), "sha256")
+
     def _proves(self, token: str, secret: str, key: Key) -> bool:
         """Whether the secret is the key's; scrypt is computed once for a token in a process."""
-        mark = hmac.digest(self._pepper, token.encode(errors="surrogateescape"), "sha256")
+        mark = self._mark(token)
         if self._proven.get(mark) == (key.salt, key.digest):
             return True
         if not hmac.compare_digest(_digest(secret, bytes.fromhex(key.salt)), key.digest):

@@ -15,6 +15,7 @@ from petiole.access.sessions import Sessions
 from petiole.access.tokens import Tokens
 from petiole.api import problems, routes, table
 from petiole.api.authentication import OPEN, Authentication
+from petiole.api.failures import Failures
 from petiole.api.headers import SafeHeaders
 from petiole.api.limits import Limits
 from petiole.api.metrics.ledger import LedgerMetrics
@@ -52,6 +53,7 @@ def create_app(
     app.state.authenticated, app.state.secure = authenticated, secure
     app.state.keys = Keys(client.store)
     app.state.sessions = Sessions(client.store, app.state.keys, client.settings.session_secret)
+    app.state.failures = Failures()
     app.state.readiness = Readiness(client)
     app.state.metrics = CollectorRegistry()
     app.state.metrics.register(LedgerMetrics(client))
@@ -77,6 +79,7 @@ def create_app(
         keys=app.state.keys,
         sessions=app.state.sessions,
         tokens=Tokens(settings) if settings.oidc_issuer else None,
+        failures=app.state.failures,
         required=authenticated,
         hosts=hosts,
         open_paths=(*OPEN, "/metrics") if settings.metrics_public else OPEN,

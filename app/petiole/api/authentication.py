@@ -21,6 +21,7 @@ from petiole.access.keys import PREFIX, Keys
 from petiole.access.principal import ANONYMOUS, AuthenticationError, Principal
 from petiole.access.sessions import Session, Sessions, is_own_site
 from petiole.access.tokens import Tokens
+from petiole.api.failures import Failures
 from petiole.api.problems import problem, status_of
 from petiole_stores.errors import PetioleError
 
@@ -34,6 +35,7 @@ class Authentication:
     """The layer. ``request.state`` has ``principal``, ``session`` and ``csrf`` (the token of its forms) after it.
 
     Parameters
+        failures  what wrong credentials are held against
         required  ``False``: who says nothing is ``ANONYMOUS``; who says something wrong is refused all the same
         hosts     what the ``Host`` header may be where authentication is off (a page elsewhere could point a name of its own
                   at this machine); empty: anything
@@ -46,11 +48,13 @@ class Authentication:
         keys: Keys,
         sessions: Sessions,
         tokens: Tokens | None,
+        failures: Failures,
         required: bool,
         hosts: frozenset[str] = frozenset(),
         open_paths: tuple[str, ...] = OPEN,
     ) -> None:
         self._app, self._keys, self._sessions, self._tokens = app, keys, sessions, tokens
+        self._failures = failures
         self._required, self._hosts, self._open = required, hosts, open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,12 +62,14 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refusal = self._refuse_host(headers)
+        refusal = self._refuse_host(headers) or self._refuse_guessing(scope, headers)
         if refusal is None:
             try:
                 principal, session, by_token = await self._who(scope, headers)
                 csrf = self._sessions.csrf(session) if session else ""
             except AuthenticationError as error:
+                if "authorization" in headers:
+                    self._failures.count(address_of(scope))
                 refusal = self._unauthenticated(scope, headers, str(error))
             except PetioleError as error:  # the store that keys are in does not answer
                 refusal = problem(status_of(error), str(error), kind=type(error).__name__)
@@ -87,6 +93,13 @@ class Authentication:
             f"the host {host!r} is none of this server's: without authentication it answers to "
             f"{', '.join(sorted(self._hosts))} only",
         )
+
+    def _refuse_guessing(self, scope: Scope, headers: Headers) -> Response | None:
+        given = headers.get("authorization", "").partition(" ")[2].strip()
+        tries = bool(given) or (scope["method"] == "POST" and scope["path"] == "/login")
+        if not tries or self._keys.is_proven(given):
+            return None
+        return self._failures.refusal(address_of(scope))
 
     async def _who(self, scope: Scope, headers: Headers) -> tuple[Principal, Session | None, bool]:
         """The principal, the session if there is one, and whether a token said so."""
@@ -138,6 +151,11 @@ class Authentication:
         return problem(
             401, detail, kind="AuthenticationError", headers={"WWW-Authenticate": 'Bearer realm="petiole"'}
         )
+
+
+def address_of(scope: Scope) -> str:
+    """Where a request comes from."""
+    return str((scope.get("client") or ("unknown",))[0])
 
 
 def _cookie(header: str) -> str:

@@ -37,13 +37,17 @@ class Bucket:
 
     def take(self, rate: float, burst: float) -> float:
         """Take one; 0, or in how many seconds there will be one."""
+        wait = self.wait(rate, burst)
+        if not wait:
+            self._left -= 1
+        return wait
+
+    def wait(self, rate: float, burst: float) -> float:
+        """In how many seconds there will be one to take; 0: there is."""
         now = time.monotonic()
         self._left = min(burst, self._left + (now - self._at) * rate)
         self._at = now
-        if self._left < 1:
-            return (1 - self._left) / rate
-        self._left -= 1
-        return 0.0
+        return (1 - self._left) / rate if self._left < 1 else 0.0
 
 
 class Limits:

@@ -13,6 +13,7 @@ from petiole.access import sessions as session_module
 from petiole.access.keys import Keys
 from petiole.access.principal import AuthenticationError
 from petiole.access.sessions import Sessions
+from petiole.api import failures
 from petiole.api.app import create_app
 from petiole.api.authentication import COOKIE
 from petiole_stores.memory import MemoryStore
@@ -90,6 +91,22 @@ def test_wrong_credentials_are_refused_even_where_none_are_needed(
     for authenticated in (True, False):
         with browser(store, authenticated=authenticated) as found:
             is_problem(found.get("/api/v1/keys", headers={"Authorization": header}), 401, words)
+
+
+def test_an_address_that_guesses_waits_and_proven_keys_do_not(
+    closed: TestClient, store: MemoryStore, admin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "RATE", 0.001)
+    wrong, fresh = bearer(admin[:-4] + "AAAA"), Keys(store).create("another", ["read"])[1]
+    assert closed.get("/api/v1/keys", headers=bearer(admin)).status_code == 200
+    statuses = [closed.get("/api/v1/keys", headers=wrong).status_code for _ in range(int(failures.BURST) + 2)]
+    assert statuses == [401] * int(failures.BURST) + [429, 429]
+    answer = closed.get("/api/v1/runs", headers=bearer(fresh))
+    is_problem(answer, 429, "too many wrong keys or tokens have come from testclient")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert log_in(closed, fresh).status_code == 429
+    assert closed.get("/api/v1/keys", headers=bearer(admin)).status_code == 200
+    assert closed.get("/livez").status_code == 200
 
 
 def test_keys_are_made_listed_and_revoked(closed: TestClient, admin: str) -> None:

@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from petiole.access.principal import AuthenticationError
 from petiole.access.sessions import LIFETIME, Session, Sessions
 from petiole.api.access import audited
-from petiole.api.authentication import COOKIE
+from petiole.api.authentication import COOKIE, address_of
 from petiole.audit.client import AuditedClient
 
 logger = logging.getLogger("petiole.api")
@@ -34,6 +34,7 @@ def login(
         cookie = sessions.begin(key.strip())
     except AuthenticationError:
         # Not in the audit log: whoever reaches the server could fill the store.
+        request.app.state.failures.count(address_of(request.scope))
         logger.warning("a log-in from %s was refused", client.origin.address)
         return RedirectResponse(f"/login?failed=1&next={quote(_within(next))}", 303)
     principal, session = sessions.open(cookie)
