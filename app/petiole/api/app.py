@@ -22,12 +22,13 @@ from petiole.api.metrics.ledger import LedgerMetrics
 from petiole.api.metrics.requests import RequestMetrics
 from petiole.api.readiness import Readiness
 from petiole.api.routes import audit, health, keys, metrics, schedules, sessions
+from petiole.bulk.doing import Jobs
 from petiole.client import Client
 from petiole.dashboard import router as dashboard
 
 #: Calls of the store that may be under way at once.
 THREADS = 64
-#: How long a stop waits for bulk jobs that are under way, in seconds.
+#: How long a stop waits for the batches of bulk jobs that are under way, in seconds.
 JOBS_GRACE = 5.0
 
 
@@ -55,6 +56,7 @@ def create_app(
     app.state.sessions = Sessions(client.store, app.state.keys, client.settings.session_secret)
     app.state.failures = Failures()
     app.state.readiness = Readiness(client)
+    app.state.jobs = Jobs(client)
     app.state.metrics = CollectorRegistry()
     app.state.metrics.register(LedgerMetrics(client))
     problems.install(app)
@@ -92,9 +94,9 @@ def create_app(
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     to_thread.current_default_thread_limiter().total_tokens = THREADS
+    app.state.jobs.start()
     yield
     # Nothing of this application touches the store once its caller may close it.
     if (hub := getattr(app.state, "hub", None)) is not None:
         await to_thread.run_sync(hub.close)
-    if (jobs := getattr(app.state, "jobs", None)) is not None:
-        await to_thread.run_sync(jobs.close, JOBS_GRACE)
+    await to_thread.run_sync(app.state.jobs.close, JOBS_GRACE)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import Path
 
+from petiole.access.seeing import is_thread_seen
 from petiole.api.access import Principal
 from petiole.client import Client
 from petiole_stores.checks import check_id
@@ -38,21 +38,8 @@ def run_seen(client: Client, principal: Principal, run_id: str) -> Run:
 def thread_seen(client: Client, principal: Principal, thread_id: str) -> None:
     """Raises NotFoundError for a thread that is not there, or has a run that is not his to see."""
     check_id("thread_id", thread_id)
-    if not is_thread_seen(client, principal, thread_id):
+    if not is_thread_seen(client.store, principal, thread_id):
         raise NotFoundError(f"thread {thread_id!r} does not exist: GET /api/v1/runs lists what does")
-
-
-def is_thread_seen(client: Client, principal: Principal, thread_id: str) -> bool:
-    """Whether a thread is there and all its runs are his to see."""
-    store = client.store
-    if not principal.sees(thread_id=thread_id):
-        return False
-    if not principal.graphs:
-        return store.newest_run(thread_id) is not None or store.head(thread_id) is not None
-    runs = RunFilter(thread_id=thread_id)
-    own = msgspec.structs.replace(runs, graphs=list(principal.graphs))
-    count = sum(store.count_runs(runs).values())
-    return 0 < count == sum(store.count_runs(own).values())
 
 
 def check_thread_free(client: Client, principal: Principal, thread_id: str) -> None:

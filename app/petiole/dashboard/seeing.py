@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from petiole.access.seeing import is_thread_seen
 from petiole.api.access import Principal
-from petiole.api.seeing import is_thread_seen
 from petiole.client import Client
 from petiole.client.run_query import RunQuery
 from petiole_stores.errors import NotFoundError
@@ -22,6 +22,6 @@ def visible_run(client: Client, principal: Principal, run_or_thread: str) -> Run
     """
     run = client.get_run(run_or_thread)
     seen = principal.sees(graph=run.graph, thread_id=run.thread_id)
-    if not seen or (principal.graphs and not is_thread_seen(client, principal, run.thread_id)):
+    if not seen or (principal.graphs and not is_thread_seen(client.store, principal, run.thread_id)):
         raise NotFoundError(f"neither a run nor a thread {run_or_thread!r} is known here")
     return run

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from petiole.api import bulk
 from petiole.api.access import Principal
+from petiole.audit.entry import Origin
+from petiole.bulk.job import Job, Wanted
+from petiole.bulk.kept import KeptJobs
+from petiole_stores.records import RunFilter
 from tests.unit.api.serving import API, Served, serving
 from tests.unit.driving import Switch, counting
 from tests.waiting import wait_until
@@ -28,9 +31,9 @@ def submit(served: Served, *threads: str) -> None:
         served.post("/runs", {"graph": "counting", "input": {"n": 1}, "thread_id": thread_id})
 
 
-def ended(served: Served, body: dict[str, Any]) -> dict[str, Any]:
+def ended(served: Served, body: dict[str, Any], **options: Any) -> dict[str, Any]:
     """The job that this request began, once it has ended."""
-    answer = served.http.post(f"{API}/bulk", json=body | {"dry_run": False})
+    answer = served.http.post(f"{API}/bulk", json=body | {"dry_run": False}, **options)
     assert answer.status_code == 202, answer.text
     path = answer.headers["location"].removeprefix(API)
 
@@ -74,6 +77,7 @@ def test_what_is_refused_is_counted_by_its_reason(served: Served) -> None:
     submit(served, "open")
     job = ended(served, {"action": "delete", "filter": {"graph": "counting"}})
     assert (job["done"], job["refused"]) == (2, {"its thread has an active run": 1})
+    assert [one["thread_id"] for one in job["refusals"]] == ["open"]
     job = ended(served, {"action": "unpause", "filter": {"graph": "counting"}})
     assert job["already"] == 1
 
@@ -89,38 +93,38 @@ def test_a_job_touches_only_what_its_principal_sees(served: Served) -> None:
     assert [run["status"] for run in served.get("/runs")["items"]] == ["queued"]
 
 
-def test_a_job_is_cancelled_between_two_batches(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "BATCH", 1)
-    submit(served, *(f"t{number}" for number in range(4)))
-    first: list[str] = []
-    store = served.client.store
-    pause = store.pause
-
-    def pausing(run_ids: Any, **options: Any) -> Any:
-        if not first:
-            [job] = bulk.list_jobs(store, served.client.now())
-            first.append(job.id)
-            assert served.http.post(f"{API}/bulk/{job.id}/cancel").status_code == 202
-        return pause(run_ids, **options)
-
-    monkeypatch.setattr(store, "pause", pausing)
-    job = ended(served, {"action": "pause", "filter": {"graph": "counting"}})
-    assert (job["status"], job["done"]) == ("cancelled", 1)
-    served.refused("POST", f"/bulk/{job['id']}/cancel", 409)
+def test_a_key_gives_one_job_however_often_it_is_sent(served: Served) -> None:
+    submit(served, "a", "b")
+    body = {"action": "pause", "filter": {"graph": "counting"}}
+    key = {"Idempotency-Key": "tuesday"}
+    job = ended(served, body, headers=key)
+    assert (job["done"], job["total"]) == (2, 2)
+    served.post("/runs/a/unpause")
+    assert ended(served, body, headers=key) == job
+    assert [run["status"] for run in served.get("/runs")["items"]] == ["paused", "queued"]
+    other = body | {"action": "cancel", "dry_run": False}
+    assert "'tuesday'" in served.refused("POST", "/bulk", 409, json=other, headers=key)
+    assert "NUL" in served.refused("POST", "/bulk", 422, json=body, headers={"Idempotency-Key": "a\x00"})
+    served.principal = Principal(name="key:2", scopes=frozenset({"operate"}))
+    assert ended(served, body, headers=key)["id"] != job["id"]
 
 
-def test_a_job_whose_server_has_died_is_lost(served: Served) -> None:
+def test_a_running_job_is_cancelled_and_an_ended_one_is_not(served: Served) -> None:
     submit(served, "a")
     job = ended(served, {"action": "pause", "filter": {"graph": "counting"}})
-    store = served.client.store
-    [item] = store.get_items([(bulk.JOBS, job["id"])])
-    assert item is not None
-    text = item.value.replace('"done","total"', '"running","total"')
-    assert text != item.value
-    store.put_items([bulk.NewItem(bulk.JOBS, job["id"], text)])
-    assert served.get(f"/bulk/{job['id']}")["status"] == "running"
-    served.worker.clock.tick(bulk.SILENCE + 1)
-    assert served.get(f"/bulk/{job['id']}")["status"] == "lost"
+    assert "is done" in served.refused("POST", f"/bulk/{job['id']}/cancel", 409)
+    waiting = Job(
+        id="elsewhere",
+        wanted=Wanted(action="pause", filter=RunFilter(graph="counting")),
+        origin=Origin(actor="key:1", via="api"),
+        created_at=served.client.now(),
+        beat_at=served.client.now(),
+    )
+    kept = KeptJobs(served.client.store)
+    kept.add(waiting)
+    assert served.post("/bulk/elsewhere/cancel")["id"] == "elsewhere"
+    served.app.state.jobs.wake()
+    wait_until(lambda: served.get("/bulk/elsewhere")["status"] == "cancelled", message="the job's end")
 
 
 def test_a_filter_that_means_everything_is_refused(served: Served) -> None:

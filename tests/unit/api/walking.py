@@ -11,8 +11,9 @@ import msgspec
 
 from petiole.access.keys import Keys
 from petiole.access.principal import Principal, Scope
-from petiole.api import bulk
-from petiole_stores.items import NewItem
+from petiole.audit.entry import Origin
+from petiole.bulk.job import Job, Wanted
+from petiole.bulk.kept import KeptJobs
 from petiole_stores.records import RunFilter
 from tests.unit.api.asking import asking
 from tests.unit.api.serving import API, Served, serving
@@ -151,10 +152,10 @@ CASES: dict[str, Case] = {
         "operate", form={"checkpoint": "{checkpoint_id}"}, path={"run_id": "other:done"}
     ),
     "POST /bulk": Case("operate", form={"action": "cancel", "run": "{asking}"}),
-    "POST /bulk/start": Case(
-        "operate", form={"action": "cancel", "run": "{asking}", "seen": "9e9", "total": "1"}
-    ),
-    "GET /bulk/{job_id}": Case("operate"),
+    "POST /bulk/start": Case("operate", form={"action": "cancel", "run": "{asking}", "seen": "9e9"}),
+    "GET /bulk": Case("read", shows=True),
+    "GET /bulk/{job_id}": Case("read"),
+    "POST /bulk/{job_id}/cancel": Case("operate", form={}),
     "GET /graphs": Case("read", shows=True),
     "GET /graphs/{graph}": Case("read", shows=True),
     "POST /graphs/{graph}/runs": Case("submit", form={"json": '{"n": 1}', "thread_id": "other:new"}),
@@ -240,7 +241,8 @@ def world() -> Iterator[World]:
         client.pause_schedule("nightly-of-theirs")
         [letter] = client.dead_letters()
         key, _ = Keys(client.store).create("key-of-theirs", ["read"], graphs=["theirs"], namespaces=[THEIRS])
-        _keep(client, job := _job(client.now()))
+        KeptJobs(client.store).add(job := _job(client.now()))
+        KeptJobs(client.store).claim(job.id, "a server elsewhere")
         point = client.history("other:done")[2].checkpoint
         assert point is not None
         names = {
@@ -261,12 +263,14 @@ def world() -> Iterator[World]:
         yield World(served, names)
 
 
-def _job(now: float) -> bulk.Job:
-    filter = RunFilter(graphs=["theirs"], namespaces=[THEIRS])
-    return bulk.Job(
-        id="job-of-theirs", action="cancel", by="key:theirs", filter=filter, created_at=now, beat_at=now
+def _job(now: float) -> Job:
+    filter = RunFilter(graphs=["theirs"], namespaces=[THEIRS], thread_id="other:none")
+    return Job(
+        id="job-of-theirs",
+        wanted=Wanted(action="cancel", filter=filter),
+        origin=Origin(actor="key:theirs", via="api"),
+        graphs=("theirs",),
+        namespaces=(THEIRS,),
+        created_at=now,
+        beat_at=now,
     )
-
-
-def _keep(client: Any, job: bulk.Job) -> None:
-    client.store.put_items([NewItem(bulk.JOBS, job.id, msgspec.json.encode(job).decode())])

@@ -136,19 +136,26 @@ def test_many_are_counted_first_and_then_treated(own: Scene, user: TestClient) -
     names = ("interrupted", "waiting", "paused", "queued", "confirm", "failed")
     assert [status(own, name) for name in names] == ["cancelled"] * 4 + ["interrupted", "failed"]
     assert user.get("/bulk/none").status_code == 404
+    again = user.post(action, data=fields | {"reason": "sold out"}, follow_redirects=False)
+    assert again.headers["location"] == led  # the form sent twice begins one job
+    assert user.get(f"/api/v1{led}").json()["reason"] == "sold out"
+    assert led in checked(user.get("/bulk").text).links
+    elsewhere = TestClient(create_app(own.client))
+    assert "Cancelled 4 runs" in elsewhere.get(led).text
+    assert user.post(f"{led}/cancel").status_code == 409
 
 
 def test_selected_runs_are_replayed_and_the_others_stay(own: Scene, user: TestClient) -> None:
     chosen = {"action": "replay", "run": [own.runs["failed"], own.runs["cancelled"]]}
     asked = checked(user.post("/bulk", data=chosen).text)
     assert "Replay 1 failed run?" in asked.text
-    led = user.post("/bulk/start", data=chosen | {"seen": "1", "total": "1"}, follow_redirects=False)
+    led = user.post("/bulk/start", data=chosen | {"seen": "1"}, follow_redirects=False)
     wait_until(
         lambda: "Replayed 1 run" in user.get(led.headers["location"]).text, message="the job has not ended"
     )
     assert (status(own, "failed"), status(own, "cancelled")) == ("queued", "cancelled")
     for seen in ("nan", "inf", "x", ""):
-        assert user.post("/bulk/start", data=chosen | {"seen": seen, "total": "1"}).status_code == 422
+        assert user.post("/bulk/start", data=chosen | {"seen": seen}).status_code == 422
     assert user.post("/bulk", data={"action": "replay"}).status_code == 422
     assert user.post("/bulk", data={"action": "delete", "all": "1"}).status_code == 422
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from petiole.api.models.runs import Body, RunOut
+from petiole.bulk.job import Action, Status
 from petiole_stores.records import RunStatus
-
-Action = Literal["replay", "cancel", "pause", "unpause", "delete"]
-JobStatus = Literal["running", "done", "cancelled", "failed", "lost"]
 
 
 class FilterBody(Body):
@@ -58,16 +55,29 @@ class DryRunOut(BaseModel):
     sample: list[RunOut]
 
 
+class RefusalOut(BaseModel):
+    """A run that stays as it was, and why."""
+
+    run_id: str
+    thread_id: str
+    reason: str
+
+
 class JobOut(BaseModel):
     """A bulk action and how far it has come."""
 
     id: str
     action: Action
-    status: JobStatus = Field(description="`lost`: its server has died; ask for the same once more.")
+    status: Status = Field(
+        description="`running`: also while it waits for a server, say because the one that did it has died."
+    )
     total: int = Field(description="How many matched at the beginning.")
     done: int
-    already: int
+    already: int = Field(
+        description="How many were so before, or were treated twice because a server has died."
+    )
     refused: dict[str, int] = Field(description="How many were refused, by reason.")
+    refusals: list[RefusalOut] = Field(description="The first 50 of those.")
     reason: str
     by: str
     error: str | None

@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Depends, Header, Path, Request
 
-from petiole.api.access import Acting, Operator, Principal, Reader
+from petiole.api.access import Acting, Operator, Principal, Reader, origin_of
 from petiole.api.answers import errors
-from petiole.api.bulk import Job, Jobs, cancel_job, find_job, list_jobs, matching
 from petiole.api.encoding import Json
 from petiole.api.models.bulk import BulkBody, DryRunOut, FilterBody, JobOut, JobsOut
-from petiole.api.seeing import check_text, is_thread_seen, narrowed
+from petiole.api.seeing import check_text, narrowed
+from petiole.bulk.doing import Jobs
+from petiole.bulk.job import Job, Wanted
+from petiole.bulk.kept import missing
+from petiole.bulk.treating import matching
 from petiole.documents import iso, run_document
 from petiole_stores.checks import check_id
-from petiole_stores.errors import InputError, NotFoundError
+from petiole_stores.errors import InputError
 from petiole_stores.records import RunFilter
 
 router = APIRouter(prefix="/api/v1/bulk", tags=["bulk"])
@@ -24,6 +27,25 @@ router = APIRouter(prefix="/api/v1/bulk", tags=["bulk"])
 SAMPLE = 10
 
 JobPath = Annotated[str, Path(description="The job's id.")]
+
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        max_length=255,
+        description="The same key of the same caller gives the same job, however often it is sent.",
+    ),
+]
+
+
+async def jobs_of(request: Request) -> Jobs:
+    """A dependency: the jobs of this server."""
+    jobs: Jobs = request.app.state.jobs
+    return jobs
+
+
+TheJobs = Annotated[Jobs, Depends(jobs_of)]
 
 
 @router.post(
@@ -35,11 +57,18 @@ JobPath = Annotated[str, Path(description="The job's id.")]
     responses={
         200: {"model": DryRunOut, "description": "The dry run: how many match"},
         202: {"model": JobOut, "description": "The job has begun; `Location` is where it is"},
+        **errors(409),
     },
 )
-def start(body: BulkBody, request: Request, principal: Operator, client: Acting) -> Json:
-    """Replay, cancel, pause or unpause runs, or delete their threads. Without `dry_run: false` nothing is changed."""
-    check_text("reason", body.reason)
+def start(
+    body: BulkBody, request: Request, principal: Operator, client: Acting, jobs: TheJobs, key: Key = None
+) -> Json:
+    """Replay, cancel, pause or unpause runs, or delete their threads. Without `dry_run: false` nothing is changed.
+
+    A job survives its server: another one, or the same one started again, goes on with it.
+    """
+    for name, text in (("Idempotency-Key", key), ("reason", body.reason)):
+        check_text(name, text)
     filter = _filter(principal, body.filter)
     if body.dry_run:
         counts = matching(client.store, filter)
@@ -52,14 +81,8 @@ def start(body: BulkBody, request: Request, principal: Operator, client: Acting)
                 "sample": [run_document(run) for run in page.runs],
             }
         )
-    job = _jobs(request).start(
-        client,
-        body.action,
-        filter,
-        by=principal.name,
-        reason=body.reason,
-        may=lambda run: is_thread_seen(client, principal, run.thread_id),
-    )
+    wanted = Wanted(action=body.action, filter=filter, reason=body.reason)
+    job = jobs.begin(wanted, principal, origin_of(request), key)
     return Json(_document(job), 202, {"location": f"/api/v1/bulk/{job.id}"})
 
 
@@ -70,10 +93,9 @@ def start(body: BulkBody, request: Request, principal: Operator, client: Acting)
     response_model=None,
     responses={200: {"model": JobsOut, "description": "Those heard of last come first"}},
 )
-def list_(principal: Reader, client: Acting) -> Json:
+def list_(principal: Reader, jobs: TheJobs) -> Json:
     """The bulk jobs of the last week, as far as the caller sees them."""
-    found = list_jobs(client.store, client.now())
-    return Json({"items": [_document(job) for job in found if _sees(principal, job)]})
+    return Json({"items": [_document(job) for job in jobs.kept.recent() if job.is_seen_by(principal)]})
 
 
 @router.get(
@@ -83,9 +105,9 @@ def list_(principal: Reader, client: Acting) -> Json:
     response_model=None,
     responses={200: {"model": JobOut, "description": "How far it has come"}, **errors(404)},
 )
-def get(job_id: JobPath, principal: Reader, client: Acting) -> Json:
+def get(job_id: JobPath, principal: Reader, jobs: TheJobs) -> Json:
     """How far a job has come, whichever server does it."""
-    return Json(_document(_seen(principal, client.store, client.now(), job_id)))
+    return Json(_document(job_seen(jobs, principal, job_id)))
 
 
 @router.post(
@@ -96,18 +118,19 @@ def get(job_id: JobPath, principal: Reader, client: Acting) -> Json:
     response_model=None,
     responses={202: {"model": JobOut, "description": "It will end soon"}, **errors(404, 409)},
 )
-def cancel(job_id: JobPath, principal: Operator, client: Acting) -> Json:
+def cancel(job_id: JobPath, principal: Operator, jobs: TheJobs) -> Json:
     """End a job after the runs that it has in hand; what is done stays done."""
-    _seen(principal, client.store, client.now(), job_id)
-    return Json(_document(cancel_job(client.store, job_id, client.now())), 202)
+    job_seen(jobs, principal, job_id)
+    return Json(_document(jobs.kept.cancel(job_id)), 202)
 
 
-def _jobs(request: Request) -> Jobs:
-    state = request.app.state
-    if not hasattr(state, "jobs"):
-        state.jobs = Jobs()
-    jobs: Jobs = state.jobs
-    return jobs
+def job_seen(jobs: Jobs, principal: Principal, job_id: str) -> Job:
+    """The job. Raises NotFoundError for one that is not there, or not his to see."""
+    check_id("job_id", job_id)
+    job = jobs.kept.find(job_id)
+    if not job.is_seen_by(principal):
+        raise missing(job_id)
+    return job
 
 
 def _filter(principal: Principal, given: FilterBody) -> RunFilter:
@@ -130,24 +153,20 @@ def _filter(principal: Principal, given: FilterBody) -> RunFilter:
     )
 
 
-def _sees(principal: Principal, job: Job) -> bool:
-    """Whether all runs that a job may touch are his to see."""
-    graphs, spaces = set(job.filter.graphs), set(job.filter.namespaces)
-    return (not principal.graphs or (bool(graphs) and graphs <= set(principal.graphs))) and (
-        not principal.namespaces or (bool(spaces) and spaces <= set(principal.namespaces))
-    )
-
-
-def _seen(principal: Principal, store: Any, now: float, job_id: str) -> Job:
-    check_id("job_id", job_id)
-    job = find_job(store, job_id, now)
-    if not _sees(principal, job):
-        raise NotFoundError(f"bulk job {job_id!r} does not exist, or ended more than a week ago")
-    return job
-
-
 def _document(job: Job) -> dict[str, Any]:
-    found = msgspec.structs.asdict(job)
-    del found["filter"]
-    times = {name: iso(found[name]) for name in ("created_at", "beat_at", "ended_at")}
-    return found | times
+    return {
+        "id": job.id,
+        "action": job.wanted.action,
+        "status": job.status,
+        "total": job.total,
+        "done": job.done,
+        "already": job.already,
+        "refused": job.refused,
+        "refusals": [msgspec.structs.asdict(one) for one in job.refusals],
+        "reason": job.wanted.reason,
+        "by": job.by,
+        "error": job.error,
+        "created_at": iso(job.created_at),
+        "beat_at": iso(job.beat_at),
+        "ended_at": iso(job.ended_at),
+    }

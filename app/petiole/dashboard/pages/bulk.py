@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
-from petiole.api.access import Acting, Operator
+from petiole.api.access import Acting, Operator, Reader, origin_of
+from petiole.api.routes.bulk import TheJobs, job_seen
+from petiole.bulk.job import MOMENT, Action, Wanted
 from petiole.client import Client
-from petiole.client.run_query import RunQuery
+from petiole.client.run_query import RunQuery, run_filter
 from petiole.dashboard import csrf
-from petiole.dashboard.bulk_jobs import Action, Jobs
 from petiole.dashboard.csrf import Filled
 from petiole.dashboard.rendering import PageRoute, page
 from petiole.dashboard.runs_query import RunsQuery
 from petiole.dashboard.seeing import limits, visible_run
-from petiole_stores.errors import InputError, NotFoundError
+from petiole_stores.errors import InputError
+from petiole_stores.ids import new_id
 from petiole_stores.ledger_reads import STATUSES
-from petiole_stores.records import SETTLED, Run
+from petiole_stores.records import SETTLED
 
 router = APIRouter(route_class=PageRoute)
 
@@ -33,8 +34,6 @@ APPLIES: dict[Action, tuple[str, ...]] = {
 }
 #: Runs that may be named one by one in one form.
 MOST = 1000
-#: What is submitted in the very moment of the choice is of it.
-MOMENT = 0.001
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,52 +93,51 @@ def ask(request: Request, client: Acting, operator: Operator, choice: Chosen) ->
         number=sum(counts.get(status, 0) for status in applies),
         matching=sum(counts[one] for one in counts if not choice.query.status or one in choice.query.status),
         command=_command(choice),
+        key=new_id(),
     )
 
 
 @router.post("/bulk/start", dependencies=[Depends(csrf.checked)])
-def start(request: Request, client: Acting, operator: Operator, choice: Chosen, form: Filled) -> Response:
-    """Begin; the page of the job shows how far it has come."""
+def start(
+    request: Request, client: Acting, operator: Operator, choice: Chosen, form: Filled, jobs: TheJobs
+) -> Response:
+    """Begin; the page of the job shows how far it has come. The same form sent twice begins it once."""
     try:
-        seen, total = float(str(form.get("seen", ""))), int(str(form.get("total", "")))
+        seen = float(str(form.get("seen", "")))
     except ValueError:
-        seen, total = math.nan, 0
+        seen = math.nan
     if not math.isfinite(seen):
         raise InputError("the form is not complete: choose the runs again")
-    narrowed = _narrowed(client, operator, choice, seen)
-    if choice.all:
-        runs: Iterable[Run] = client.list_runs(**narrowed | RunQuery(status=choice.statuses, brief=True))
-        if not choice.statuses:
-            runs = ()
-    else:
-        named = [visible_run(client, operator, id) for id in choice.ids]
-        runs = [run for run in named if run.status in APPLIES[choice.action]]
-    act = (
-        (lambda: client.replay_all(runs))
-        if choice.action == "replay"
-        else (lambda: client.cancel_all(runs, reason=choice.reason))
-    )
-    job = _jobs(request).start(operator.name, choice.action, total, act)
-    return RedirectResponse(f"/bulk/{job.job_id}", 303)
+    filter = run_filter(**_narrowed(client, operator, choice, seen) | RunQuery(status=choice.statuses))
+    named = [visible_run(client, operator, id) for id in choice.ids]
+    ids = [run.run_id for run in named if run.status in APPLIES[choice.action]]
+    if not (choice.statuses if choice.all else ids):
+        raise InputError(f"there is nothing to {choice.action}: none of these runs is {_either(choice)}")
+    wanted = Wanted(action=choice.action, filter=filter, run_ids=ids, reason=choice.reason)
+    key = str(form.get("key", "")) or None
+    job = jobs.begin(wanted, operator, origin_of(request), key and f"form {key}")
+    return RedirectResponse(f"/bulk/{job.id}", 303)
+
+
+@router.get("/bulk")
+def jobs_(request: Request, reader: Reader, jobs: TheJobs) -> Response:
+    """The jobs of the last week."""
+    seen = [job for job in jobs.kept.recent() if job.is_seen_by(reader)]
+    return page(request, "bulk_jobs.html", place="runs", jobs=seen)
 
 
 @router.get("/bulk/{job_id}")
-def job(request: Request, operator: Operator, job_id: str) -> Response:
-    """How far a job has come, or how it ended."""
-    found = _jobs(request).get(job_id)
-    if found is None or found.owner != operator.name:
-        raise NotFoundError(
-            f"job {job_id!r} is not known: this server has forgotten it, or was started since"
-        )
-    return page(request, "bulk_job.html", place="runs", job=found)
+def job(request: Request, reader: Reader, job_id: str, jobs: TheJobs) -> Response:
+    """How far a job has come, or how it ended; any server knows it."""
+    return page(request, "bulk_job.html", place="runs", job=job_seen(jobs, reader, job_id))
 
 
-def _jobs(request: Request) -> Jobs:
-    """The jobs of this server."""
-    jobs: Jobs | None = getattr(request.app.state, "bulk_jobs", None)
-    if jobs is None:
-        jobs = request.app.state.bulk_jobs = Jobs()
-    return jobs
+@router.post("/bulk/{job_id}/cancel", dependencies=[Depends(csrf.checked)])
+def cancel(operator: Operator, job_id: str, jobs: TheJobs) -> Response:
+    """End a job after the runs that it has in hand."""
+    job_seen(jobs, operator, job_id)
+    jobs.kept.cancel(job_id)
+    return RedirectResponse(f"/bulk/{job_id}", 303)
 
 
 def _narrowed(client: Client, operator: Operator, choice: Choice, seen: float) -> RunQuery:
@@ -155,3 +153,7 @@ def _command(choice: Choice) -> str:
     if not choice.all:
         return ""
     return shlex.join(["petiole", "run", choice.action, *choice.query.arguments(), "--yes"])
+
+
+def _either(choice: Choice) -> str:
+    return " or ".join(APPLIES[choice.action])

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from petiole.access.seeing import is_thread_seen
 from petiole.api.access import Acting, Reader
-from petiole.api.seeing import is_thread_seen
 from petiole.dashboard.rendering import PageRoute, page
 from petiole_stores.errors import NotFoundError
 from petiole_stores.records import Checkpointed
@@ -36,7 +36,7 @@ def tree(
     request: Request, client: Acting, reader: Reader, thread_id: str, before: int | None = None
 ) -> Response:
     """The tree, the newest checkpoint first."""
-    if not is_thread_seen(client, reader, thread_id):
+    if not is_thread_seen(client.store, reader, thread_id):
         raise NotFoundError(f"thread {thread_id!r} does not exist: `petiole run list` shows what is there")
     found = client.store.list_checkpoints(thread_id, before=before, limit=PAGE, brief=True)
     head = client.store.head(thread_id)
