@@ -162,7 +162,9 @@ CASES: dict[str, Case] = {
     "GET /workers": Case("read", shows=True),
     "GET /workers/{worker_id}": Case("read", shows=True),
     "GET /dead-letters": Case("read", shows=True),
-    "POST /dead-letters": Case("operate", form={"action": "drop", "letter": "{failed}/{task_id}"}),
+    "POST /dead-letters": Case(
+        "operate", form={"action": "drop", "sure": "1", "letter": "{failed}/{task_id}"}
+    ),
     "GET /schedules": Case("read", shows=True),
     "POST /schedules/{name}": Case("operate", form={"action": "pause"}),
     "GET /audit": Case("admin", shows=True),

@@ -37,5 +37,8 @@ def workers(principal: Reader, client: Acting) -> Json:
     responses={200: {"model": QueuesOut, "description": "What waits, by queue and priority"}},
 )
 def queues(principal: Reader, client: Acting) -> Json:
-    """How many tasks wait in each queue at each priority, and since when the oldest does."""
+    """How many tasks wait in each queue at each priority, and since when the oldest does.
+
+    Queues are shared: whoever is limited to graphs or namespaces is told of the tasks of all, as numbers alone.
+    """
     return Json({"items": [backlog_document(one) for one in client.backlogs()]})

@@ -56,8 +56,8 @@ def dead_letters(
 
 
 @router.post("/dead-letters")
-def act(client: Acting, operator: Operator, form: Filled) -> Response:
-    """``action`` (``replay`` or ``drop``) on the letters that are named as ``RUN/TASK``."""
+def act(request: Request, client: Acting, operator: Operator, form: Filled) -> Response:
+    """``action`` (``replay`` or ``drop``) on the letters that are named as ``RUN/TASK``; a drop is asked for twice."""
     letters = _named(client, operator, [str(one) for one in form.getlist("letter")])
     action = form.get("action")
     if action == "replay":
@@ -68,6 +68,14 @@ def act(client: Acting, operator: Operator, form: Filled) -> Response:
                 f"{len(refused)} of {len(runs)} runs were not replayed; run {refused[0].run.run_id}: {refused[0].reason}"
             )
     elif action == "drop":
+        if letters and form.get("sure") != "1":
+            return page(
+                request,
+                "dead_letters_drop.html",
+                place="dead",
+                letters=[(letter, label_of(letter.task)) for letter in letters],
+                command=shlex.join(["petiole", "dlq", "drop", *(one.task.task_id for one in letters)]),
+            )
         client.drop_dead_letters([letter.task.task_id for letter in letters])
     else:
         raise InputError(f"there is no action {action!r}: take replay or drop")
