@@ -10,6 +10,7 @@ import msgspec
 
 from petiole.access.keys import Key
 from petiole.audit.entry import Entry
+from petiole.bulk.job import Job
 from petiole.client.answering import Question
 from petiole.client.comparing import Difference
 from petiole.client.dead_letters import DeadLetter
@@ -301,6 +302,26 @@ def explanation_document(found: Explanation) -> Document:
             for wait in found.waits
         ],
         "now": iso(found.now),
+    }
+
+
+def job_document(job: Job) -> Document:
+    """A bulk job and how far it has come."""
+    return {
+        "id": job.id,
+        "action": job.wanted.action,
+        "status": job.status,
+        "total": job.total,
+        "done": job.done,
+        "already": job.already,
+        "refused": job.refused,
+        "refusals": [msgspec.structs.asdict(one) for one in job.refusals],
+        "reason": job.wanted.reason,
+        "by": job.by,
+        "error": job.error,
+        "created_at": iso(job.created_at),
+        "beat_at": iso(job.beat_at),
+        "ended_at": iso(job.ended_at),
     }
 
 

@@ -6,15 +6,13 @@ import logging
 import threading
 import time
 
-from petiole.access.principal import Principal
 from petiole.audit.client import AuditedClient
-from petiole.audit.entry import Origin
-from petiole.bulk.job import Job, Status, Wanted
+from petiole.bulk.job import Job, Status
 from petiole.bulk.kept import LEASE, KeptJobs
-from petiole.bulk.treating import matching, treat_batch
+from petiole.bulk.treating import treat_batch
 from petiole.client import Client
-from petiole_stores.errors import IdempotencyError, NotFoundError, PetioleError, StoreUnavailableError
-from petiole_stores.ids import derived_id, new_id
+from petiole_stores.errors import PetioleError, StoreUnavailableError
+from petiole_stores.ids import new_id
 
 #: Jobs that one server does at once.
 WORKERS = 2
@@ -63,44 +61,10 @@ class Jobs:
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
 
-    def begin(self, wanted: Wanted, principal: Principal, origin: Origin, key: str | None = None) -> Job:
-        """Begin a job, and give it as it is at its beginning. ``key``: of one key and principal there is one job.
-
-        Raises IdempotencyError where the key was used for something else.
-        """
-        id = new_id() if key is None else derived_id("bulk", principal.name, key)
-        if key is not None and (known := self._known(id, wanted, key)):
-            return known
-        now = self._client.now()
-        job = Job(
-            id=id,
-            wanted=wanted,
-            origin=origin,
-            graphs=principal.graphs,
-            namespaces=principal.namespaces,
-            created_at=now,
-            beat_at=now,
-        )
-        total = len(wanted.run_ids) or sum(matching(self._client.store, job.filter).values())
-        job.total = total
-        if self.kept.add(job) is not job and (known := self._known(id, wanted, key or "")):
-            return known
-        self.start()
-        self.wake()
-        return job
-
     def wake(self) -> None:
-        """Look for jobs now."""
+        """Look for jobs now: one has been asked for."""
+        self.start()
         self._wake.set()
-
-    def _known(self, id: str, wanted: Wanted, key: str) -> Job | None:
-        try:
-            found = self.kept.find(id)
-        except NotFoundError:
-            return None
-        if found.wanted != wanted:
-            raise IdempotencyError(f"idempotency key {key!r} was used for another bulk job: use a new one")
-        return found
 
     # ---------------------------------------------------------------- the keeper's thread
 
@@ -137,7 +101,7 @@ class Jobs:
     def _claimed(self, id: str) -> Job | None:
         try:
             return self.kept.claim(id, self._holder)
-        except (StoreUnavailableError, NotFoundError):
+        except StoreUnavailableError:
             raise
         except (
             PetioleError

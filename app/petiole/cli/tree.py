@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from petiole.cli import auditing, db, dead_letters, graph, keys, run, schedule, tools, worker
+from petiole.cli import auditing, db, dead_letters, graph, jobs, keys, run, schedule, tools, worker
 from petiole.cli.options import Broker, Common, Store
 from petiole.cli.serving import serve
 from petiole.cli.variadic import VariadicCommand
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(run.app, name="run")
 app.add_typer(dead_letters.app, name="dlq")
+app.add_typer(jobs.app, name="bulk")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(worker.app, name="worker")
 app.add_typer(graph.app, name="graph")

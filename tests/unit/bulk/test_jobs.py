@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from petiole.access.principal import ANONYMOUS
+from petiole.audit.client import AuditedClient
 from petiole.audit.entry import Origin
 from petiole.bulk import doing, treating
+from petiole.bulk.asking import begin
 from petiole.bulk.doing import Jobs
 from petiole.bulk.job import OTHER, Job, Wanted
 from petiole.bulk.kept import LEASE, OPEN, KeptJobs
@@ -72,14 +74,18 @@ def paused(worker: LocalWorker) -> int:
 def test_one_server_does_a_job_and_the_audit_log_says_for_whom(
     worker: LocalWorker, servers: list[Jobs]
 ) -> None:
-    job = servers[0].begin(Wanted(action="pause", filter=EVERYTHING, reason="closed"), ANONYMOUS, ORIGIN)
-    servers[1].start()
+    wanted = Wanted(action="pause", filter=EVERYTHING, reason="closed")
+    job = begin(AuditedClient(worker.client, ORIGIN), wanted, ANONYMOUS)
+    for server in servers:
+        server.wake()
     done = ended(worker, job.id)
     assert (done.status, done.total, done.done, done.already) == ("done", 5, 5, 0)
     assert paused(worker) == 5
     assert worker.store.search_items(OPEN) == []
     entries = worker.store.search_items(("petiole", "audit"), limit=100)
-    assert sum('"address":"10.0.0.7"' in it.value and '"run.pause"' in it.value for it in entries) == 5
+    his = [it.value for it in entries if '"address":"10.0.0.7"' in it.value]
+    assert sum('"run.pause"' in it for it in his) == 5
+    assert sum('"bulk.start"' in it for it in his) == 1
 
 
 def test_another_server_goes_on_where_a_dead_one_was(worker: LocalWorker, servers: list[Jobs]) -> None:
@@ -172,7 +178,9 @@ def test_who_has_lost_his_lease_writes_nothing_more(
 def test_runs_that_are_named_are_treated_and_no_others(worker: LocalWorker, servers: list[Jobs]) -> None:
     ids = [run.run_id for run in worker.client.list_runs()][:3]
     wanted = Wanted(action="cancel", filter=EVERYTHING, run_ids=[*ids, "gone"], reason="these")
-    done = ended(worker, servers[0].begin(wanted, ANONYMOUS, ORIGIN).id)
+    job = begin(AuditedClient(worker.client, ORIGIN), wanted, ANONYMOUS)
+    servers[0].wake()
+    done = ended(worker, job.id)
     assert (done.status, done.total, done.done, done.treated) == ("done", 4, 3, 4)
     assert {run.run_id for run in worker.client.list_runs(status="cancelled")} == set(ids)
 

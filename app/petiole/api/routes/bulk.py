@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Depends, Header, Path, Request
 
-from petiole.api.access import Acting, Operator, Principal, Reader, origin_of
+from petiole.api.access import Operator, Principal, Reader, Recording
 from petiole.api.answers import errors
 from petiole.api.encoding import Json
 from petiole.api.models.bulk import BulkBody, DryRunOut, FilterBody, JobOut, JobsOut
 from petiole.api.seeing import check_text, narrowed
+from petiole.bulk.asking import begin, cancel
 from petiole.bulk.doing import Jobs
 from petiole.bulk.job import Job, Wanted
 from petiole.bulk.kept import missing
 from petiole.bulk.treating import matching
-from petiole.documents import iso, run_document
+from petiole.documents import job_document, run_document
 from petiole_stores.checks import check_id
 from petiole_stores.errors import InputError
 from petiole_stores.records import RunFilter
@@ -60,9 +61,7 @@ TheJobs = Annotated[Jobs, Depends(jobs_of)]
         **errors(409),
     },
 )
-def start(
-    body: BulkBody, request: Request, principal: Operator, client: Acting, jobs: TheJobs, key: Key = None
-) -> Json:
+def start(body: BulkBody, principal: Operator, client: Recording, jobs: TheJobs, key: Key = None) -> Json:
     """Replay, cancel, pause or unpause runs, or delete their threads. Without `dry_run: false` nothing is changed.
 
     A job survives its server: another one, or the same one started again, goes on with it.
@@ -82,8 +81,9 @@ def start(
             }
         )
     wanted = Wanted(action=body.action, filter=filter, reason=body.reason)
-    job = jobs.begin(wanted, principal, origin_of(request), key)
-    return Json(_document(job), 202, {"location": f"/api/v1/bulk/{job.id}"})
+    job = begin(client, wanted, principal, key)
+    jobs.wake()
+    return Json(job_document(job), 202, {"location": f"/api/v1/bulk/{job.id}"})
 
 
 @router.get(
@@ -95,7 +95,7 @@ def start(
 )
 def list_(principal: Reader, jobs: TheJobs) -> Json:
     """The bulk jobs of the last week, as far as the caller sees them."""
-    return Json({"items": [_document(job) for job in jobs.kept.recent() if job.is_seen_by(principal)]})
+    return Json({"items": [job_document(job) for job in jobs.kept.recent() if job.is_seen_by(principal)]})
 
 
 @router.get(
@@ -107,7 +107,7 @@ def list_(principal: Reader, jobs: TheJobs) -> Json:
 )
 def get(job_id: JobPath, principal: Reader, jobs: TheJobs) -> Json:
     """How far a job has come, whichever server does it."""
-    return Json(_document(job_seen(jobs, principal, job_id)))
+    return Json(job_document(job_seen(jobs, principal, job_id)))
 
 
 @router.post(
@@ -118,10 +118,10 @@ def get(job_id: JobPath, principal: Reader, jobs: TheJobs) -> Json:
     response_model=None,
     responses={202: {"model": JobOut, "description": "It will end soon"}, **errors(404, 409)},
 )
-def cancel(job_id: JobPath, principal: Operator, jobs: TheJobs) -> Json:
+def stop(job_id: JobPath, principal: Operator, client: Recording, jobs: TheJobs) -> Json:
     """End a job after the runs that it has in hand; what is done stays done."""
     job_seen(jobs, principal, job_id)
-    return Json(_document(jobs.kept.cancel(job_id)), 202)
+    return Json(job_document(cancel(client, job_id)), 202)
 
 
 def job_seen(jobs: Jobs, principal: Principal, job_id: str) -> Job:
@@ -151,22 +151,3 @@ def _filter(principal: Principal, given: FilterBody) -> RunFilter:
         limit=100,
         brief=True,
     )
-
-
-def _document(job: Job) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "action": job.wanted.action,
-        "status": job.status,
-        "total": job.total,
-        "done": job.done,
-        "already": job.already,
-        "refused": job.refused,
-        "refusals": [msgspec.structs.asdict(one) for one in job.refusals],
-        "reason": job.wanted.reason,
-        "by": job.by,
-        "error": job.error,
-        "created_at": iso(job.created_at),
-        "beat_at": iso(job.beat_at),
-        "ended_at": iso(job.ended_at),
-    }

@@ -10,8 +10,9 @@ import msgspec
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
-from petiole.api.access import Acting, Operator, Reader, origin_of
+from petiole.api.access import Acting, Operator, Reader, Recording
 from petiole.api.routes.bulk import TheJobs, job_seen
+from petiole.bulk.asking import begin, cancel
 from petiole.bulk.job import MOMENT, Action, Wanted
 from petiole.client import Client
 from petiole.client.run_query import RunQuery, run_filter
@@ -98,9 +99,7 @@ def ask(request: Request, client: Acting, operator: Operator, choice: Chosen) ->
 
 
 @router.post("/bulk/start", dependencies=[Depends(csrf.checked)])
-def start(
-    request: Request, client: Acting, operator: Operator, choice: Chosen, form: Filled, jobs: TheJobs
-) -> Response:
+def start(client: Recording, operator: Operator, choice: Chosen, form: Filled, jobs: TheJobs) -> Response:
     """Begin; the page of the job shows how far it has come. The same form sent twice begins it once."""
     try:
         seen = float(str(form.get("seen", "")))
@@ -115,7 +114,8 @@ def start(
         raise InputError(f"there is nothing to {choice.action}: none of these runs is {_either(choice)}")
     wanted = Wanted(action=choice.action, filter=filter, run_ids=ids, reason=choice.reason)
     key = str(form.get("key", "")) or None
-    job = jobs.begin(wanted, operator, origin_of(request), key and f"form {key}")
+    job = begin(client, wanted, operator, key and f"form {key}")
+    jobs.wake()
     return RedirectResponse(f"/bulk/{job.id}", 303)
 
 
@@ -133,10 +133,10 @@ def job(request: Request, reader: Reader, job_id: str, jobs: TheJobs) -> Respons
 
 
 @router.post("/bulk/{job_id}/cancel", dependencies=[Depends(csrf.checked)])
-def cancel(operator: Operator, job_id: str, jobs: TheJobs) -> Response:
+def stop(client: Recording, operator: Operator, job_id: str, jobs: TheJobs) -> Response:
     """End a job after the runs that it has in hand."""
     job_seen(jobs, operator, job_id)
-    jobs.kept.cancel(job_id)
+    cancel(client, job_id)
     return RedirectResponse(f"/bulk/{job_id}", 303)
 
 
