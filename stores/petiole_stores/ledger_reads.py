@@ -60,6 +60,10 @@ class LedgerReads(ABC):
 
     # ---------------------------------------------------------------- tasks
 
+    def get_task(self, task_id: str) -> Task | None:
+        """The task, or ``None``."""
+        return self._get_task(task_id)
+
     def list_tasks(self, run_id: str) -> list[Task]:
         """All tasks of a run in the order they were made."""
         return self._list_tasks(run_id)
@@ -125,6 +129,8 @@ class LedgerReads(ABC):
     def _list_runs(self, filter: RunFilter) -> RunPage: ...
     @abstractmethod
     def _count_runs(self, filter: RunFilter) -> Mapping[str, int]: ...
+    @abstractmethod
+    def _get_task(self, task_id: str) -> Task | None: ...
     @abstractmethod
     def _list_tasks(self, run_id: str) -> list[Task]: ...
     @abstractmethod

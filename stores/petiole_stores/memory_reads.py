@@ -48,6 +48,11 @@ class MemoryReads(MemoryTables):
             ):
                 yield run
 
+    def _get_task(self, task_id: str) -> Task | None:
+        with self._lock:
+            task = self._tasks.get(task_id)
+            return None if task is None else copy_task(task)
+
     def _list_tasks(self, run_id: str) -> list[Task]:
         with self._lock:
             return [copy_task(task) for task in self._tasks_of(run_id)]

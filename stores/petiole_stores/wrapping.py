@@ -292,6 +292,9 @@ class WrappedStore(Store):
     def _count_runs(self, filter: RunFilter) -> Mapping[str, int]:
         return self.around("count_runs", lambda: self.store._count_runs(filter))
 
+    def _get_task(self, task_id: str) -> Task | None:
+        return self.around("get_task", lambda: self.store._get_task(task_id))
+
     def _list_tasks(self, run_id: str) -> builtins.list[Task]:
         return self.around("list_tasks", lambda: self.store._list_tasks(run_id))
 

@@ -60,6 +60,7 @@ class ReaderSteps(UpkeepSteps):
         yield Call("task_counts", (run_id,))
         tasks = self.model._tasks_of(run_id)
         fields: dict[str, Any] = {}
+        yield Call("get_task", (dice.pick([*(task.task_id for task in tasks), self.scene.id("none")]),))
         if tasks and dice.rarely(2):
             task = dice.pick(tasks)
             name = dice.pick(["ns", "node", "kind", "checkpoint_id"])

@@ -45,7 +45,7 @@ unblock committed|unblock already|unblock refused run paused|drop|drop some|quar
 sweep died|sweep woken|sweep expired|beat revived|replace_blobs|trim|trim checkpoints|trim tasks|trim blobs
 finish refused busy|resume refused stale|amend committed|amend already|amend refused busy|amend refused no base
 amend refused head moved|amend refused no run|wake|wake some
-delete_thread True|delete_thread False|list_runs|count_runs|task_counts|tasks_page|list_checkpoints|recent|recent some|expired|expired some|reopen
+delete_thread True|delete_thread False|list_runs|count_runs|task_counts|get_task|tasks_page|list_checkpoints|recent|recent some|expired|expired some|reopen
 """
 
 

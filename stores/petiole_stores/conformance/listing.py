@@ -144,6 +144,8 @@ def page_through_tasks(scene: Scene) -> None:
     same(names(checkpoint_id=scene.id("c0"), node="other"), ["d"], "a superstep's")
     same((names(ns=""), names(ns="x")), (names(), []), "a namespace")
     same(store.tasks_page("x-none").tasks, [], "of a run that is not there")
+    same([plain(store.get_task(task.task_id)) for task in whole], plain(whole), "each by its id")
+    same(store.get_task("x-none"), None, "a task that is not there")
     brief = store.tasks_page(run_id, TaskFilter(brief=True)).tasks
     left_out = {"arg": None, "output": None, "progress": None}
     same(plain(brief), [plain(task) | left_out for task in whole], "in brief")

@@ -13,7 +13,7 @@ from typing import Any
 
 from petiole_stores.bases import WideBases
 from petiole_stores.errors import ConflictError
-from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, Run, Worker
+from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, Run, Task, Worker
 from petiole_stores.redis.events import RedisEvents
 from petiole_stores.redis.items import RedisItems
 from petiole_stores.redis.listing import Listing
@@ -24,6 +24,7 @@ from petiole_stores.serde import Serde
 from petiole_stores.store import StoreUrl
 
 _run = optional(Run)
+_task = optional(Task)
 _checkpoint = optional(Checkpointed)
 _checkpoints = decoder(list[Checkpointed])
 _worker = decoder(Worker)
@@ -49,6 +50,10 @@ class RedisStore(Listing, Trimming, RedisItems, RedisEvents):
 
     def _get_run(self, run_id: str) -> Run | None:
         found: Run | None = self._read_one("run", run_id, _run)
+        return found
+
+    def _get_task(self, task_id: str) -> Task | None:
+        found: Task | None = self._read_one("task", task_id, _task)
         return found
 
     def _holds(self, task_id: str, token: str) -> bool:

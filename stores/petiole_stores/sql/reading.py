@@ -28,6 +28,7 @@ from petiole_stores.store import Store, StoreUrl
 _run = msgspec.json.Decoder(Run)
 _runs = msgspec.json.Decoder(list[Run])
 _counts = msgspec.json.Decoder(dict[str, int])
+_task = msgspec.json.Decoder(Task)
 _tasks = msgspec.json.Decoder(list[Task])
 _numbered_tasks = msgspec.json.Decoder(list[tuple[int, Task]])
 _task_counts = msgspec.json.Decoder(list[TaskCount])
@@ -36,6 +37,7 @@ _checkpoints = msgspec.json.Decoder(list[Checkpointed])
 _workers = msgspec.json.Decoder(list[Worker])
 
 _GET_RUN = "SELECT petiole_run_json(r)::text FROM runs r WHERE r.run_id = %s"
+_GET_TASK = "SELECT petiole_task_json(t)::text FROM tasks t WHERE t.task_id = %s"
 _LIST_TASKS = """
 SELECT coalesce(json_agg(petiole_task_json(t) ORDER BY t.seq), '[]'::json)::text FROM tasks t WHERE t.run_id = %s"""
 _HEAD = """
@@ -84,6 +86,10 @@ class PostgresReads(Store):
 
     def _count_runs(self, filter: RunFilter) -> Mapping[str, int]:
         return _counts.decode(self.connections.call(*listing.run_counts(filter)) or "{}")
+
+    def _get_task(self, task_id: str) -> Task | None:
+        text = self.connections.call(_GET_TASK, (task_id,))
+        return None if text is None else _task.decode(text)
 
     def _list_tasks(self, run_id: str) -> list[Task]:
         return _tasks.decode(self.connections.call(_LIST_TASKS, (run_id,)) or "[]")

@@ -15,6 +15,7 @@ from petiole.dashboard.rendering import PageRoute, page
 from petiole.dashboard.run_view import RunView
 from petiole.dashboard.seeing import visible_run
 from petiole.dashboard.shape import shape_of
+from petiole_stores.checks import check_id
 from petiole_stores.errors import NotFoundError
 from petiole_stores.records import TaskFilter
 
@@ -86,14 +87,10 @@ def more(request: Request, view: View, node: str, above: str = "", cursor: str |
 @router.get("/runs/{run_id}/tasks/{task_id}")
 def task(request: Request, view: View, task_id: str) -> Response:
     """One task: what it was given, and each of its tries."""
-    cursor: str | None = None
-    while True:
-        found = view.client.store.tasks_page(view.run.run_id, TaskFilter(limit=1000, cursor=cursor))
-        one = next((task for task in found.tasks if task.task_id == task_id), None)
-        if one is not None or found.next is None:
-            break
-        cursor = found.next
-    if one is None:
+    check_id("task_id", task_id)
+    view.client.store.hint(view.run.thread_id, [task_id])
+    one = view.client.store.get_task(task_id)
+    if one is None or one.run_id != view.run.run_id:
         raise NotFoundError(f"run {view.run.run_id} has no task {task_id!r}: {view.commands.tasks()}")
     scale = waterfall.scale_of(view.run, view.counts, view.client.now())
     return page(

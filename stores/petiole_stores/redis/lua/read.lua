@@ -1,6 +1,7 @@
 --- include records brief
 -- Read records of one partition. KEYS[1] prefix; ARGV[1] {what, id, ns?, before?, limit?, brief?, token?}; what is
 --   "run"          the Run or null                "tasks"        the list of a run's Tasks, as they were made
+--   "task"         the Task or null
 --   "holds"        whether a finish of the task under the token would be taken
 --   "checkpoint"   the Checkpointed or null       "head"         that of the head of a thread (id) and namespace
 --   "checkpoints"  the list of a thread's, newest first; ns nil: of every namespace; before: below this seq; brief: without
@@ -14,6 +15,8 @@ end
 local read = {}
 
 function read.run() return one('run', request.id) end
+
+function read.task() return one('task', request.id) end
 
 function read.holds() return stands(load('task', request.id), request.token) end
 

@@ -14,6 +14,7 @@ from petiole_stores.sql.sqlite.rows import RUN_COLUMNS, TASK_COLUMNS, json_text,
 
 _BRIEF_RUN = RUN_COLUMNS.replace("r.input", "NULL")
 _BRIEF_TASK = TASK_COLUMNS.replace("t.arg", "NULL").replace("t.output", "NULL").replace("t.progress", "NULL")
+_GET_TASK = f"SELECT {TASK_COLUMNS} FROM tasks t WHERE t.task_id = ?"
 _LIST_TASKS = f"SELECT {TASK_COLUMNS} FROM tasks t WHERE t.run_id = ? ORDER BY t.seq"
 _COUNT = (
     "ns", "node", "kind", "status", "count", "created_at", "ended_at", "crashes", "failures", "recovered", "replaced",
@@ -51,6 +52,11 @@ def count_runs(db: sqlite3.Connection, filter: RunFilter) -> Mapping[str, int]:
     where, values = _where(filter)
     statement = f"SELECT r.status, count(*) FROM runs r WHERE {_all(where)} GROUP BY r.status"
     return dict(db.execute(statement, values).fetchall())
+
+
+def get_task(db: sqlite3.Connection, task_id: str) -> Task | None:
+    row = db.execute(_GET_TASK, (task_id,)).fetchone()
+    return None if row is None else to_task(row)
 
 
 def list_tasks(db: sqlite3.Connection, run_id: str) -> list[Task]:

@@ -153,6 +153,9 @@ class SQLiteStore(SQLiteUpkeep):
     def _count_runs(self, filter: RunFilter) -> Mapping[str, int]:
         return self.connections.read(lambda db: listing.count_runs(db, filter))
 
+    def _get_task(self, task_id: str) -> Task | None:
+        return self.connections.read(lambda db: listing.get_task(db, task_id))
+
     def _list_tasks(self, run_id: str) -> list[Task]:
         return self.connections.read(lambda db: listing.list_tasks(db, run_id))
 
