@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from petiole_stores.decoding import decoder, unpacker
 from petiole_stores.errors import InputError, NotFoundError, SerializationError
 from petiole_stores.ids import new_id
 from petiole_stores.serde import Blob, Serde
@@ -176,16 +177,15 @@ class Checkpoint:
         serde = Serde(types) if serde is None else serde
         as_json = data[:1] == b"{"
         try:
-            decode = msgspec.json.decode if as_json else msgspec.msgpack.decode
-            found = decode(data, type=_Version).petiole
+            version, whole = (_json_version, _json_whole) if as_json else (_packed_version, _packed_whole)
+            found = version(data).petiole
             if found != _FORMAT:
                 raise SerializationError(
                     f"the checkpoint is of format {found}, and this version of Petiole reads {_FORMAT}: upgrade it"
                 )
-            envelope = decode(data, type=_Envelope)
+            envelope = whole(data)
             state, metadata = (
-                bytes(raw).decode() if as_json else msgspec.msgpack.decode(raw, type=str)
-                for raw in (envelope.state, envelope.metadata)
+                bytes(raw).decode() if as_json else _text(raw) for raw in (envelope.state, envelope.metadata)
             )
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
             raise SerializationError(
@@ -258,3 +258,8 @@ def _check(field: str, value: object, expected: type) -> None:
         raise InputError(
             f"a checkpoint's {field} is a {expected.__name__}, and {value!r} is a {type(value).__name__}"
         )
+
+
+_json_version, _json_whole = decoder(_Version), decoder(_Envelope)
+_packed_version, _packed_whole = unpacker(_Version), unpacker(_Envelope)
+_text = unpacker(str)

@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec.structs import replace
 
 from petiole_stores.errors import (
@@ -54,7 +53,7 @@ from petiole_workers.graph import (
     task_output,
 )
 from petiole_workers.graph import call as call_function
-from petiole_workers.hop import RunConfig, Work
+from petiole_workers.hop import Work, read_config
 from petiole_workers.limits import NodeTimeoutError, first_limit, timed_out
 from petiole_workers.logs import Journal, journaled
 from petiole_workers.nesting import Nesting, namespace
@@ -96,7 +95,7 @@ class Attempt:
         self._tries = 0
         self._tried: deque[Failure] = deque(maxlen=MAX_EARLIER + 1)
         self._on_timeout: Outcome | None = None
-        self.config = msgspec.json.decode(self.run.config, type=RunConfig)
+        self.config = read_config(self.run.config)
         self.durability = runner.durability(self.config.durability or graph.durability)
         self.services = AttemptServices(runner, self.task, failed=self._failures)
         self.told = Telling(graph, claim)

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from petiole_stores.decoding import decoder
 from petiole_stores.errors import CorruptionError, InputError, SerializationError, StoreError
 from petiole_stores.items import Namespace, NewItem
 from petiole_stores.records import Blob, Output
@@ -72,7 +73,7 @@ class NodeCache:
                 [item] = self._store.get_items([(place.namespace, place.key)])
                 if item is None:
                     return None
-                kept = msgspec.json.decode(item.value, type=_Kept)
+                kept = _kept(item.value)
                 blobs = {
                     digest: Blob(digest, codec, base64.b64decode(data)) for digest, codec, data in kept.blobs
                 }
@@ -113,3 +114,6 @@ def _label(name: str) -> str:
 
 def _packed(blob: Blob) -> tuple[str, str, str]:
     return blob.digest, blob.codec, base64.b64encode(blob.data).decode()
+
+
+_kept = decoder(_Kept)

@@ -33,7 +33,7 @@ from petiole_workers.fitting import Fleet, queue_of
 from petiole_workers.graph import START, result
 from petiole_workers.graph.children import ChildCall
 from petiole_workers.graph.overwrite import plain
-from petiole_workers.hop import Parent, RunConfig
+from petiole_workers.hop import Parent, RunConfig, read_config
 from petiole_workers.parking import ParkedError
 from petiole_workers.progress import ChildSeen, Progress
 from petiole_workers.settling import reading
@@ -250,7 +250,7 @@ def parent_of(run: Run) -> Parent | None:
     """The task that has submitted a run; ``None``: it is nobody's child."""
     if '"parent"' not in run.config:
         return None
-    return msgspec.json.decode(run.config, type=RunConfig).parent
+    return read_config(run.config).parent
 
 
 def children_of(tasks: Iterable[Task]) -> list[ChildSeen]:

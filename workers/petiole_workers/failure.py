@@ -10,6 +10,8 @@ from types import TracebackType
 
 import msgspec
 
+from petiole_stores.decoding import decoder
+
 MAX_TRACEBACK = 16_000
 MAX_MESSAGE = 4_000
 #: How many earlier tries of one attempt are kept with the last one, and how much of their tracebacks.
@@ -93,7 +95,7 @@ def document_of(failure: Failure) -> str:
 
 def parse_failure(text: str | None) -> Failure | None:
     """The error that a run's or task's ``error`` document describes."""
-    return msgspec.json.decode(text, type=Failure) if text else None
+    return _failure(text) if text else None
 
 
 def _from_node(trace: TracebackType | None) -> TracebackType | None:
@@ -111,3 +113,6 @@ def _from_node(trace: TracebackType | None) -> TracebackType | None:
 def _plain(text: str) -> str:
     """Text that every store can hold: without NUL and lone surrogates."""
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
+_failure = decoder(Failure)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from petiole_stores.decoding import decoder
 from petiole_stores.records import Claim, Outcome, TaskRef
 from petiole_stores.store import StoreTransaction
 from petiole_workers.documents import Rows
@@ -92,3 +93,7 @@ class Work:
     output: TaskOutput | None = None  #: what its node gave
     attempt: int = 1  #: the number of the try that gave it
     taken_over: bool = False  #: the main process has ended its node and commits the outcome, too
+
+
+#: A run's ``config`` document as a :class:`RunConfig`.
+read_config = decoder(RunConfig)

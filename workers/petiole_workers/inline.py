@@ -45,7 +45,7 @@ from petiole_workers.compiled import CompiledGraph
 from petiole_workers.documents import Documents
 from petiole_workers.graph import INTERRUPT, START, Command, Interrupt, result
 from petiole_workers.graph.runtime import NodeServices
-from petiole_workers.hop import RunConfig
+from petiole_workers.hop import RunConfig, read_config
 from petiole_workers.inline_children import ChildrenHere, waiting_for_child, wake_waiting
 from petiole_workers.inline_crew import Crew
 from petiole_workers.inline_options import InvokeOptions
@@ -281,7 +281,7 @@ class InlineEngine:
         run = self.store.get_run(run_id)
         if run is None or run.status in SETTLED:
             return
-        if not msgspec.json.decode(run.config, type=RunConfig).inline:
+        if not read_config(run.config).inline:
             raise ThreadBusyError(
                 f"thread {run.thread_id!r} has the active run {run_id} on workers: wait for it or cancel it"
             )

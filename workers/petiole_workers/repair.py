@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from petiole_stores.errors import CorruptionError, PetioleError
 from petiole_stores.integrity import damage_of, seal_of
 from petiole_stores.records import Blob, Checkpointed, NewCheckpoint, Output, Run, RunFilter, Task
@@ -35,7 +33,7 @@ from petiole_workers.graph import (
     task_output,
 )
 from petiole_workers.graph.callables import Runner, run_awaitable
-from petiole_workers.hop import RunConfig
+from petiole_workers.hop import RunConfig, read_config
 from petiole_workers.recursion import FIRST_STEP, counted, last_step
 
 #: How many damaged ancestors one repair goes back.
@@ -316,7 +314,7 @@ class Repair:
 
 
 def _config(run: Run) -> RunConfig:
-    return msgspec.json.decode(run.config, type=RunConfig)
+    return read_config(run.config)
 
 
 def seal_or_none(record: Checkpointed) -> str | None:

@@ -45,7 +45,7 @@ from petiole_workers.durability import Durability, Measured
 from petiole_workers.failure import describe
 from petiole_workers.given import Given
 from petiole_workers.graph.runtime import NodeServices
-from petiole_workers.hop import AS_COMPILED, Hint, RunConfig, Stops, Work
+from petiole_workers.hop import AS_COMPILED, Hint, Stops, Work, read_config
 from petiole_workers.logs import KIND, Logged, severity_of
 from petiole_workers.long_term import LongTermMemory
 from petiole_workers.misfits import note_misfits
@@ -536,7 +536,7 @@ class Runner:
         return self._durabilities[text]
 
     def _durability_of(self, claim: Claim) -> Durability:
-        config = msgspec.json.decode(claim.run.config, type=RunConfig)
+        config = read_config(claim.run.config)
         return self.durability(config.durability or self.registry[claim.run.graph].durability)
 
     def _is_to_go_on(self, run_id: str) -> bool:

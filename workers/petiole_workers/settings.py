@@ -15,6 +15,7 @@ from typing import Any, Literal, get_type_hints
 
 import msgspec
 
+from petiole_stores.decoding import converter
 from petiole_stores.errors import ConfigurationError
 from petiole_workers.durability import Durability
 
@@ -147,7 +148,7 @@ def load_settings(
     for origin, layer in _layers(flags, environ, folder):
         _check(layer, origin)
         values |= layer
-    settings = msgspec.convert(values, Settings, strict=False)
+    settings = _settings(values)
     _check_ranges(settings)
     return settings
 
@@ -222,7 +223,7 @@ def _check(layer: Mapping[str, object], origin: str) -> None:
                 f"{origin} sets {name!r}, which is no setting of Petiole; the settings are: {known}"
             )
         try:
-            msgspec.convert(value, _HINTS[name], strict=False)
+            _READERS[name](value)
         except msgspec.ValidationError as error:
             raise ConfigurationError(f"{origin} sets {name} to {value!r}: {error}") from None
 
@@ -274,3 +275,6 @@ _HINTS: dict[str, Any] = {
 }
 _FROM_ZERO = ("grace", "cancel_grace", "inline_slice", "in_process_wait", "store_timeout")
 _LISTS = {name for name, hint in _HINTS.items() if hint == list[str]}
+
+_settings = converter(Settings, strict=False)
+_READERS = {name: converter(hint, strict=False) for name, hint in _HINTS.items()}

@@ -22,7 +22,7 @@ from petiole_stores.serde import Serde
 from petiole_stores.store import Store
 from petiole_workers.durability import Durability, preset
 from petiole_workers.given import Given, checked_tags
-from petiole_workers.hop import RunConfig
+from petiole_workers.hop import read_config
 from petiole_workers.takeover import CHOICES, IfBusy
 from petiole_workers.times import Deadline, Start
 
@@ -61,7 +61,7 @@ class Submission(msgspec.Struct, kw_only=True):
         metadata, more = serde.dump_values(self.metadata or {}, thread_id=thread_id)
         config, given = self.config, {}
         if self.given != Given():
-            made = msgspec.json.decode(config, type=RunConfig)
+            made = read_config(config)
             given = self.given.dump(made, serde, thread_id)
             config = msgspec.json.encode(made).decode()
         start, end = Start.of(self.at), Deadline.of(self.deadline)
@@ -142,7 +142,7 @@ def config_document(
 
 def _requested(document: str, config: str) -> str:
     """The input's document, with what else was given to the run if there is any."""
-    made = msgspec.json.decode(config, type=RunConfig)
+    made = read_config(config)
     if document[:1] not in '{["' or not (made.context or made.configurable):
         return document
     parts = (bytes(part).decode() if part else "null" for part in (made.context, made.configurable))

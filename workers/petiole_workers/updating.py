@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
-import msgspec
 from msgspec.structs import replace
 
 from petiole_stores.errors import InputError, InvalidUpdateError, NotFoundError, ThreadBusyError
@@ -42,7 +41,7 @@ from petiole_workers.graph import (
 )
 from petiole_workers.graph.snapshot import pull_path, push_path
 from petiole_workers.graph.updates import apply_writes
-from petiole_workers.hop import RunConfig
+from petiole_workers.hop import read_config
 from petiole_workers.recursion import FIRST_STEP
 from petiole_workers.resuming import pending, resumptions
 
@@ -251,7 +250,7 @@ class Updating:
 
     def _place(self, new: Sequence[NewTask], run: Run) -> None:
         """Let the new tasks wait where the run's other ones do."""
-        inline = msgspec.json.decode(run.config, type=RunConfig).inline
+        inline = read_config(run.config).inline
         tasks = self._store.list_tasks(run.run_id) if inline else []
         for task in new:
             task.queue = tasks[-1].queue if tasks else queue_of(self._graph.offer, task.queue)

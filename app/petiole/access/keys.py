@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from petiole.access.principal import AuthenticationError, Principal, Scope, scopes_of
+from petiole_stores.decoding import converter
 from petiole_stores.errors import InputError, NotFoundError
 from petiole_stores.items import NewItem
 from petiole_stores.store import Store
@@ -213,9 +214,12 @@ class Keys:
         )
 
     def _decode(self, document: str) -> Key:
-        return msgspec.convert(self._store.serde.load_whole(document), Key)
+        return _key(self._store.serde.load_whole(document))
 
 
 def _digest(secret: str, salt: bytes) -> str:
     data = secret.encode(errors="surrogateescape")
     return hashlib.scrypt(data, salt=salt, n=COST, r=BLOCK, p=PARALLEL, dklen=32).hex()
+
+
+_key = converter(Key)

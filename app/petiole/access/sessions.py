@@ -19,6 +19,7 @@ import msgspec
 
 from petiole.access.keys import Keys
 from petiole.access.principal import AuthenticationError, Principal
+from petiole_stores.decoding import decoder
 from petiole_stores.items import NewItem
 from petiole_stores.store import Store
 
@@ -56,7 +57,7 @@ class Sessions:
         expected = self._mac(b"session", body.encode(errors="surrogateescape"))
         if not hmac.compare_digest(expected.encode(), signature.encode(errors="surrogateescape")):
             raise AuthenticationError("the session is not of this server: log in again")
-        session = msgspec.json.decode(base64.urlsafe_b64decode(body), type=Session)
+        session = _session(base64.urlsafe_b64decode(body))
         if session.expires_at <= time.time():
             raise AuthenticationError("the session is over: log in again")
         key = self._keys.known(session.key_id)
@@ -102,3 +103,6 @@ def is_own_site(headers: Mapping[str, str]) -> bool:
         return site in ("same-origin", "none")
     origin = headers.get("origin")
     return origin is None or origin.partition("://")[2] == headers.get("host")
+
+
+_session = decoder(Session)

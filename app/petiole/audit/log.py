@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from petiole.audit.entry import Entry
+from petiole_stores.decoding import converter
 from petiole_stores.errors import InputError, PetioleError
 from petiole_stores.items import Namespace, NewItem
 from petiole_stores.store import Store
@@ -129,7 +130,7 @@ class AuditLog:
                 if wanted:
                     wanted = "" if item.key == wanted else wanted
                     continue
-                entry = msgspec.convert(self._store.serde.load_whole(item.value), Entry)
+                entry = _entry(self._store.serde.load_whole(item.value))
                 yield entry, _encode(day, position, entry.id)
             offset += len(items)
 
@@ -164,3 +165,6 @@ def _decode(cursor: str | None) -> tuple[str, int, str] | None:
         raise InputError(
             f"cursor is {cursor[:40]!r}: give the one that the page before has as its next"
         ) from None
+
+
+_entry = converter(Entry)

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from petiole.bulk.job import Job
+from petiole_stores.decoding import decoder
 from petiole_stores.errors import ConflictError, NotFoundError
 from petiole_stores.items import MAX_LIMIT, Item, NewItem
 from petiole_stores.store import Store
@@ -119,8 +120,11 @@ def missing(id: str) -> NotFoundError:
 
 
 def _read(item: Item) -> Job:
-    return msgspec.json.decode(item.value, type=Job)
+    return _job(item.value)
 
 
 def _quoted(holder: str) -> str:
     return msgspec.json.encode(holder).decode()
+
+
+_job = decoder(Job)

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 
 import msgspec
 
+from petiole_stores.decoding import decoder
 from petiole_stores.errors import InputError
 from petiole_stores.ids import derived_id
 from petiole_stores.integrity import seal_of
 from petiole_stores.records import Blob, Checkpointed, NewCheckpoint
 from petiole_stores.serde import Serde, digest_document
 from petiole_workers.documents import PlannedTask
-from petiole_workers.hop import RunConfig
+from petiole_workers.hop import read_config
 
 _REFERENCE = re.compile(r'("\$blob"\s*:\s*")([0-9a-z]+)(")')
 
@@ -67,7 +68,7 @@ class Bringing:
     def config(self, text: str) -> Brought:
         """A run's config, without the parent that it had there."""
         try:
-            config = msgspec.json.decode(text, type=RunConfig)
+            config = read_config(text)
         except msgspec.MsgspecError as error:
             raise InputError(f"the exported run's config cannot be read: {error}") from None
         config.parent = None
@@ -108,7 +109,7 @@ class Bringing:
 
     def _next(self, text: str) -> Brought:
         try:
-            planned = msgspec.json.decode(text, type=list[PlannedTask])
+            planned = _planned(text)
         except msgspec.MsgspecError as error:
             raise InputError(
                 f"what comes next after an exported checkpoint cannot be read: {error}"
@@ -120,3 +121,6 @@ class Bringing:
                 task.arg = msgspec.Raw(document.encode())
                 blobs += more
         return msgspec.json.encode(planned).decode(), blobs
+
+
+_planned = decoder(list[PlannedTask])

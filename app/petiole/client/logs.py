@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from petiole.client.naming import graphs_of
+from petiole_stores.decoding import converter
 from petiole_stores.errors import InputError, PetioleError
 from petiole_stores.events import Event
 from petiole_stores.records import Run
@@ -97,7 +98,7 @@ def logs_page_of(
 
 def entry_of(event: Event, thread_id: str, by: Spoken, value: object) -> LogEntry:
     """The record that an event of kind ``log`` keeps."""
-    logged = msgspec.convert(value, Logged)
+    logged = _logged(value)
     return LogEntry(
         id=str(event.seq),
         run_id=event.run_id,
@@ -141,3 +142,6 @@ def _seq(cursor: str | None) -> int:
     if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 16):
         raise InputError(f"cursor is {cursor[:40]!r}: take the `next` or `after` of the page before as it is")
     return int(cursor)
+
+
+_logged = converter(Logged)

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from petiole_stores.decoding import decoder
 from petiole_stores.errors import InputError
 from petiole_stores.records import Checkpointed, Run, Task
 
@@ -49,13 +50,13 @@ def digest_of(file: ThreadFile) -> str:
 def decode(text: bytes | str) -> ThreadFile:
     """The file of some text. Raises InputError for what is none, is of another version, or was changed since."""
     try:
-        head = msgspec.json.decode(text, type=_Head)
+        head = _head(text)
         if head.format != FORMAT or head.version != VERSION:
             raise InputError(
                 f"this is a file of format {head.format!r}, version {head.version}: this Petiole reads {FORMAT!r}, version "
                 f"{VERSION}"
             )
-        file = msgspec.json.decode(text, type=ThreadFile)
+        file = _file(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"this is no exported thread: {error}") from None
     if digest_of(file) != file.digest:
@@ -70,3 +71,7 @@ def decode(text: bytes | str) -> ThreadFile:
 class _Head(msgspec.Struct):
     format: str
     version: int
+
+
+_head = decoder(_Head)
+_file = decoder(ThreadFile)

@@ -19,6 +19,7 @@ from petiole.client.explaining import Explanation
 from petiole.client.history import HistoryEntry
 from petiole.client.logs import LogEntry
 from petiole_stores.checkpoint import Checkpoint
+from petiole_stores.decoding import converter
 from petiole_stores.records import Attempt, QueueBacklog, Run, Task, TaskCount, Worker
 from petiole_workers.failure import Failure
 from petiole_workers.graph import Interrupt
@@ -42,13 +43,13 @@ def run_of(document: Document) -> Run:
         "seq": document.get("seq", 0),
     }
     told["input"] = _text(told.get("input"))
-    return msgspec.convert(told, Run)
+    return _run(told)
 
 
 def task_of(document: Document) -> Task:
     """A task with its attempts."""
     attempts = [
-        msgspec.convert(timed(one, ("claimed_at", "ended_at")) | {"error": _text(one["error"])}, Attempt)
+        _attempt(timed(one, ("claimed_at", "ended_at")) | {"error": _text(one["error"])})
         for one in document["attempts"]
     ]
     told = timed(document, _TASK_TIMES) | {
@@ -57,40 +58,40 @@ def task_of(document: Document) -> Task:
         "awaits": document["awaits"] or "",
         "attempts": attempts,
     }
-    return msgspec.convert(told, Task)
+    return _task(told)
 
 
 def log_of(document: Document) -> LogEntry:
     """A record that a node has logged."""
-    return msgspec.convert(timed(document, ("at",)), LogEntry)
+    return _log(timed(document, ("at",)))
 
 
 def task_count_of(document: Document) -> TaskCount:
-    return msgspec.convert(timed(document, ("created_at", "ended_at")), TaskCount)
+    return _task_count(timed(document, ("created_at", "ended_at")))
 
 
 def worker_of(document: Document) -> Worker:
-    return msgspec.convert(timed(document, _WORKER_TIMES), Worker)
+    return _worker(timed(document, _WORKER_TIMES))
 
 
 def backlog_of(document: Document) -> QueueBacklog:
-    return msgspec.convert(timed(document, ("oldest",)), QueueBacklog)
+    return _backlog(timed(document, ("oldest",)))
 
 
 def letter_of(document: Document) -> DeadLetter:
     """A dead letter from its full document, which has the task and the run."""
     task = task_of(document["task"])
-    failure = msgspec.convert(document["task"]["error"] or {"type": "Unknown", "message": ""}, Failure)
+    failure = _failure(document["task"]["error"] or {"type": "Unknown", "message": ""})
     return DeadLetter(task=task, run=run_of(document["run"]), failure=failure)
 
 
 def difference_of(document: Document) -> Difference:
-    return msgspec.convert(dict(document), Difference)
+    return _difference(dict(document))
 
 
 def explanation_of(document: Document) -> Explanation:
     waits = [timed(one, ("since", "until")) | {"command": one["command"] or ""} for one in document["waits"]]
-    return msgspec.convert(timed(document, ("now",)) | {"waits": waits}, Explanation)
+    return _explanation(timed(document, ("now",)) | {"waits": waits})
 
 
 def entry_of(thread_id: str, document: Document, read: Reader) -> HistoryEntry:
@@ -161,7 +162,7 @@ def _state_task(document: Document, read: Reader) -> StateTask:
         id=document["id"],
         name=document["name"],
         path=tuple(document["path"]),
-        error=None if error is None else msgspec.convert(error, Failure),
+        error=None if error is None else _failure(error),
         interrupts=_asked(document["interrupts"], read),
         state=document["config"] if inner is None else snapshot_of(inner, read),
         result=None if document["result"] is None else read(document["result"]),
@@ -182,3 +183,15 @@ def timed(document: Document, names: tuple[str, ...]) -> dict[str, Any]:
 
 def _text(value: Any) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()
+
+
+_run = converter(Run)
+_task = converter(Task)
+_attempt = converter(Attempt)
+_log = converter(LogEntry)
+_task_count = converter(TaskCount)
+_worker = converter(Worker)
+_backlog = converter(QueueBacklog)
+_failure = converter(Failure)
+_difference = converter(Difference)
+_explanation = converter(Explanation)

@@ -15,6 +15,7 @@ from petiole.client.plain import plain
 from petiole.client.scheduling import ScheduleChanges
 from petiole.remote.decoding import timed
 from petiole.remote.states import RemoteStates
+from petiole_stores.decoding import converter
 from petiole_stores.errors import InputError, NotFoundError
 from petiole_stores.ids import new_id
 from petiole_workers.graph.overwrite import plain as as_given
@@ -152,7 +153,7 @@ class RemoteScheduling(RemoteStates):
                 "input": msgspec.json.encode(document["input"]).decode(),
                 "fired": document["runs"],
                 "paused": document["status"] == "paused",
-                "last": last and msgspec.convert(last, Firing),
+                "last": last and _firing(last),
             }
         )
 
@@ -169,3 +170,6 @@ def _moment(at: datetime | float | None) -> str | None:
 
 def _bytes(text: bytes | str) -> bytes:
     return text.encode() if isinstance(text, str) else text
+
+
+_firing = converter(Firing)

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import msgspec
 from redis.exceptions import ResponseError
 
+from petiole_stores.decoding import unpacker
 from petiole_stores.errors import ConfigurationError, SchemaError, StoreError
 
 MAGIC = b"petiole redis backup 1\n"
@@ -60,7 +61,7 @@ def load(client: Any, prefix: str, partitions: int, schema: int, path: Path) -> 
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
             raise StoreError(f"{path} is no backup of a Redis store")
-        header = msgspec.msgpack.decode(next(_read(file, path)), type=Header)
+        header = _header(next(_read(file, path)))
         if header.partitions != partitions:
             raise ConfigurationError(
                 f"{path} holds {header.partitions} partitions, the store was set up with {partitions}: restore into "
@@ -71,7 +72,7 @@ def load(client: Any, prefix: str, partitions: int, schema: int, path: Path) -> 
                 f"{path} has schema {header.schema}, this Petiole works with {schema}: upgrade Petiole"
             )
         for records in _batches(_read(file, path)):
-            entries = [msgspec.msgpack.decode(record, type=Entry) for record in records]
+            entries = [_entry(record) for record in records]
             with client.pipeline(transaction=False) as pipeline:
                 for entry in entries:
                     pipeline.restore(prefix.encode() + entry.key, entry.expires_at, entry.data, absttl=True)
@@ -109,3 +110,7 @@ def _batches(items: Iterator[bytes]) -> Iterator[list[bytes]]:
             batch = []
     if batch:
         yield batch
+
+
+_header = unpacker(Header)
+_entry = unpacker(Entry)

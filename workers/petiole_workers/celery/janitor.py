@@ -6,15 +6,13 @@ import logging
 import random
 import zlib
 
-import msgspec
-
 from petiole_stores.errors import StoreError
 from petiole_stores.records import Worker
 from petiole_stores.store import Store
 from petiole_workers.celery.threads import Periodic
 from petiole_workers.context import WorkerContext
 from petiole_workers.deletion import delete_thread
-from petiole_workers.hop import RunConfig
+from petiole_workers.hop import read_config
 from petiole_workers.settings import Settings
 
 logger = logging.getLogger("petiole.janitor")
@@ -82,7 +80,7 @@ class Share:
 def is_workers(store: Store, thread_id: str) -> bool:
     """Whether workers run the thread: what ``graph.invoke`` or other programs keep there is kept whole."""
     run = store.newest_run(thread_id)
-    return run is not None and not msgspec.json.decode(run.config, type=RunConfig).inline
+    return run is not None and not read_config(run.config).inline
 
 
 def delete_expired(store: Store, settings: Settings, *, most: int) -> int:

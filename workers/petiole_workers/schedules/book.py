@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from petiole_stores.decoding import converter
 from petiole_stores.errors import (
     ConflictError,
     CorruptionError,
@@ -143,7 +144,7 @@ def _document(store: Store, schedule: Schedule) -> str:
 def _read(store: Store, item: Item) -> Schedule:
     """A schedule with what the time of its writing says. Raises UnfitError, and CorruptionError where it is damaged."""
     try:
-        kept = msgspec.convert(store.serde.load_whole(item.value), Schedule)
+        kept = _schedule(store.serde.load_whole(item.value))
     except (UnfitError, StoreError):
         raise
     except Exception as error:  # whatever it holds in place of a schedule
@@ -166,3 +167,6 @@ def _read(store: Store, item: Item) -> Schedule:
 
 def _key(revision: int) -> str:
     return f"{revision:012d}"
+
+
+_schedule = converter(Schedule)

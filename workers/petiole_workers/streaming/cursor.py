@@ -9,6 +9,7 @@ from copy import deepcopy
 
 import msgspec
 
+from petiole_stores.decoding import unpacker
 from petiole_stores.errors import InputError
 
 VERSION = 1
@@ -80,7 +81,7 @@ class Position(msgspec.Struct, array_like=True):
             data = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
             if data[:1] == b"z":
                 data = zlib.decompress(data[1:])
-            version, position = msgspec.msgpack.decode(data, type=tuple[int, cls])  # type: ignore[valid-type]
+            version, position = _token(data)
         except (binascii.Error, ValueError, zlib.error, msgspec.DecodeError) as error:
             raise InputError(
                 f"event id {token[:40]!r} is none of a stream's: take it as it was given"
@@ -90,3 +91,6 @@ class Position(msgspec.Struct, array_like=True):
                 f"event id {token[:40]!r} is of another version of Petiole: follow the run from its start"
             )
         return position
+
+
+_token = unpacker(tuple[int, Position])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from petiole_stores.decoding import converter
 from petiole_stores.errors import PetioleError
 from petiole_stores.events import MAX_EVENT, NewEvent
 from petiole_stores.serde import Serde
@@ -75,7 +76,7 @@ def pack_event(serde: Serde, by: Spoken, value: Any, about: Mapping[str, object]
 def unpack_event(serde: Serde, data: bytes) -> tuple[Spoken, Any, dict[str, object]]:
     """Who said an event, what, and a message's metadata. Raises UnfitError where a class is lacking."""
     by, value, *about = serde.unpack(data)
-    return msgspec.convert(by, Spoken), from_stored(value) if about else value, about[0] if about else {}
+    return _spoken(by), from_stored(value) if about else value, about[0] if about else {}
 
 
 class _Waiting(NamedTuple):
@@ -248,3 +249,6 @@ class Speaker:
         before, self._dropped = self._dropped, self._dropped + number
         if before == 0 or before // 1000 != self._dropped // 1000:
             logger.warning("%d events of nodes were dropped so far: %s", self._dropped, why)
+
+
+_spoken = converter(Spoken)
