@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -56,6 +57,44 @@ def test_a_question_is_answered_by_its_form(site: Site, page: Page) -> None:
     expect(page.get_by_label("Note")).to_have_value("with care")
     page.get_by_role("button", name="Answer and resume").click()
     expect(page.locator("#state")).to_contain_text('"note": "with care"')
+
+
+def test_what_is_being_written_outlives_a_look(site: Site, page: Page) -> None:
+    site.start("written", text="tea", ask=True)
+    page.goto("/threads/written")
+    page.get_by_label("Note").fill("with care")
+    page.get_by_label("Approved").select_option("yes")
+    page.get_by_text("Cancel", exact=True).click()
+    page.get_by_label("Why").fill("too late")
+    looks_anew(page)
+    expect(page.get_by_label("Note")).to_have_value("with care")
+    expect(page.get_by_label("Approved")).to_have_value("true")
+    expect(page.get_by_label("Why")).to_have_value("too late")
+    page.get_by_role("button", name="Answer and resume").click()
+    expect(page.locator("#state")).to_contain_text('"note": "with care"')
+
+
+def test_a_menu_never_turns_into_another(site: Site, page: Page, tmp_path: Path) -> None:
+    gate = tmp_path / "open"
+    site.start("turned", text="tea", gate=str(gate))
+    page.goto("/threads/turned")
+    page.get_by_text("Pause", exact=True).first.click()
+    expect(page.get_by_role("button", name="Pause", exact=True)).to_be_visible()
+    site.shell.run("run", "pause", "turned")
+    expect(page.locator("#run-head .status.pill")).to_have_text("paused")
+    expect(page.get_by_role("button", name="Cancel the run")).not_to_be_visible()
+    gate.touch()
+    site.shell.run("run", "unpause", "turned")
+    expect(page.locator("#run-head .status.pill")).to_have_text("succeeded")
+
+
+def looks_anew(page: Page) -> None:
+    """Let the page be asked for and shown once more, as after any event of its run."""
+    page.evaluate("""() => new Promise((done) => {
+        document.addEventListener("petiole:changed", () => done(), { once: true });
+        history.replaceState(null, "", "?again");
+        document.dispatchEvent(new Event("petiole:look"));
+    })""")
 
 
 def test_a_fork_goes_on_with_an_edited_state(site: Site, page: Page) -> None:

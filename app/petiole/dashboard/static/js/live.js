@@ -11,11 +11,13 @@ let wait = EVERY;
 let etag = "";
 let address = "";
 let looking = null;
+const written = new WeakSet(); // fields whose value is the reader's
 
 export function startLive() {
   if (!document.querySelector("[data-live]")) return;
   document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : look()));
   document.addEventListener("petiole:look", look);
+  document.addEventListener("input", (event) => written.add(event.target));
   listen();
   plan();
 }
@@ -95,11 +97,23 @@ export function morph(region, next) {
         if (old.matches("code[data-json]") && old.dataset.done === fresh.textContent) return false;
         return true;
       },
-      beforeAttributeUpdated: (name, element) =>
-        !(name === "checked" || name === "disabled" || (name === "open" && element.matches("details, dialog")) ||
-          (name === "class" && element.matches("[data-row].cursor, [data-bulk-bar]")) || name === "data-done" || name === "data-titled"),
+      beforeAttributeUpdated: (name, element) => !isReaders(name, element),
     },
   });
+}
+
+function isReaders(attribute, element) {
+  switch (attribute) {
+    case "value":
+    case "selected":
+      return written.has(element.closest("select") ?? element);
+    case "open":
+      return element.matches("details, dialog");
+    case "class":
+      return element.matches("[data-row].cursor, [data-bulk-bar]");
+    default:
+      return ["checked", "disabled", "data-done", "data-titled"].includes(attribute);
+  }
 }
 
 function listen() {
