@@ -93,10 +93,17 @@ class Jobs:
             if id in self._doing or id in self._unreadable:
                 continue
             if (job := self._claimed(id)) is not None:
-                thread = threading.Thread(target=self._do, args=(job,), name=f"bulk-{id}", daemon=True)
-                with self._lock:
-                    self._doing[id] = thread
+                self._begin(job)
+
+    def _begin(self, job: Job) -> None:
+        """Do a claimed job in a thread of its own. Whoever closes this meanwhile finds the thread at work, or none."""
+        thread = threading.Thread(target=self._do, args=(job,), name=f"bulk-{job.id}", daemon=True)
+        with self._lock:
+            if not self.is_closing.is_set():
                 thread.start()
+                self._doing[job.id] = thread
+                return
+        self.kept.release(job.id)
 
     def _claimed(self, id: str) -> Job | None:
         try:

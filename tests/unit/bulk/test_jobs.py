@@ -133,6 +133,27 @@ def test_a_server_that_stops_leaves_its_job_to_the_next(
     assert (done.status, done.done, done.already) == ("done", 5, 0)
 
 
+def test_a_server_that_stops_while_it_takes_a_job_lets_go_of_it(
+    worker: LocalWorker, servers: list[Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = servers
+    claim = KeptJobs.claim
+
+    def closed_meanwhile(kept: KeptJobs, id: str, holder: str) -> Job | None:
+        job = claim(kept, id, holder)
+        first.close(0.0)
+        return job
+
+    monkeypatch.setattr(KeptJobs, "claim", closed_meanwhile)
+    job = begun(worker)
+    keeper = threading.Thread(target=first._take_up)
+    keeper.start()
+    keeper.join(10)
+    assert not first.is_busy
+    monkeypatch.setattr(KeptJobs, "claim", claim)
+    assert second.kept.claim(job.id, "another") is not None
+
+
 def test_a_store_that_fails_costs_a_job_nothing(
     worker: LocalWorker, servers: list[Jobs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
