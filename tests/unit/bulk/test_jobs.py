@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -133,25 +134,29 @@ def test_a_server_that_stops_leaves_its_job_to_the_next(
     assert (done.status, done.done, done.already) == ("done", 5, 0)
 
 
-def test_a_server_that_stops_while_it_takes_a_job_lets_go_of_it(
+def test_a_server_may_stop_at_the_moment_that_a_job_begins(
     worker: LocalWorker, servers: list[Jobs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = servers
-    claim = KeptJobs.claim
+    beginning, start = threading.Event(), threading.Thread.start
 
-    def closed_meanwhile(kept: KeptJobs, id: str, holder: str) -> Job | None:
-        job = claim(kept, id, holder)
-        first.close(0.0)
-        return job
+    def slowly(thread: threading.Thread) -> None:
+        if thread.name == "bulk-job":
+            beginning.set()
+            assert first.is_closing.wait(10)
+        start(thread)
 
-    monkeypatch.setattr(KeptJobs, "claim", closed_meanwhile)
-    job = begun(worker)
-    keeper = threading.Thread(target=first._take_up)
-    keeper.start()
-    keeper.join(10)
+    with ThreadPoolExecutor() as pool:
+        monkeypatch.setattr(threading.Thread, "start", slowly)
+        begun(worker)
+        first.start()
+        assert beginning.wait(10)
+        closed = pool.submit(first.close, 10.0)
+        closed.result(10)
     assert not first.is_busy
-    monkeypatch.setattr(KeptJobs, "claim", claim)
-    assert second.kept.claim(job.id, "another") is not None
+    second.start()
+    done = ended(worker)
+    assert (done.status, done.done) == ("done", 5)
 
 
 def test_a_store_that_fails_costs_a_job_nothing(
