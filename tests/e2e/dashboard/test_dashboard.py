@@ -151,8 +151,17 @@ def test_many_runs_are_cancelled_at_once(site: Site, page: Page) -> None:
     page.get_by_label("all 2 that match").check()
     page.get_by_role("button", name="Cancel…").click()
     expect(page.get_by_role("heading", name="Cancel 2 runs?")).to_be_visible()
+    assert Axe().run(page).violations_count == 0
+    page.get_by_label("Why").fill("sold out")
     page.get_by_role("button", name="Cancel 2").click()
     expect(page.get_by_role("heading", name="Cancelled 2 runs")).to_be_visible()
+    assert Axe().run(page).violations_count == 0
+    page.get_by_role("link", name="Bulk jobs").click()
+    job = page.locator("[data-row]").filter(has_text="sold out")
+    expect(job).to_contain_text("done")
+    expect(job.get_by_role("link", name="cancel")).to_have_attribute("href", re.compile("/bulk/."))
+    for thread in ("many-1", "many-2"):
+        assert site.shell.json("run", "get", thread)["status"] == "cancelled"
 
 
 def test_logs_are_read_while_their_node_runs(site: Site, page: Page) -> None:

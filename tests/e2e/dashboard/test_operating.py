@@ -115,6 +115,7 @@ def test_a_key_of_too_small_a_scope_sees_and_changes_nothing(site: Site, page: P
     [
         "/graphs",
         "/graphs/board",
+        "/bulk",
         "/workers",
         "/dead-letters",
         "/schedules",

@@ -6,10 +6,12 @@ import os
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.dashboard.conftest import PATIENCE, Site
+from tests.waiting import wait_until
 
 expect.set_options(timeout=PATIENCE)
 
@@ -28,6 +30,7 @@ VIEWS = {
     "graphs": "/graphs",
     "workers": "/workers",
     "dead-letters": "/dead-letters",
+    "bulk": "/bulk",
     "schedules": "/schedules",
     "audit": "/audit",
     "keys": "/keys",
@@ -47,6 +50,11 @@ def pictured(site: Site) -> None:
     shell.run("run", "watch", "pictured-2", code=1)
     site.start("pictured-3", text="tea", ask=True)
     shell.questions("pictured-3")
+    site.start("pictured-4", text="tea", ask=True)
+    shell.questions("pictured-4")
+    wanted = {"action": "cancel", "filter": {"text": "pictured-4"}, "reason": "sold out", "dry_run": False}
+    httpx.post(f"{site.url}/api/v1/bulk", json=wanted).raise_for_status()
+    wait_until(lambda: shell.json("run", "get", "pictured-4")["status"] == "cancelled", 60)
     shell.run("schedule", "create", "nightly", "board", "--input", '{"text": "tea"}', "--cron", "0 3 * * *")
 
 
