@@ -245,9 +245,9 @@ class Reading(Listing):
         except NotFoundError:
             raise NotFoundError(
                 f"run {run.run_id} of thread {run.thread_id!r} has succeeded, and its final state "
-                f"(checkpoint {run.checkpoint_id}) is no longer kept: retention has removed it. max_checkpoints counts "
-                "a thread's checkpoints whichever run made them: raise it (0 keeps all), give each run a thread of "
-                "its own, or keep the result elsewhere"
+                f"(checkpoint {run.checkpoint_id}) is no longer kept: retention has removed it, or somebody has. "
+                "max_checkpoints counts a thread's checkpoints whichever run made them: raise it (0 keeps all), give "
+                "each run a thread of its own, or keep the result elsewhere"
             ) from None
 
     def run_of(self, thread_id: str, run: str | None) -> Run:

@@ -127,6 +127,20 @@ def test_values_come_back_as_what_they_were(pair: Pair) -> None:
     assert handle.result(timeout=5)["answer"] == {"at": MOMENT, "who": {"ann"}}
 
 
+def test_a_result_that_is_no_longer_kept_says_so(pair: Pair) -> None:
+    handle = pair.remote.submit("counting", {"n": 1}, thread_id="trimmed")
+    pair.work()
+    run = pair.direct.get_run(handle.run_id)
+    assert run.checkpoint_id is not None
+    pair.direct.store.delete(run.checkpoint_id)
+    told = []
+    for client in (pair.direct, pair.remote):
+        with pytest.raises(NotFoundError, match="no longer kept: retention has removed it") as caught:
+            client.handle("trimmed").result(timeout=1)
+        told.append(str(caught.value))
+    assert told[0] in told[1]
+
+
 def test_a_submit_is_made_once_under_its_key(pair: Pair) -> None:
     first = pair.remote.submit("counting", {"n": 1}, idempotency_key="k1")
     again = pair.remote.submit("counting", {"n": 1}, idempotency_key="k1")
