@@ -14,10 +14,9 @@ ARGS ?=
 # Processes that the whole suite is run by, side by side (0: one after the other). Each has servers and databases of its own.
 JOBS ?= 2
 TESTS ?=
-# The fast tests come first, so that a broken floor is seen before the slow ones start; the longest file of all begins
-# while there is other work left for the other process. Those that drive a browser have the machine to themselves
-# afterwards: it is a crowd of processes of its own.
-SUITE := $(wildcard tests/unit tests/contract tests/integration tests/crash/test_torture.py tests/parity tests/crash tests/e2e)
+# The fast tests come first, so that a broken floor is seen before the slow ones start. Those that drive a browser have the
+# machine to themselves afterwards: it is a crowd of processes of its own.
+SUITE := $(wildcard tests/unit tests/contract tests/integration tests/parity tests/crash tests/e2e)
 BROWSER := tests/e2e/dashboard
 
 BIN := $(VENV)/bin

@@ -11,6 +11,18 @@ import pytest
 from tests.cluster import Cluster, open_backend
 from tests.cluster.backends import MATRIX
 
+#: The file that takes longest.
+LONGEST = "test_torture.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file of the package comes first: at the end one process would be left alone with it."""
+    package = Path(__file__).parent
+    places = [place for place, item in enumerate(items) if item.path.is_relative_to(package)]
+    ordered = sorted((items[place] for place in places), key=lambda item: item.path.name != LONGEST)
+    for place, item in zip(places, ordered, strict=True):
+        items[place] = item
+
 
 @pytest.fixture(scope="module", params=MATRIX)
 def shared_cluster(
