@@ -53,6 +53,8 @@ class WorkerProcess:
 
     #: What it is called, and the exit code with which it says that its settings or graphs are wrong.
     noun, hopeless = "worker", EXIT_CONFIGURATION
+    #: The one with which it says so of what no change of a graph's file can mend.
+    final: int | None = None
 
     def __init__(self, name: str, place: Ground, events: queue.SimpleQueue[Event]) -> None:
         self.name, self._place, self._events = name, place, events
@@ -127,6 +129,7 @@ class ServerProcess(WorkerProcess):
     """``petiole serve``, beside workers. It holds no tasks."""
 
     noun, hopeless = "server", EXIT_USAGE
+    final = EXIT_CONFIGURATION
 
     def _command(self) -> list[str]:
         return [sys.executable, "-m", "petiole", "serve"]
@@ -213,8 +216,8 @@ class Supervisor:
         worker.process = None
         if process is not None:
             _end_group(process.pid)
-        if code == worker.hopeless and not stopped:
-            self._misconfigured(worker)
+        if code in (worker.hopeless, worker.final) and not stopped:
+            self._misconfigured(worker, patient=self._patient and code != worker.final)
             return
         crashed = code != 0 and not stopped
         if (crashed or code < 0) and not isinstance(worker, ServerProcess):
@@ -227,9 +230,9 @@ class Supervisor:
         wait = worker.wait_before_start()
         self._say(f"petiole: {worker.noun} {worker.name} {reason(code)}; it is started again in {wait:g} s")
 
-    def _misconfigured(self, worker: WorkerProcess) -> None:
+    def _misconfigured(self, worker: WorkerProcess, *, patient: bool) -> None:
         """It has said itself what is wrong."""
-        if self._patient:
+        if patient:
             self._say(f"petiole: {worker.noun} {worker.name} waits for the next change of a file")
             return
         self._say(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import resource
 import signal
 import socket
@@ -99,5 +100,10 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise ConfigurationError(
-            f"cannot listen at {host}:{port}: {error.strerror or error}; give another --host or --port"
+            f"cannot listen at {host}:{port}: {_words(error)}; give another --host or --port"
         ) from None
+
+
+def _words(error: OSError) -> str:
+    """What the system says of it; Python's own words repeat the address."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)

@@ -263,7 +263,7 @@ def history(
                 e.checkpoint.id if e.checkpoint else "-",
                 *([graphs_of(e.checkpoint.ns) if e.checkpoint else ""] if subgraphs else []),
                 e.checkpoint.step if e.checkpoint else "",
-                (e.checkpoint.node_names or (e.checkpoint.source,)) if e.checkpoint else "",
+                out.counted(e.checkpoint.node_names or (e.checkpoint.source,)) if e.checkpoint else "",
                 out.ago(e.checkpoint.timestamp.timestamp()) if e.checkpoint else "",
                 trying.story(e.tasks, questions),
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -76,6 +77,16 @@ def cell(value: object) -> Text:
     else:
         text = "" if value is None else str(value)
     return Text(text, style=COLOURS.get(text, ""))
+
+
+def counted(texts: Iterable[str]) -> str:
+    """Texts beside each other; one that comes again is written once, with how often: ``branch ×1000, join``."""
+    return ", ".join(text + times(count) for text, count in Counter(texts).items())
+
+
+def times(count: int) -> str:
+    """How often, where that is more than once."""
+    return f" ×{count}" if count > 1 else ""
 
 
 def ago(at: float | None) -> str:

@@ -39,7 +39,8 @@ def serve(
     """
     from petiole.api.serving import serve as run
     from petiole.client import Client
-    from petiole_workers.launch import SERVER_SUPERVISOR_VARIABLE
+    from petiole_stores.errors import ConfigurationError
+    from petiole_workers.launch import EXIT_CONFIGURATION, SERVER_SUPERVISOR_VARIABLE
 
     if supervisor := os.environ.pop(SERVER_SUPERVISOR_VARIABLE, None):
         from petiole_workers.celery.parent import die_with
@@ -49,4 +50,10 @@ def serve(
     with Client(settings=settings) as client:
         tell(client.place.notes)
         client.loaded_graphs()
-        run(client, host=settings.host, port=settings.port, auth=auth, say=lambda line: tell([line]))
+        try:
+            run(client, host=settings.host, port=settings.port, auth=auth, say=lambda line: tell([line]))
+        except ConfigurationError as error:
+            if supervisor is None:
+                raise
+            tell([str(error)])
+            raise typer.Exit(EXIT_CONFIGURATION) from None

@@ -49,11 +49,13 @@ def dev(
     tell(place.notes)
     with place:
         names = [f"dev-{number}" for number in range(1, workers + 1)]
-        supervisor = Supervisor(place, names, patient=reload, server=ui)
-        watch = FileWatch(folders_of(settings.graphs), supervisor.restart)
-        if reload:
+        folders = folders_of(settings.graphs) if reload else []
+        # What no change of a file can mend is not waited for.
+        supervisor = Supervisor(place, names, patient=bool(folders), server=ui)
+        watch = FileWatch(folders, supervisor.restart)
+        if folders:
             watch.start()
-            tell([f"watching {', '.join(map(str, watch.folders)) or 'no folder'}; Ctrl-C stops"])
+            tell([f"watching {', '.join(map(str, folders))}; Ctrl-C stops"])
         try:
             raise typer.Exit(supervisor.run())
         finally:

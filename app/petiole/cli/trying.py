@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from petiole.cli.output import took
+from petiole.cli.output import counted, times, took
 from petiole.client.answering import Question
 from petiole.client.explaining.tasks import is_owner
 from petiole.client.naming import label_of
@@ -38,8 +39,12 @@ def task_rows(
 
 
 def story(tasks: Iterable[Task], questions: Mapping[str, Question]) -> str:
-    """How tasks went and what they ask (``questions``, by their ids): those without trouble beside each other, each other one on lines of its own."""
-    smooth, troubled = [], []
+    """How tasks went and what they ask (``questions``, by their ids): those without trouble beside each other, each other one on lines of its own.
+
+    Of tasks that went alike, as those of a fan-out do, the words come once, with their number: ``branch done ×1000``.
+    """
+    smooth: list[str] = []
+    troubled: Counter[tuple[str, ...]] = Counter()
     for task in tasks:
         number = number_of(task)
         text = f"{task.node} {task.status}" + (f" (attempt {number})" if number > 1 else "")
@@ -47,9 +52,12 @@ def story(tasks: Iterable[Task], questions: Mapping[str, Question]) -> str:
         if not tries and not end:
             smooth.append(text)
             continue
-        troubled.append(f"{text}: {end}" if end else text)
-        troubled += [f"  attempt {it.number} {it.outcome}: {line(it.failure)}".rstrip(": ") for it in tries]
-    return "\n".join([*([", ".join(smooth)] if smooth else []), *troubled])
+        troubled[
+            f"{text}: {end}" if end else text,
+            *(f"  attempt {it.number} {it.outcome}: {line(it.failure)}".rstrip(": ") for it in tries),
+        ] += 1
+    below = ["\n".join((first + times(count), *rest)) for (first, *rest), count in troubled.items()]
+    return "\n".join(filter(None, (counted(smooth), *below)))
 
 
 def write_tracebacks(tasks: Iterable[Task]) -> None:

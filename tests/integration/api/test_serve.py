@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import sys
 import uuid
 from collections.abc import Iterator
@@ -255,16 +256,22 @@ def test_no_key_token_or_password_is_in_the_log_and_sigterm_ends_it(
 
 # ---------------------------------------------------------------- petiole dev
 
+FLOW = """
+from typing import TypedDict
+from petiole import END, START, StateGraph
+
+class State(TypedDict, total=False):
+    n: int
+
+graph = (
+    StateGraph(State).add_node("one", lambda state: {}).add_edge(START, "one").add_edge("one", END).compile(name="g")
+)
+"""
+
 
 def test_dev_has_the_server_beside_its_workers_and_takes_it_along(tmp_path: Path) -> None:
     place = Served(tmp_path, None)
-    (tmp_path / "flows.py").write_text(
-        "from typing import TypedDict\n"
-        "from petiole import END, START, StateGraph\n"
-        "class State(TypedDict, total=False):\n    n: int\n"
-        "graph = StateGraph(State).add_node('one', lambda state: {}).add_edge(START, 'one').add_edge('one', END)"
-        ".compile(name='g')\n"
-    )
+    (tmp_path / "flows.py").write_text(FLOW)
     port = free_port()
     process = place.run(
         "dev", "--graphs", "flows:graph", "--concurrency", "1", "--no-reload", "--port", str(port)
@@ -278,6 +285,37 @@ def test_dev_has_the_server_beside_its_workers_and_takes_it_along(tmp_path: Path
         process.send(signal.SIGKILL)
 
         wait_until(lambda: not alive(server) and not answers("127.0.0.1", port), 30)
+    finally:
+        place.close()
+
+
+def test_dev_ends_at_once_where_its_port_is_taken(tmp_path: Path) -> None:
+    place = Served(tmp_path, None)
+    (tmp_path / "flows.py").write_text(FLOW)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = place.run("dev", "--graphs", "flows:graph", "--port", str(port))
+        try:
+            started: set[int] = set()
+            wait_until(lambda: started.update(children(process.pid)) or not process.running(), 60)
+            assert process.wait(1) == 2
+            log = process.tail(20_000)
+            assert (
+                f"cannot listen at 127.0.0.1:{port}: Address already in use; give another --host or --port"
+                in log
+            )
+            assert "waits for the next change" not in log
+            wait_until(lambda: not any(alive(pid) for pid in started), 30, lambda: str(started))
+        finally:
+            place.close()
+
+
+def test_dev_without_a_graph_does_not_wait_for_changes_of_files_that_it_has_not(tmp_path: Path) -> None:
+    place = Served(tmp_path, None)
+    process = place.run("dev", "--no-ui")
+    try:
+        assert process.wait(60) == 2
+        assert "no graph is named" in process.tail()
     finally:
         place.close()
 

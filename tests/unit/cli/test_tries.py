@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from petiole import END, START, CompiledGraph, Exponential, Fixed, StateGraph
+from petiole import END, START, CompiledGraph, Exponential, Fixed, Send, StateGraph
 from petiole_stores.memory import MemoryStore
 from petiole_workers.failure import MAX_EARLIER
 from tests.unit.cli.conftest import Cli
@@ -135,3 +135,31 @@ def test_tasks_without_trouble_stand_beside_each_other(cli: Cli, store: MemorySt
     run(cli, store, graph.add_edge(START, "b").compile(name="counting"))
     assert "a done, b done" in cli("run", "history", "t").out
     assert "Traceback" not in cli("run", "history", "t", "--tracebacks").out
+
+
+def test_tasks_of_a_fan_out_that_went_alike_are_told_once_with_their_number(
+    cli: Cli, store: MemoryStore
+) -> None:
+    def branch(n: int) -> Count:
+        if n % 10 == 0:
+            raise ValueError("ten again")
+        return {"n": 1}
+
+    graph = StateGraph(Count).add_node("branch", branch)
+    graph.add_conditional_edges(START, lambda state: [Send("branch", n) for n in range(1, 101)], ["branch"])
+    run(cli, store, graph.compile(name="counting"))
+
+    text = cli("run", "history", "t").out
+    assert "branch done ×90" in text
+    assert "branch failed: ValueError: ten again ×10" in text
+    assert text.count("branch") == 2
+
+
+def test_the_checkpoint_after_a_fan_out_names_its_node_once(cli: Cli, store: MemoryStore) -> None:
+    graph = StateGraph(Count).add_node("branch", lambda n: {"n": 1})
+    graph.add_conditional_edges(START, lambda state: [Send("branch", n) for n in range(100)], ["branch"])
+    run(cli, store, graph.compile(name="counting"))
+
+    [_, newest, first] = rows(cli("run", "history", "t").out)
+    assert newest[1:4] == ["1", "branch", "×100"]
+    assert first[-3:] == ["branch", "done", "×100"]
