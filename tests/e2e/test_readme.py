@@ -76,7 +76,7 @@ def worker(folder: Path) -> Iterator[Leashed]:
 
 def test_invoke_in_this_process(folder: Path) -> None:
     (folder / "here.py").write_text(block("python", "graph.invoke(", "sqlite:///pricing.db"))
-    run(folder, "here.py")
+    assert run(folder, "here.py") == "{'product': 'pen', 'price': 3}\n"
     with open_store(f"sqlite:///{folder}/pricing.db") as store:
         assert store.list("1")[0].state["best"] == {"product": "pen", "price": 3}
 

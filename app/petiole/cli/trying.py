@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from petiole.cli.output import counted, times, took
 from petiole.client.answering import Question
 from petiole.client.explaining.tasks import is_owner
-from petiole.client.naming import label_of
+from petiole.client.naming import label_of, name_of
 from petiole.client.tries import failure_of_end, number_of, tries_of
 from petiole_stores.records import Task
 from petiole_workers.failure import Failure
@@ -47,7 +47,7 @@ def story(tasks: Iterable[Task], questions: Mapping[str, Question]) -> str:
     troubled: Counter[tuple[str, ...]] = Counter()
     for task in tasks:
         number = number_of(task)
-        text = f"{task.node} {task.status}" + (f" (attempt {number})" if number > 1 else "")
+        text = f"{name_of(task)} {task.status}" + (f" (attempt {number})" if number > 1 else "")
         tries, end = tries_of(task), _end(task, questions)
         if not tries and not end:
             smooth.append(text)
