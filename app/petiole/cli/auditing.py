@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from petiole.cli import parsing
-from petiole.cli.options import Broker, Format, Output, Store
+from petiole.cli.options import Broker, Format, Limit, OfThread, Output, Store
 from petiole.cli.session import at_store, tell
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="The audit log: who changed what, when and from where.")
 
 Actor = Annotated[
-    str | None, typer.Option("--actor", metavar="NAME", help="By him: key:ID, jwt:SUBJECT, cli:USER@HOST.")
+    str | None,
+    typer.Option("--actor", metavar="NAME", help="By this actor: key:ID, jwt:SUBJECT, cli:USER@HOST."),
 ]
 Action = Annotated[
     str | None, typer.Option("--action", metavar="NAME", help="run.cancel, or run for all that begin so.")
 ]
-ThreadId = Annotated[str | None, typer.Option("--thread", metavar="ID", help="Of this thread.")]
 ResultName = Annotated[
     str | None, typer.Option("--result", metavar="NAME", help="done, already, refused or failed.")
 ]
@@ -35,11 +35,11 @@ def list_(
     ctx: typer.Context,
     actor: Actor = None,
     action: Action = None,
-    thread: ThreadId = None,
+    thread: OfThread = None,
     result: ResultName = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 50,
+    limit: Limit = 50,
     output: Output = Format.text,
     store: Store = None,
     broker: Broker = None,
@@ -83,7 +83,7 @@ def export(
     ctx: typer.Context,
     actor: Actor = None,
     action: Action = None,
-    thread: ThreadId = None,
+    thread: OfThread = None,
     result: ResultName = None,
     since: Since = None,
     until: Until = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from petiole.cli import parsing
-from petiole.cli.options import Broker, ErrorType, Format, Graphs, Output, Store, Yes
+from petiole.cli.options import Broker, ErrorType, Format, GraphName, Graphs, Limit, Output, Store, Yes
 from petiole.cli.session import connected, tell
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ app = typer.Typer(
     help="Dead letters: tasks that failed for good and were neither replayed nor dropped.",
 )
 
-Graph = Annotated[str | None, typer.Option("--graph", metavar="NAME", help="Of this graph.")]
 Node = Annotated[str | None, typer.Option("--node", metavar="NAME", help="Of this node.")]
 Since = Annotated[
     str | None, typer.Option("--since", metavar="TIME", help="Failed since: ISO 8601, or 2h ago.")
@@ -34,12 +33,12 @@ All = Annotated[bool, typer.Option("--all", help="All that the filters leave.")]
 @app.command("list", epilog="Example: petiole dlq list --graph shop.order --error-type Declined --since 1d")
 def list_(
     ctx: typer.Context,
-    graph: Graph = None,
+    graph: GraphName = None,
     node: Node = None,
     error_type: ErrorType = None,
     since: Since = None,
     poison: Poison = False,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 50,
+    limit: Limit = 50,
     output: Output = Format.text,
     store: Store = None,
     broker: Broker = None,
@@ -121,7 +120,7 @@ def replay(
     ctx: typer.Context,
     tasks: Tasks = None,
     all_: All = False,
-    graph: Graph = None,
+    graph: GraphName = None,
     node: Node = None,
     error_type: ErrorType = None,
     since: Since = None,
@@ -145,7 +144,7 @@ def drop(
     ctx: typer.Context,
     tasks: Tasks = None,
     all_: All = False,
-    graph: Graph = None,
+    graph: GraphName = None,
     node: Node = None,
     error_type: ErrorType = None,
     since: Since = None,

@@ -92,11 +92,11 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
 MaybeThread = Annotated[
     str | None,
     typer.Argument(
-        metavar="[THREAD]", help="A thread's id (its newest run is meant), or a run's. Without: many."
+        metavar="THREAD", help="A thread's id (its newest run is meant), or a run's. Without: many."
     ),
 ]
 Statuses = Annotated[
-    list[str] | None, typer.Option("--status", metavar="STATUS", help="In it; may be repeated.")
+    list[str] | None, typer.Option("--status", metavar="STATUS", help="In this status; may be repeated.")
 ]
 GraphName = Annotated[str | None, typer.Option("--graph", metavar="NAME", help="Of this graph.")]
 Tag = Annotated[str | None, typer.Option("--tag", metavar="TAG", help="With this tag.")]
@@ -110,3 +110,8 @@ Since = Annotated[
     str | None, typer.Option("--since", metavar="TIME", help="Submitted since: ISO 8601, or 2h ago.")
 ]
 Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Submitted before.")]
+OfThread = Annotated[str | None, typer.Option("--thread", metavar="ID", help="Of this thread.")]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")]
+IdempotencyKey = Annotated[
+    str | None, typer.Option("--idempotency-key", metavar="KEY", help="The same key gives the same run.")
+]

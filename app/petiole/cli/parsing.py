@@ -91,9 +91,10 @@ def past(option: str, text: str | None) -> datetime | None:
     """A time in the past: ISO 8601, or how long ago (``2h``)."""
     if text is None:
         return None
-    if _DURATION.fullmatch(text):
-        return datetime.now(UTC) - timedelta(seconds=duration(option, text))
-    return moment(option, text)
+    span = text.removesuffix(" ago")
+    if _DURATION.fullmatch(span):
+        return datetime.now(UTC) - timedelta(seconds=duration(option, span))
+    return moment(option, text, or_span=True)
 
 
 def statuses(given: Sequence[str]) -> None:

@@ -43,9 +43,11 @@ def settle(client: Client, handle: RunHandle, wait: bool, timeout: float | None,
 def warn_unserved(client: Client, handle: RunHandle) -> None:
     """Say so where no worker would take the run up."""
     graph = handle.run.graph
-    if not any(worker.status == "alive" and graph in worker.graphs for worker in client.workers()):
+    served = {name for worker in client.workers() if worker.status == "alive" for name in worker.graphs}
+    if graph not in served:
+        others = f"; served are {', '.join(sorted(served))}" if served else ""
         tell(
             [
-                f"no worker that is alive serves graph {graph!r}: the run waits for one (petiole worker --graphs module:attribute)"
+                f"no worker that is alive serves graph {graph!r}: the run waits for one (petiole worker --graphs module:attribute){others}"
             ]
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from petiole.cli import parsing
-from petiole.cli.options import Broker, Busy, Format, Output, Store
+from petiole.cli.options import Broker, Busy, Format, IdempotencyKey, Output, Store
 from petiole.cli.session import connected, tell
 
 if TYPE_CHECKING:
@@ -178,9 +178,7 @@ def unpause(
 def trigger(
     ctx: typer.Context,
     name: Name,
-    idempotency_key: Annotated[
-        str | None, typer.Option("--idempotency-key", metavar="KEY", help="The same key gives the same run.")
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
     output: Output = Format.text,
     store: Store = None,
     broker: Broker = None,

@@ -16,6 +16,7 @@ from petiole.cli.options import (
     ErrorType,
     Format,
     GraphName,
+    IdempotencyKey,
     MaybeThread,
     Output,
     Reason,
@@ -51,9 +52,7 @@ def start(
     thread: Annotated[
         str | None, typer.Option("--thread", metavar="ID", help="An existing or new thread.")
     ] = None,
-    idempotency_key: Annotated[
-        str | None, typer.Option("--idempotency-key", metavar="KEY", help="The same key gives the same run.")
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
     tag: Annotated[
         list[str] | None, typer.Option("--tag", metavar="TAG", help="To find it by; may be repeated.")
     ] = None,

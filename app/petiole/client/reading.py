@@ -32,6 +32,10 @@ class Reading(Listing):
         """The values of a thread's state at its head, or at a checkpoint. Raises NotFoundError."""
         record = self.store.get_checkpoint(checkpoint) if checkpoint else self.store.head(thread_id)
         if record is None or record.thread_id != thread_id:
+            if checkpoint and self.store.newest_run(thread_id):
+                raise NotFoundError(
+                    f"checkpoint {checkpoint!r} is not one of thread {thread_id!r}: `petiole run history {thread_id}` lists them"
+                )
             what = f"no checkpoint {checkpoint!r}" if checkpoint else "no checkpoint yet"
             raise NotFoundError(f"thread {thread_id!r} has {what}: `petiole run list` shows what is there")
         return self._values(record.checkpoint_id)

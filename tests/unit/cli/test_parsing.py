@@ -39,6 +39,11 @@ def test_start_times() -> None:
     ago = past("--since", "2h")
     assert ago is not None
     assert timedelta(hours=2) <= datetime.now(UTC) - ago < timedelta(hours=3)
+    again = past("--since", "2h ago")
+    assert again is not None
+    assert timedelta() <= again - ago < timedelta(minutes=1)
+    with pytest.raises(InputError, match="10m or 2h, or an ISO 8601 time"):
+        past("--since", "yesterday")
     assert past("--since", "2020-01-01T00:00:00+00:00") == datetime(2020, 1, 1, tzinfo=UTC)
 
 

@@ -31,6 +31,7 @@ def make_app(
     """
     if not settings.broker:
         raise ConfigurationError("no broker is set: give --broker or PETIOLE_BROKER")
+    check_scheme(settings.broker)
     app = Celery("petiole", set_as_current=False, fixups=[])
     app.conf.update(
         broker_url=settings.broker,
@@ -58,6 +59,22 @@ def make_app(
     app.conf.task_queues = kombu_queues(queues, settings.queue_type)
     app.conf.task_default_queue = queues[0]
     return app
+
+
+def check_scheme(url: str) -> None:
+    """Raise ConfigurationError for a broker's URL that no transport takes: waiting for such a broker would be in vain."""
+    from kombu.transport import TRANSPORT_ALIASES
+
+    scheme, found, _ = url.partition("://")
+    name = scheme.partition("+")[0]
+    if not found:
+        raise ConfigurationError(
+            f"the broker's URL {url!r} has no scheme: write redis://host:6379/0 or amqp://user@host:5672//"
+        )
+    if name not in TRANSPORT_ALIASES and "." not in name:  # else it names a class of its own
+        raise ConfigurationError(
+            f"no broker is reached by the scheme {name!r}: write redis://host:6379/0 (Valkey, too) or amqp://user@host:5672//"
+        )
 
 
 def broker_options(settings: Settings) -> dict[str, Any]:
@@ -134,4 +151,4 @@ def context_of(app: Celery) -> WorkerContext:
     return context
 
 
-__all__ = ["attach", "broker_options", "context_of", "install", "make_app"]
+__all__ = ["attach", "broker_options", "check_scheme", "context_of", "install", "make_app"]

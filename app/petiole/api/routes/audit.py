@@ -49,7 +49,7 @@ class AuditPage(BaseModel):
 
 
 def _asked(
-    actor: Annotated[str | None, Parameter(description="By him: `key:ID`, `cli:USER@HOST`.")] = None,
+    actor: Annotated[str | None, Parameter(description="By this actor: `key:ID`, `cli:USER@HOST`.")] = None,
     action: Annotated[
         str | None, Parameter(description="`run.cancel`, or `run` for all that begin so.")
     ] = None,
