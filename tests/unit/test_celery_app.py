@@ -38,7 +38,7 @@ def test_quorum_queues_get_no_limit_for_a_whole_connection() -> None:
     ("url", "words"),
     [
         ("foo://x", "no broker is reached by the scheme 'foo': write redis://"),
-        ("localhost:6379", "'localhost:6379' has no scheme: write redis://"),
+        ("localhost:6379", "the broker's URL has no scheme: write redis://"),
     ],
 )
 def test_a_broker_that_waiting_cannot_bring_is_refused_at_once(url: str, words: str) -> None:

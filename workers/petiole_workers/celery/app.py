@@ -69,7 +69,7 @@ def check_scheme(url: str) -> None:
     name = scheme.partition("+")[0]
     if not found:
         raise ConfigurationError(
-            f"the broker's URL {url!r} has no scheme: write redis://host:6379/0 or amqp://user@host:5672//"
+            "the broker's URL has no scheme: write redis://host:6379/0 or amqp://user@host:5672//"
         )
     if name not in TRANSPORT_ALIASES and "." not in name:  # else it names a class of its own
         raise ConfigurationError(
