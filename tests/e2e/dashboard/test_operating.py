@@ -130,3 +130,24 @@ def test_every_place_is_accessible(page: Page, theme: str, view: str) -> None:
     expect(page.get_by_role("main")).to_be_visible()
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
+    page.set_viewport_size({"width": 390, "height": 800})
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, "the page is wider than a phone"
+
+
+@pytest.mark.parametrize("view", ["/?text=folded", "/audit?thread=folded-on-a-phone"])
+def test_on_a_phone_a_row_is_a_block_whose_words_stand_beside_each_other(
+    site: Site, page: Page, view: str
+) -> None:
+    thread = "folded-on-a-phone"
+    site.start(thread, text="tea")
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(view)
+    name, row = page.get_by_text(thread, exact=True).first, page.locator("tbody tr").first
+    expect(name).to_be_visible()
+    line, block = name.bounding_box(), row.bounding_box()
+    assert line is not None
+    assert block is not None
+    assert line["height"] < 30, "the thread's id is broken"
+    assert block["width"] > 300
+    assert Axe().run(page).violations_count == 0

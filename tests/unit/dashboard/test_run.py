@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html import unescape
 
 import pytest
@@ -134,3 +135,13 @@ def test_pages_follow_the_server_and_offer_the_export(scene: Scene, browser: Tes
     open_run, failed = scene.runs["paused"], scene.runs["failed"]
     assert f'data-events="/api/v1/runs/{open_run}/events' in browser.get(f"/runs/{open_run}").text
     assert f'href="/api/v1/runs/{failed}/export"' in browser.get(f"/runs/{failed}").text
+
+
+def test_in_the_waterfall_the_try_that_failed_is_red_and_the_wait_before_it_is_not(
+    browser: TestClient, scene: Scene
+) -> None:
+    text = browser.get(f"/runs/{scene.runs['failed']}").text
+    assert {'class="seg queue"', 'class="seg failed"', 'class="seg run"'} <= set(
+        re.findall(r'class="seg[^"]*"', text)
+    )
+    assert 'class="seg queue failed"' not in text

@@ -88,3 +88,11 @@ def test_a_reader_sees_his_namespaces_alone(scene: Scene) -> None:
         text = checked(browser.get("/", headers={"Authorization": f"Bearer {key}"}).text).text
     assert "shop:" not in text
     assert "Cancel…" not in text
+
+
+def test_a_run_that_is_not_to_start_yet_says_when(browser: TestClient, scene: Scene) -> None:
+    def note(name: str) -> bool:
+        return "starts <time" in browser.get("/", params={"thread": f"shop:{name}"}).text
+
+    assert note("waiting")
+    assert not note("queued")

@@ -29,6 +29,7 @@ class Row(NamedTuple):
 
     run: Run
     note: str
+    starts: float | None  #: when one that has not begun may begin
 
 
 @router.get("/")
@@ -50,7 +51,7 @@ def runs(
         query=query,
         cursor=cursor,
         next=found.next,
-        rows=[Row(run, note_of(run)) for run in found.runs],
+        rows=[Row(run, note_of(run), _starts(run)) for run in found.runs],
         statuses=STATUSES,
         counts=counts,
         matching=sum(
@@ -74,6 +75,10 @@ def note_of(run: Run) -> str:
         return failure.message
     first = failure.message.partition("\n")[0]
     return f"{where}{failure.type.rpartition('.')[2]}: {first}"
+
+
+def _starts(run: Run) -> float | None:
+    return run.run_at if run.status == "waiting" and run.started_at is None else None
 
 
 def _graphs(client: Any, reader: Reader) -> list[str]:

@@ -5,6 +5,9 @@ import { turn } from "./switches.js";
 let went = 0;
 
 export function startKeys() {
+  if (/Mac|iPhone|iPad/.test(navigator.platform)) {
+    for (const it of document.querySelectorAll("[data-chord]")) it.textContent = `⌘${it.dataset.chord}`;
+  }
   document.addEventListener("click", (event) => {
     const opener = event.target.closest("[data-open]");
     if (opener) openDialog(opener.dataset.open);
