@@ -127,7 +127,10 @@ def _value(field: Field) -> Any:
             raise ValueError("is neither true nor false")
         return text == "true"
     if field.kind == "json":
-        return json_of(text)
+        try:
+            return json_of(text)
+        except ValueError as error:
+            raise ValueError(f"is {error}") from None
     try:
         number = int(text) if field.kind == "integer" else float(text)
     except ValueError:

@@ -17,6 +17,7 @@ from petiole.dashboard.pages import (
     keys,
     login,
     logs,
+    returning,
     run,
     runs,
     schedules,
@@ -41,6 +42,7 @@ PAGES = (
     audit,
     keys,
     login,
+    returning,
 )
 
 

@@ -48,13 +48,31 @@ def test_where_it_failed_is_seen_at_once_and_it_is_retried(site: Site, page: Pag
     expect(heading).to_have_count(0)
 
 
+def test_what_a_run_waits_for_is_told_while_it_waits_and_not_longer(site: Site, page: Page) -> None:
+    gate = site.shell.folder / "told"
+    site.start("told", text="tea", gate=str(gate))
+    page.goto("/threads/told")
+    waits = page.locator("#waits")
+    expect(waits).to_contain_text("work is run by")
+    gate.touch()
+    expect(page.locator("#run-head .status.pill")).to_have_text("succeeded")
+    expect(waits).to_have_count(0)
+
+
 def test_a_question_is_answered_by_its_form(site: Site, page: Page) -> None:
     site.start("asked", text="tea", ask=True)
     page.goto("/threads/asked")
     expect(page.get_by_text("Ship it?").first).to_be_visible()
     page.get_by_label("Note").fill("with care")
     page.get_by_label("Approved").select_option("yes")
+    with page.expect_response(lambda answer: answer.url.endswith("?anew")):
+        # Another address has no ETag yet: the page is sent whole, and morphed.
+        page.evaluate(
+            "history.replaceState(null, '', '?anew'); document.dispatchEvent(new CustomEvent('petiole:look'))"
+        )
+    page.locator("h1").click()
     expect(page.get_by_label("Note")).to_have_value("with care")
+    expect(page.get_by_label("Approved")).to_have_value("true")
     page.get_by_role("button", name="Answer and resume").click()
     expect(page.locator("#state")).to_contain_text('"note": "with care"')
 

@@ -169,3 +169,28 @@ def test_a_form_of_another_site_changes_nothing(
     answer = user.post(f"/runs/{own.runs['queued']}/cancel", headers=headers)
     assert answer.status_code == 403
     assert status(own, "queued") == "queued"
+
+
+@pytest.mark.parametrize(
+    ("posted", "page"),
+    [
+        ("/runs/r-1/resume", "/runs/r-1"),
+        ("/runs/r-1/fork", "/runs/r-1"),
+        ("/graphs/shop.order/runs", "/graphs/shop.order"),
+        ("/schedules/nightly", "/schedules"),
+        ("/keys/k-1/revoke", "/keys"),
+    ],
+)
+def test_the_address_of_a_form_leads_to_its_page_when_it_is_loaded_again(
+    user: TestClient, posted: str, page: str
+) -> None:
+    answer = user.get(posted, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, page)
+
+
+def test_the_first_field_that_is_wrong_has_the_focus(own: Scene, user: TestClient) -> None:
+    [question] = own.client.interrupts("shop:interrupted")
+    filled = {"id": question.id, "v.amount": "1.5", "v.speed": '"warp"'}
+    text = user.post(f"/runs/{own.runs['interrupted']}/resume", data=filled).text
+    assert text.count("aria-invalid") == 3
+    assert text.count("autofocus") == 1

@@ -48,7 +48,8 @@ async function ask() {
     if (etag) headers["If-None-Match"] = etag;
     const answer = await fetch(here, { headers, credentials: "same-origin", cache: "no-store" });
     if (answer.status === 304) return found("live");
-    if (answer.redirected || answer.status === 401) return found("signed out: load the page again", "off");
+    const signedOut = answer.redirected && new URL(answer.url).pathname === "/login";
+    if (signedOut || answer.status === 401) return found("signed out: load the page again", "off");
     if (!answer.ok) throw new Error(String(answer.status));
     const text = await answer.text();
     if (location.href !== here) return;
@@ -80,9 +81,12 @@ export function replace(fresh) {
     if (!next) continue;
     if (next.dataset.say && next.dataset.say !== region.dataset.say) announce(next.dataset.say);
     morph(region, next);
-    document.getElementById(region.id)?.dispatchEvent(new CustomEvent("petiole:morphed", { bubbles: true }));
+    const now = document.getElementById(region.id);
+    if (now) window.htmx?.process(now);
+    now?.dispatchEvent(new CustomEvent("petiole:morphed", { bubbles: true }));
   }
   document.dispatchEvent(new CustomEvent("petiole:changed"));
+  document.dispatchEvent(new CustomEvent("petiole:fresh"));
 }
 
 // What a reader has done to the page is his: ticks, open details, what he is writing, drawings that scripts made.
@@ -104,9 +108,10 @@ export function morph(region, next) {
 
 function isReaders(attribute, element) {
   switch (attribute) {
-    case "value":
+    case "value": // a browser fills in again what was written before a reload
+      return written.has(element) || element.value !== element.defaultValue;
     case "selected":
-      return written.has(element.closest("select") ?? element);
+      return written.has(element.closest("select"));
     case "open":
       return element.matches("details, dialog");
     case "class":
