@@ -109,7 +109,7 @@ export function morph(region, next) {
 function isReaders(attribute, element) {
   switch (attribute) {
     case "value": // a browser fills in again what was written before a reload
-      return written.has(element) || element.value !== element.defaultValue;
+      return written.has(element) || (element.matches("input, textarea") && element.value !== element.defaultValue);
     case "selected":
       return written.has(element.closest("select"));
     case "open":
