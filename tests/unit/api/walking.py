@@ -43,6 +43,9 @@ class Case(NamedTuple):
 ASKS, FAILED = {"run_id": "{asking}"}, {"run_id": "{failed}"}
 ASKED, QUEUED, PAUSED = {"thread_id": "other:asks"}, {"run_id": "other:queued"}, {"run_id": "other:paused"}
 
+#: Leads to the page of a form, whatever is there; that page says to whom it is shown.
+BACK = Case("read", refusal=(303,))
+
 #: What each route is asked for, by method and path.
 CASES: dict[str, Case] = {
     "GET /livez": Case(None, shows=True),
@@ -171,6 +174,14 @@ CASES: dict[str, Case] = {
     "GET /keys": Case("admin", shows=True),
     "POST /keys": Case("admin", form={"name": "x", "scope": "read"}, refusal=(422,)),
     "POST /keys/{key_id}/revoke": Case("admin", form={}),
+    # ------------------------------------------------------------ where forms are posted to
+    **{
+        f"GET /runs/{{run_id}}/{verb}": BACK
+        for verb in ("cancel", "pause", "unpause", "replay", "resume", "fork")
+    },
+    "GET /graphs/{graph}/runs": BACK,
+    "GET /schedules/{name}": BACK,
+    "GET /keys/{key_id}/revoke": BACK,
 }
 #: Those that a walk cannot wait for, or that ask nothing of their caller.
 ENDLESS = frozenset({f"GET {API}/events"})
