@@ -7,6 +7,7 @@ than the first one and rows that come or go in between shift nothing. Counts are
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
@@ -49,14 +50,18 @@ class LedgerReads(ABC):
     def list_runs(self, filter: RunFilter = RunFilter()) -> RunPage:  # noqa: B008 - frozen
         """Runs that match, newest first, ``limit`` (1 to 1000) at a time. Raises InputError for a filter that makes no sense."""
         check_run_filter(filter)
-        return self._list_runs(filter)
+        page = self._list_runs(filter)
+        if page.counts is None and page.next is None and filter.cursor is None and not filter.status:
+            page.counts = Counter(run.status for run in page.runs)
+        if page.counts is not None:
+            page.counts = _named(page.counts)
+        return page
 
     def count_runs(self, filter: RunFilter = RunFilter()) -> dict[RunStatus, int]:  # noqa: B008 - frozen
         """How many runs match, by status: every status is named. Of the filter, ``status``, ``limit`` and ``cursor`` do
         not count."""
         check_run_filter(filter)
-        found = self._count_runs(filter)
-        return {status: found.get(status, 0) for status in STATUSES}
+        return _named(self._count_runs(filter))
 
     # ---------------------------------------------------------------- tasks
 
@@ -128,7 +133,7 @@ class LedgerReads(ABC):
     @abstractmethod
     def _list_runs(self, filter: RunFilter) -> RunPage: ...
     @abstractmethod
-    def _count_runs(self, filter: RunFilter) -> Mapping[str, int]: ...
+    def _count_runs(self, filter: RunFilter) -> Mapping[RunStatus, int]: ...
     @abstractmethod
     def _get_task(self, task_id: str) -> Task | None: ...
     @abstractmethod
@@ -149,3 +154,8 @@ class LedgerReads(ABC):
     def _get_blobs(self, thread_id: str, digests: Sequence[str]) -> dict[str, Blob]: ...
     @abstractmethod
     def _list_workers(self) -> list[Worker]: ...
+
+
+def _named(counts: Mapping[RunStatus, int]) -> dict[RunStatus, int]:
+    """The counts with every status in them."""
+    return {status: counts.get(status, 0) for status in STATUSES}

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from petiole_stores.checks import place_of
 from petiole_stores.memory_tables import MemoryTables, copy_task
-from petiole_stores.records import Run, RunFilter, RunPage, Task, TaskCount, TaskFilter, TaskPage
+from petiole_stores.records import Run, RunFilter, RunPage, RunStatus, Task, TaskCount, TaskFilter, TaskPage
 
 
 class MemoryReads(MemoryTables):
@@ -28,7 +28,7 @@ class MemoryReads(MemoryTables):
             page = [replace(run, input=None if filter.brief else run.input) for run in found[: filter.limit]]
             return RunPage(runs=page, next=str(page[-1].seq) if len(found) > filter.limit else None)
 
-    def _count_runs(self, filter: RunFilter) -> Mapping[str, int]:
+    def _count_runs(self, filter: RunFilter) -> Mapping[RunStatus, int]:
         with self._lock:
             return Counter(run.status for run in self._matching(filter))
 

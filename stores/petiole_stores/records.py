@@ -429,6 +429,8 @@ class RunFilter(msgspec.Struct, kw_only=True, frozen=True):
 class RunPage(msgspec.Struct, kw_only=True):
     runs: list[Run]
     next: str | None = None
+    #: what ``count_runs`` says of the filter, where the list came by all that it counts; ``None``: it has to be asked
+    counts: dict[RunStatus, int] | None = None
 
 
 class TaskFilter(msgspec.Struct, kw_only=True, frozen=True):

@@ -27,6 +27,7 @@ from petiole_stores.records import (
     Run,
     RunFilter,
     RunPage,
+    RunStatus,
     SubmitAnswer,
     SweepReport,
     Task,
@@ -289,7 +290,7 @@ class WrappedStore(Store):
     def _list_runs(self, filter: RunFilter) -> RunPage:
         return self.around("list_runs", lambda: self.store._list_runs(filter))
 
-    def _count_runs(self, filter: RunFilter) -> Mapping[str, int]:
+    def _count_runs(self, filter: RunFilter) -> Mapping[RunStatus, int]:
         return self.around("count_runs", lambda: self.store._count_runs(filter))
 
     def _get_task(self, task_id: str) -> Task | None:

@@ -28,6 +28,8 @@ class Pages(Call):
         while True:
             page = getattr(store, self.method)(*first, filter)
             found.append(plain(page.runs if isinstance(page, RunPage) else page.tasks))
+            if isinstance(page, RunPage) and page.counts is not None:
+                assert page.counts == store.count_runs(filter), "what a page counts"
             if page.next is None:
                 return found
             filter = msgspec.structs.replace(filter, cursor=page.next)

@@ -18,7 +18,7 @@ from redis.crc import key_slot
 from petiole_stores.conformance import LEDGER_CHECKS, NotOffered, Scene
 from petiole_stores.errors import ConfigurationError, SchemaError, StoreError, StoreUnavailableError
 from petiole_stores.events import NewEvent
-from petiole_stores.records import RunFilter, TaskFilter, Worker
+from petiole_stores.records import Worker
 from petiole_stores.redis import RedisStore, listing
 from petiole_stores.redis.partitions import Locator, partition_of, tag_prefix
 from tests.processes import Leashed, free_port
@@ -215,71 +215,6 @@ def test_the_locator_forgets_the_oldest() -> None:
         locator.learn("task", [id], number)
     assert locator.find("task", ["a", "b", "c"]) == ({"b": 1, "c": 2}, ["a"])
     assert locator.find("run", ["b"]) == ({}, ["b"])
-
-
-def test_runs_are_paged_over_partitions(
-    redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listing, "LOOK", 3)
-    store = opened(redis_url)
-    scene = Scene(store)
-    for i in range(40):
-        scene.submit(f"r{i}", f"t{i}", tags=["odd"] if i % 2 else [])
-    found: list[str] = []
-    cursor: str | None = None
-    for _ in range(10):
-        page = store.list_runs(RunFilter(tag="odd", limit=3, cursor=cursor))
-        found += [run.run_id for run in page.runs]
-        cursor = page.next
-        if cursor is None:
-            break
-    assert found == scene.ids(*(f"r{i}" for i in range(39, 0, -2)))
-    assert store.count_runs(RunFilter(tag="odd"))["queued"] == 20
-
-
-def test_runs_are_listed_for_a_user_who_may_not_read_every_key(redis_url: str, opened: Opener) -> None:
-    """Such a user is refused SORT with patterns, as everybody is in a cluster."""
-    scene = Scene(opened(redis_url))
-    scene.submit("r", tags=["a"])
-    user = f"narrow-{scene.prefix}"
-    with redis.Redis.from_url(redis_url) as client:
-        client.execute_command("ACL", "SETUSER", user, "on", ">secret", "~petiole:*", "+@all")
-        try:
-            store = opened(redis_url.replace("redis://", f"redis://{user}:secret@"))
-            assert [run.run_id for run in store.list_runs(RunFilter(tag="a")).runs] == scene.ids("r")
-            assert store.count_runs(RunFilter(text=scene.prefix))["queued"] == 1
-        finally:
-            client.execute_command("ACL", "DELUSER", user)
-
-
-def test_tasks_are_paged_in_stretches(
-    redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A stretch may hold nothing that matches, or tasks whose records are gone."""
-    monkeypatch.setattr(listing, "LOOK", 2)
-    store = opened(redis_url)
-    scene = Scene(store)
-    scene.begin(*"abcdefgh")
-    client = store._connection.ask(lambda client: client)
-    for name in ("r.start", "c", "d"):
-        client.delete(
-            f"{tag_prefix(store.prefix, partition_of(scene.id('t'), store.partitions))}task:{scene.id(name)}"
-        )
-
-    def pages(limit: int, **filters: str) -> list[list[str]]:
-        found: list[list[str]] = []
-        cursor: str | None = None
-        while not found or cursor is not None:
-            page = store.tasks_page(scene.id("r"), TaskFilter(limit=limit, cursor=cursor, **filters))  # type: ignore[arg-type]
-            found.append([task.node for task in page.tasks])
-            cursor = page.next
-        return found
-
-    assert pages(3) == [["a", "b", "e"], ["f", "g", "h"]]
-    assert pages(1, node="h") == [["h"]]
-    assert [(it.node, it.count) for it in store.task_counts(scene.id("r"))] == [
-        (node, 1) for node in "abefgh"
-    ]
 
 
 # -------------------------------------------------------------------- workers in halves

@@ -21,8 +21,10 @@ def list_runs_by_text(scene: Scene) -> None:
     def found(text: str) -> list[str]:
         filter = RunFilter(graph=graph, text=text)
         counts = scene.store.count_runs(filter)
-        names = _names(scene, scene.store.list_runs(filter).runs)
+        page = scene.store.list_runs(filter)
+        names = _names(scene, page.runs)
         same(sum(counts.values()), len(names), f"the count of {text!r}")
+        same(page.counts, counts, f"what the only page of {text!r} counts")
         return names
 
     everything = ["r3", "r2", "r1"]

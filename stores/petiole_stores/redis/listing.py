@@ -1,34 +1,38 @@
 """Lists and counts of runs and tasks on Redis.
 
 No index holds what filters ask for but the two of runs, by time, of all and of a thread. Scripts walk along them, a bounded
-stretch each and in all partitions at once, so that none holds the server for long; of a run that does not match they read
-the few fields that tell so.
+stretch each and of a few partitions at a time, so that others get their turn at the server between; of a run that does not
+match they read the few fields that tell so. A list that comes to the end of all that matches has counted it, too.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from petiole_stores.records import Run, RunFilter, RunPage, Task, TaskCount, TaskFilter, TaskPage
+from petiole_stores.records import Run, RunFilter, RunPage, RunStatus, Task, TaskCount, TaskFilter, TaskPage
 from petiole_stores.redis.base import RedisBase
 from petiole_stores.redis.requests import decoder
 
-#: How many entries of an index one script looks at: none holds the server for long.
-LOOK = 500
+#: How many entries of an index one script looks at (at most some 3 ms), and how many scripts are sent at once: a server goes
+#: through all that a client has sent before it turns to the next.
+LOOK, ABREAST = 500, 4
+#: Of how many runs more than twice its share of a page a partition is asked at first: threads are spread evenly.
+SPARE = 8
 
 
 class _Runs(msgspec.Struct):
     runs: list[Run]
+    counts: list[tuple[RunStatus, int]]
     seq: int | None = None
     after: str | None = None
 
 
 class _RunCounts(msgspec.Struct):
-    counts: list[tuple[str, int]]
+    counts: list[tuple[RunStatus, int]]
     seq: int | None = None
     after: str | None = None
 
@@ -49,7 +53,10 @@ class _Part(Protocol):
     after: Any
 
 
+T = TypeVar("T")
 Part = TypeVar("Part", bound=_Part)
+#: What a script is asked in each partition.
+_Pending = dict[int, dict[str, Any]]
 
 _tasks = decoder(list[Task])
 _task_page = decoder(_Tasks)
@@ -64,48 +71,57 @@ class Listing(RedisBase):
     # ---------------------------------------------------------------- runs
 
     def _list_runs(self, filter: RunFilter) -> RunPage:
-        """Partitions are read part by part until none can have a run that belongs on the merged page.
-
-        Each is asked for about its share at first: threads are spread evenly.
-        """
+        """Partitions are read part by part until none can have a run that belongs on the merged page."""
         searched = self._searched(filter)
-        share = min(filter.limit + 1, 2 * filter.limit // len(searched) + 8)
+        share = min(filter.limit + 1, 2 * filter.limit // len(searched) + SPARE)
         request = _filtered(filter) | {"status": filter.status, "brief": filter.brief, "limit": share}
         if filter.cursor is not None:
             seq, _, request["after"] = filter.cursor.partition(".")
             request["seq"] = int(seq)
         runs: list[Run] = []
-        pending = dict.fromkeys(searched, request)
+        counts: Counter[RunStatus] = Counter()
+        pending, counted = dict.fromkeys(searched, request), filter.cursor is None
         while pending:
-            parts = self._run([self._call("list_runs", p, asked) for p, asked in pending.items()], _runs)
+            parts = self._abreast("list_runs", pending, _runs)
             for part in parts:
                 runs += part.runs
+                counts.update(dict(part.counts))
             runs.sort(key=_place, reverse=True)
             runs = runs[: filter.limit + 1]
             last = _place(runs[-1]) if len(runs) > filter.limit else None
+            ahead = _ahead(pending, parts)
             pending = {
-                partition: {**asked, "seq": part.seq, "after": part.after}
-                for (partition, asked), part in zip(pending.items(), parts, strict=True)
-                if part.seq is not None and (last is None or (part.seq, part.after) > last)
+                partition: asked
+                for partition, asked in ahead.items()
+                if last is None or (asked["seq"], asked["after"]) > last
             }
+            counted = counted and len(pending) == len(ahead)
         page = runs[: filter.limit]
         more = len(runs) > filter.limit
-        return RunPage(runs=page, next=f"{page[-1].seq}.{page[-1].run_id}" if more else None)
+        return RunPage(
+            runs=page,
+            next=f"{page[-1].seq}.{page[-1].run_id}" if more else None,
+            counts=counts if counted else None,
+        )
 
-    def _count_runs(self, filter: RunFilter) -> Mapping[str, int]:
-        counts: Counter[str] = Counter()
+    def _count_runs(self, filter: RunFilter) -> Mapping[RunStatus, int]:
+        counts: Counter[RunStatus] = Counter()
         pending = dict.fromkeys(self._searched(filter), _filtered(filter))
         while pending:
-            calls = [self._call("count_runs", p, asked) for p, asked in pending.items()]
-            parts = self._run(calls, _run_counts)
+            parts = self._abreast("count_runs", pending, _run_counts)
             for part in parts:
                 counts.update(dict(part.counts))
-            pending = {
-                partition: {**asked, "seq": part.seq, "after": part.after}
-                for (partition, asked), part in zip(pending.items(), parts, strict=True)
-                if part.seq is not None
-            }
+            pending = _ahead(pending, parts)
         return counts
+
+    def _abreast(self, script: str, pending: _Pending, decode: Callable[[bytes], T]) -> list[T]:
+        """What the script answers in each partition."""
+        calls = [self._call(script, partition, asked) for partition, asked in pending.items()]
+        return [
+            answer
+            for begin in range(0, len(calls), ABREAST)
+            for answer in self._run(calls[begin : begin + ABREAST], decode)
+        ]
 
     def _searched(self, filter: RunFilter) -> range | list[int]:
         """The partitions that may have runs that match."""
@@ -164,6 +180,15 @@ class Listing(RedisBase):
             if part.after is None:
                 return
             after = part.after
+
+
+def _ahead(pending: _Pending, parts: Sequence[_Runs | _RunCounts]) -> _Pending:
+    """What is still to be asked, and where."""
+    return {
+        partition: {**asked, "seq": part.seq, "after": part.after}
+        for (partition, asked), part in zip(pending.items(), parts, strict=True)
+        if part.seq is not None
+    }
 
 
 def _place(run: Run) -> tuple[int, str]:

@@ -14,6 +14,7 @@ from petiole_stores.records import (
     Run,
     RunFilter,
     RunPage,
+    RunStatus,
     Task,
     TaskCount,
     TaskFilter,
@@ -27,7 +28,7 @@ from petiole_stores.store import Store, StoreUrl
 
 _run = msgspec.json.Decoder(Run)
 _runs = msgspec.json.Decoder(list[Run])
-_counts = msgspec.json.Decoder(dict[str, int])
+_counts = msgspec.json.Decoder(dict[RunStatus, int])
 _task = msgspec.json.Decoder(Task)
 _tasks = msgspec.json.Decoder(list[Task])
 _numbered_tasks = msgspec.json.Decoder(list[tuple[int, Task]])
@@ -84,7 +85,7 @@ class PostgresReads(Store):
         page = found[: filter.limit]
         return RunPage(runs=page, next=str(page[-1].seq) if len(found) > filter.limit else None)
 
-    def _count_runs(self, filter: RunFilter) -> Mapping[str, int]:
+    def _count_runs(self, filter: RunFilter) -> Mapping[RunStatus, int]:
         return _counts.decode(self.connections.call(*listing.run_counts(filter)) or "{}")
 
     def _get_task(self, task_id: str) -> Task | None:

@@ -43,7 +43,7 @@ def runs(
     """The list."""
     asked = query.narrowed(client.now()) | limits(reader) | RunQuery(brief=True)
     found = client.runs_page(**asked, limit=PAGE, cursor=cursor)
-    counts = client.count_runs(**asked)
+    counts = client.count_runs(**asked) if found.counts is None else found.counts
     return page(
         request,
         "runs.html",

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from petiole_stores.checks import place_of
-from petiole_stores.records import Run, RunFilter, RunPage, Task, TaskCount, TaskFilter, TaskPage
+from petiole_stores.records import Run, RunFilter, RunPage, RunStatus, Task, TaskCount, TaskFilter, TaskPage
 from petiole_stores.sql.sqlite.rows import RUN_COLUMNS, TASK_COLUMNS, json_text, to_run, to_task
 
 _BRIEF_RUN = RUN_COLUMNS.replace("r.input", "NULL")
@@ -48,7 +48,7 @@ def list_runs(db: sqlite3.Connection, filter: RunFilter) -> RunPage:
     return RunPage(runs=page, next=str(page[-1].seq) if len(rows) > filter.limit else None)
 
 
-def count_runs(db: sqlite3.Connection, filter: RunFilter) -> Mapping[str, int]:
+def count_runs(db: sqlite3.Connection, filter: RunFilter) -> Mapping[RunStatus, int]:
     where, values = _where(filter)
     statement = f"SELECT r.status, count(*) FROM runs r WHERE {_all(where)} GROUP BY r.status"
     return dict(db.execute(statement, values).fetchall())

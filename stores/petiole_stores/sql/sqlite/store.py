@@ -21,6 +21,7 @@ from petiole_stores.records import (
     Run,
     RunFilter,
     RunPage,
+    RunStatus,
     SubmitAnswer,
     SweepReport,
     Task,
@@ -150,7 +151,7 @@ class SQLiteStore(SQLiteUpkeep):
     def _list_runs(self, filter: RunFilter) -> RunPage:
         return self.connections.read(lambda db: listing.list_runs(db, filter))
 
-    def _count_runs(self, filter: RunFilter) -> Mapping[str, int]:
+    def _count_runs(self, filter: RunFilter) -> Mapping[RunStatus, int]:
         return self.connections.read(lambda db: listing.count_runs(db, filter))
 
     def _get_task(self, task_id: str) -> Task | None:
