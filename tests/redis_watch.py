@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from petiole_stores.errors import StoreUnavailableError
+from petiole_stores.records import SETTLED
 from petiole_stores.redis import RedisStore
 from petiole_stores.redis.connection import Call
 
@@ -47,9 +48,10 @@ def keys(client: redis.Redis, pattern: str) -> list[bytes]:
 #: What the members of an index are: index -> how a member names its record (None: by itself).
 _INDEXES = {
     "next": "task", "made": "task", "sent": "task", "parked": "task", "tasks": "task", "ready": "task", "step": "task",
-    "held": "task", "runs": "run", "queued": "run", "deadlines": "run", "buried-runs": "run", "ended": "thread",
+    "held": "task", "runs": "run", "queued": "run", "open": "run", "deadlines": "run", "buried-runs": "run", "ended": "thread",
     "touched": "history", "history": "checkpoint", "buried-history": "checkpoint",
 }  # fmt: skip
+_SETTLED = {status.encode() for status in SETTLED}
 #: Where each record must be shown: kind -> indexes, any of which will do.
 _SHOWN = {
     "task": {"tasks"},
@@ -59,10 +61,12 @@ _SHOWN = {
 
 
 def audit(client: redis.Redis, prefix: str = "petiole") -> list[str]:
-    """What is wrong with the keys of a store: index entries of records that are not there, records in no index."""
+    """What is wrong with the keys of a store: index entries of records that are not there, records in no index, and runs that
+    have settled and are in the index of those that have not, or the other way round."""
     records: dict[str, set[str]] = {}
     shown: dict[str, set[str]] = {}
     entries: list[tuple[str, str, str]] = []
+    unsettled: set[str] = set()
     for key in client.scan_iter(match=f"{prefix}:{{p*", count=1000):
         kind, _, rest = key.decode().partition("}:")[2].partition(":")
         records.setdefault(kind, set()).add(rest)
@@ -71,6 +75,8 @@ def audit(client: redis.Redis, prefix: str = "petiole") -> list[str]:
                 record = member.partition("\x1f")[2] if kind.endswith("history") else member
                 entries.append((key.decode(), _INDEXES[kind], record))
                 shown.setdefault(kind, set()).add(record)
+        elif kind == "run" and client.hget(key, "status") not in _SETTLED:
+            unsettled.add(rest)
     dangling = [f"{key} shows {kind} {id}" for key, kind, id in entries if id not in records.get(kind, ())]
     hidden = [
         f"{kind} {id} is in no index"
@@ -78,7 +84,8 @@ def audit(client: redis.Redis, prefix: str = "petiole") -> list[str]:
         for id in records.get(kind, ())
         if not any(id in shown.get(index, ()) for index in indexes)
     ]
-    return sorted(dangling + hidden)
+    wrong = [f"run {id} is open, or is not" for id in unsettled ^ shown.get("open", set())]
+    return sorted(dangling + hidden + wrong)
 
 
 def _members(client: redis.Redis, key: bytes) -> list[str]:

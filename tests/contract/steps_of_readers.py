@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from petiole_stores.conformance.scene import plain
+from petiole_stores.ledger_reads import STATUSES as RUN_STATUSES
 from petiole_stores.records import RunFilter, RunPage, TaskFilter
 from petiole_stores.store import Store
 from tests.contract.calls import Call
@@ -46,7 +47,7 @@ class ReaderSteps(UpkeepSteps):
             part = dice.pick([run.run_id[-2:], run.thread_id[-3:].upper(), "a", "%"])
             fields |= {"text": part, "thread_id": run.thread_id}
         if dice.rarely(3):
-            fields["status"] = dice.some(["failed", "succeeded", "queued", "running"], 2)
+            fields["status"] = dice.some([*RUN_STATUSES], 3)
         for name, values in (
             ("tag", ["a", "b"]), ("error_type", ["E", "WorkerLost", "DeadlineExceeded"]), ("graphs", [["g"], ["h", "g"], ["h"]]),
             ("namespaces", [self.threads[:1], self.threads[1:], ["nobody"]]), ("since", [self.scene.now - 20]),

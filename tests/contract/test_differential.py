@@ -16,10 +16,12 @@ from hypothesis import HealthCheck, event, given, settings
 
 from petiole_stores.conformance.scene import plain, snapshot
 from petiole_stores.opening import open_store
+from petiole_stores.redis import RedisStore
 from petiole_stores.store import Store
 from tests.contract.backends import REAL
 from tests.contract.calls import Call, Walk, reached
 from tests.contract.operations import KINDS, MAX_CRASHES, STEPS, Director, tidy
+from tests.redis_watch import audit
 
 EXAMPLES = int(os.environ.get("PETIOLE_FUZZ_EXAMPLES", "30"))
 
@@ -114,6 +116,9 @@ def test_agrees_with_the_model(subject: Subject, steps: list[tuple[str, int]]) -
                 compare(director, mine(director, found), mine(director, wanted), "the last answer")
         found, wanted = shown(director, subject.store), shown(director, director.model)
         compare(director, found, wanted, "what the stores show")
+        if isinstance(subject.store, RedisStore):
+            client = subject.store._connection.client
+            assert [fault for fault in audit(client) if director.scene.prefix in fault] == []
     finally:
         tidy(director, subject.store)
 

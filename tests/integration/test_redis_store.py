@@ -118,6 +118,7 @@ def test_every_key_of_a_script_is_in_its_slot(
         store.sweep()
         store.list_runs()
         store._index_threads()
+        store._index_runs()
         store._connection.ask(lambda client: client.echo("that-is-all"))
         slot, touched = -1, 0
         while True:

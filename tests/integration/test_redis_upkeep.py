@@ -16,7 +16,7 @@ from petiole_stores.errors import SchemaError, StoreUnavailableError
 from petiole_stores.integrity import damage_of, seal_of
 from petiole_stores.memory import MemoryStore
 from petiole_stores.opening import upgrade_store
-from petiole_stores.records import Blob, NewCheckpoint, Outcome, Settle, Trimmed
+from petiole_stores.records import Blob, NewCheckpoint, Outcome, RunFilter, Settle, Trimmed
 from petiole_stores.redis import RedisStore, fleet, trimming, upkeep
 from petiole_stores.redis.partitions import partition_of, tag_prefix
 from petiole_stores.store import Store
@@ -493,7 +493,7 @@ def test_a_finish_of_what_it_has_made_is_one_script(
 def as_schema_1(store: RedisStore) -> None:
     """Take away what schema 1 had not."""
     client = store._connection.client
-    for kind in ("ended:*", "touched", "deadlines"):
+    for kind in ("ended:*", "touched", "deadlines", "open"):
         for key in keys(client, f"{store.prefix}:{{p*}}:{kind}"):
             client.delete(key)
     client.hset(store._meta_key, "schema", 1)
@@ -522,12 +522,18 @@ def test_a_store_of_schema_1_is_refused_until_it_is_migrated(
     with pytest.raises(SchemaError, match="petiole db upgrade"):
         old.connect()
     old.close()
-    assert [step.partition(":")[0] for step in upgrade_store(redis_url)] == ["schema 1 to 2", "schema 2 to 3"]
+    assert [step.partition(":")[0] for step in upgrade_store(redis_url)] == [
+        "schema 1 to 2", "schema 2 to 3", "schema 3 to 4"
+    ]  # fmt: skip
     assert upgrade_store(redis_url) == []
 
     scene.tick(100)
     assert store.expired({"succeeded": 10}) == threads
     assert sorted(store.recent()[0]) == sorted([*threads, *scene.ids("busy", "saved")])
+    assert [run.run_id for run in store.list_runs(RunFilter(status=["queued", "running"])).runs] == scene.ids(
+        "active"
+    )
+    assert audit(store._connection.client) == []
 
 
 def test_a_backup_of_schema_1_is_restored_with_its_indexes(

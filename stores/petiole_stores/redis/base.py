@@ -12,19 +12,20 @@ from petiole_stores.errors import ConfigurationError, SchemaError, StoreError
 from petiole_stores.redis.backup import dump, load
 from petiole_stores.redis.connection import Call, Connection
 from petiole_stores.redis.partitions import Kind, Locator, partition_of, tag_prefix
-from petiole_stores.redis.requests import decoder, pack
+from petiole_stores.redis.requests import decoder, optional, pack
 from petiole_stores.serde import Serde
 from petiole_stores.store import Store, StoreUrl
 
 #: Version of the layout of keys (lua/records.lua). A store of another one is refused; an older one can be migrated.
-SCHEMA = 3
+SCHEMA = 4
 PARTITIONS = 16
-#: How many threads one script of a migration looks at: none holds the server for long.
+#: How many threads or runs one script of a migration looks at: none holds the server for long.
 BATCH = 500
 
 T = TypeVar("T")
 
 _ids = decoder(list[str])
+_seq = optional(int)
 
 
 class RedisBase(Store):
@@ -133,6 +134,9 @@ class RedisBase(Store):
             steps.append("schema 1 to 2: show the threads in the indexes of ended and touched ones")
         if schema < 3:
             steps.append("schema 2 to 3: let namespaces have owners and tasks wait for signals")
+        if schema < 4:
+            self._index_runs()
+            steps.append("schema 3 to 4: show the runs that have not settled in an index of their own")
         return steps
 
     def _index_threads(self) -> None:
@@ -150,6 +154,13 @@ class RedisBase(Store):
             for start in range(0, len(threads), BATCH):
                 request = {"threads": threads[start : start + BATCH]}
                 self._connection.run([self._call("index", partition, request)])
+
+    def _index_runs(self) -> None:
+        """Show every run that has not settled in the index that schema 3 had not (lua/index_runs.lua)."""
+        for partition in range(self.partitions):
+            after: int | None = 0
+            while after is not None:
+                after = self._on(partition, "index_runs", {"after": after, "most": BATCH}, _seq)
 
     def validate(self) -> None:
         """Reach the server and check schema, partitions and eviction policy again."""

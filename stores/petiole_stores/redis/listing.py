@@ -1,8 +1,8 @@
 """Lists and counts of runs and tasks on Redis.
 
-No index holds what filters ask for but the two of runs, by time, of all and of a thread. Scripts walk along them, a bounded
-stretch each and of a few partitions at a time, so that others get their turn at the server between; of a run that does not
-match they read the few fields that tell so. A list that comes to the end of all that matches has counted it, too.
+No index holds what filters ask for but those of runs, by time: of all, of a thread, and of those that have not settled.
+Scripts walk along them, a bounded stretch each and of a few partitions at a time, so that others get their turn at the
+server between; of a run that does not match they read the few fields that tell so. A list that comes to the end of all that matches has counted it, too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,17 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from petiole_stores.records import Run, RunFilter, RunPage, RunStatus, Task, TaskCount, TaskFilter, TaskPage
+from petiole_stores.records import (
+    SETTLED,
+    Run,
+    RunFilter,
+    RunPage,
+    RunStatus,
+    Task,
+    TaskCount,
+    TaskFilter,
+    TaskPage,
+)
 from petiole_stores.redis.base import RedisBase
 from petiole_stores.redis.requests import decoder
 
@@ -74,13 +84,19 @@ class Listing(RedisBase):
         """Partitions are read part by part until none can have a run that belongs on the merged page."""
         searched = self._searched(filter)
         share = min(filter.limit + 1, 2 * filter.limit // len(searched) + SPARE)
-        request = _filtered(filter) | {"status": filter.status, "brief": filter.brief, "limit": share}
+        open_alone = filter.thread_id is None and bool(filter.status) and SETTLED.isdisjoint(filter.status)
+        request = _filtered(filter) | {
+            "status": filter.status,
+            "open": open_alone,
+            "brief": filter.brief,
+            "limit": share,
+        }
         if filter.cursor is not None:
             seq, _, request["after"] = filter.cursor.partition(".")
             request["seq"] = int(seq)
         runs: list[Run] = []
         counts: Counter[RunStatus] = Counter()
-        pending, counted = dict.fromkeys(searched, request), filter.cursor is None
+        pending, counted = dict.fromkeys(searched, request), filter.cursor is None and not open_alone
         while pending:
             parts = self._abreast("list_runs", pending, _runs)
             for part in parts:

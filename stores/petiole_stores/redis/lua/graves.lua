@@ -47,6 +47,7 @@ local function dig(thread_id, most)
     if left > 0 then
       redis.call('UNLINK', P .. 'run:' .. run_id, P .. 'ready:' .. run_id, tasks)
       redis.call('ZREM', P .. 'runs', run_id)
+      redis.call('ZREM', P .. 'open', run_id)
       redis.call('ZREM', P .. 'deadlines', run_id)
       redis.call('ZREM', runs, run_id)
       left = left - 1

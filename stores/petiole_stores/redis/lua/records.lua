@@ -20,7 +20,7 @@
 --   claimants            set    holders that may have slots with claims here
 --   holder:<holder>      hash   this partition's copy of a worker's status and lease; holders: the set of them
 --   seq                  string the last seq given out
---   deadlines            zset   runs that have not settled, by deadline
+--   open                 zset   runs that have not settled, by seq      deadlines  zset  those of them that have one, by deadline
 --   ended:<status>       zset   threads by the time at which their newest run settled so; it may show threads that have
 --                               gone on since or are gone: expired.lua looks
 --   touched              set    threads that got checkpoints which recent.lua has not told of
@@ -29,7 +29,7 @@
 --   buried-history:<thread>  buried-runs:<thread>   what history:<thread> and runs:<thread> were
 --   item:…  items  items:…  items-over  what is of no thread: lua/items.lua
 -- Schema 1 had nothing from deadlines on (index.lua makes ended and touched; no run had a deadline). Schema 2 had no u<ns>,
--- and no child, awaits and woken in tasks: what is not there stands for none.
+-- and no child, awaits and woken in tasks: what is not there stands for none. Schema 3 had no open (index_runs.lua makes it).
 --
 -- Nothing is written before flush(): an error on the way there leaves the partition as it was.
 
@@ -87,6 +87,13 @@ local function unpacked(value)
   return sound and type(found) == 'table' and found or {}
 end
 
+-- Remember what the indexes must show of a run as it is stored.
+local function note_status(record)
+  local meta = about[record]
+  meta.runnable = meta.kind == 'run' and RUNNABLE[record.status] or false
+  meta.open = meta.kind == 'run' and not SETTLED[record.status]
+end
+
 local function load(kind, id)
   local known = cache[kind][id]
   if known ~= nil then return known or nil end
@@ -104,7 +111,7 @@ local function load(kind, id)
     record[name] = value
   end
   adopt(kind, id, record)
-  about[record].runnable = kind == 'run' and RUNNABLE[record.status] or false
+  note_status(record)
   return record
 end
 
@@ -295,12 +302,18 @@ local function flush()
     if meta.kind == 'task' then
       local run = load('run', record.run_id)
       place(record, meta.before, places(record, run and RUNNABLE[run.status]))
+    elseif meta.kind == 'run' and (meta.open or false) == (SETTLED[record.status] or false) then
+      if meta.open then
+        redis.call('ZREM', P .. 'open', record.run_id)
+      else
+        redis.call('ZADD', P .. 'open', text_of(record.seq or 0), record.run_id)
+      end
     end
   end
   for _, record in ipairs(touched) do
     local meta = about[record]
     meta.dirty, meta.touched, meta.new, meta.before = {}, nil, nil, nil
-    meta.runnable = meta.kind == 'run' and RUNNABLE[record.status] or false
+    note_status(record)
   end
   if last_seq then redis.call('SET', P .. 'seq', text_of(last_seq)) end
   touched, last_seq = {}, nil

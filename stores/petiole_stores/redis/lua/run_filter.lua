@@ -1,6 +1,6 @@
 --- Which runs a filter means, and the walk along them. Put after records.lua; the request may carry graph, thread_id, tag,
--- error_type, text (in small letters), since, until, and always the lists graphs and namespaces (empty: any), and most: how
--- many entries of the index are walked along.
+-- error_type, text (in small letters), since, until, open (of those that have not settled alone), and always the lists graphs
+-- and namespaces (empty: any), and most: how many entries of the index are walked along.
 --
 -- Of a run only the fields that the filter asks about are read. A row is its id, its status and those fields, and the rows of
 -- many runs are one flat list: a table for each run would cost as much as reading it.
@@ -148,7 +148,7 @@ end
 -- it answers true; they are read few at first, for a page may soon be full. Entries whose runs have expired go. Returns
 -- where to go on: seq and id of the last entry that was passed, or nothing at the end of the index.
 local function each_run(few, visit)
-  local index = request.thread_id and P .. 'runs:' .. request.thread_id or P .. 'runs'
+  local index = P .. (request.thread_id and 'runs:' .. request.thread_id or request.open and 'open' or 'runs')
   local offset, passed, last, gone, full = offset_of(index), 0, nil, {}, false
   while passed < request.most and not full do
     local count = math.min(few, request.most - passed)
