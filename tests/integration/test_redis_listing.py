@@ -28,6 +28,7 @@ pytestmark = pytest.mark.redis
 
 #: Among them what may pass for another when bytes are looked at: a length that is a letter, statuses and times.
 TAGS = [
+    "two\x1fvip",
     "vip",
     "VIP",
     "Order 5",
@@ -51,9 +52,9 @@ FILTERS = st.builds(
     graph=st.none() | st.sampled_from([*GRAPHS, "none"]),
     status=st.lists(st.sampled_from(["queued", "running", "failed", "cancelled", "succeeded"]), max_size=2),
     thread_id=st.none() | st.none() | st.sampled_from(["acme:1", "acme", "Zeta:2", "none"]),
-    tag=st.none() | st.sampled_from([*TAGS, "none", "vi"]),
+    tag=st.none() | st.sampled_from([*TAGS, "", "none", "vi", "bills"]),
     error_type=st.none() | st.none() | st.sampled_from([*ERRORS, "name", "Unheard"]),
-    text=st.none() | st.sampled_from([*TAGS, "A", "X", "\xa2", "\x90", "bCd", "b\xa2cd", "acme:", "R1", "ills", "ueue", "0000"]),
+    text=st.none() | st.sampled_from([*TAGS, "", "\x1f", "1\x1fA", "A", "X", "\xa2", "\x90", "bCd", "b\xa2cd", "acme:", "R1", "ills", "ueue", "0000"]),
     since=st.none() | st.none() | st.integers(0, 80).map(lambda second: START + second),
     until=st.none() | st.none() | st.integers(0, 80).map(lambda second: START + second),
     graphs=st.just([]) | st.lists(st.sampled_from([*GRAPHS, "none"]), max_size=2),
@@ -122,7 +123,9 @@ def test_every_filter_means_what_it_means_in_memory(
     user = f"narrow-{new_id()}"
     client = admin._connection.client
     entries = {
-        key: dict(client.zrange(key, 0, -1, withscores=True)) for key in keys(client, "petiole:{p*}:runs")
+        key: dict(client.zrange(key, 0, -1, withscores=True))
+        for index in ("runs", "labels", "open")
+        for key in keys(client, f"petiole:{{p*}}:{index}")
     }
     client.execute_command("ACL", "SETUSER", user, "on", ">secret", "~*" if sorts else "~petiole:*", "+@all")
     store = opened(redis_url.replace("redis://", f"redis://{user}:secret@"))
@@ -131,6 +134,10 @@ def test_every_filter_means_what_it_means_in_memory(
     @given(filter=FILTERS, look=st.sampled_from([1, 3, 500]), spare=st.sampled_from([1, 8]))
     @example(filter=RunFilter(), look=500, spare=8)
     @example(filter=RunFilter(text="r1"), look=500, spare=8)
+    @example(filter=RunFilter(text=""), look=500, spare=8)
+    @example(filter=RunFilter(namespaces=["acme"]), look=500, spare=8)
+    @example(filter=RunFilter(graph="bills", limit=40), look=500, spare=1)
+    @example(filter=RunFilter(tag=TAGS[0], limit=9), look=500, spare=1)
     def agree(filter: RunFilter, look: int, spare: int) -> None:
         for key, members in entries.items():
             client.zadd(key, members)
@@ -194,7 +201,9 @@ def test_runs_that_have_expired_hide_no_other(redis_url: str, opened: Opener) ->
     assert shown(tag="4") == [name for name in newest if name.endswith("4")]
     assert shown() == newest
     assert sum(store.count_runs().values()) == len(left)
-    assert store._connection.client.zcard(f"{tag_prefix(store.prefix, 0)}runs") == len(left)
+    tag, open_runs = tag_prefix(store.prefix, 0), [name for name in left if not name.endswith("3")]
+    sizes = [store._connection.client.zcard(f"{tag}{index}") for index in ("runs", "labels", "open")]
+    assert sizes == [len(left), len(left), len(open_runs)]
 
 
 def test_runs_are_listed_for_a_user_who_may_not_read_every_key(redis_url: str, opened: Opener) -> None:

@@ -136,7 +136,9 @@ class RedisBase(Store):
             steps.append("schema 2 to 3: let namespaces have owners and tasks wait for signals")
         if schema < 4:
             self._index_runs()
-            steps.append("schema 3 to 4: show the runs that have not settled in an index of their own")
+            steps.append(
+                "schema 3 to 4: show runs in the indexes of their names, and of those that have not settled"
+            )
         return steps
 
     def _index_threads(self) -> None:
@@ -156,7 +158,7 @@ class RedisBase(Store):
                 self._connection.run([self._call("index", partition, request)])
 
     def _index_runs(self) -> None:
-        """Show every run that has not settled in the index that schema 3 had not (lua/index_runs.lua)."""
+        """Show every run in the indexes that schema 3 had not (lua/index_runs.lua)."""
         for partition in range(self.partitions):
             after: int | None = 0
             while after is not None:

@@ -1,7 +1,7 @@
 """Lists and counts of runs and tasks on Redis.
 
-No index holds what filters ask for but those of runs, by time: of all, of a thread, and of those that have not settled.
-Scripts walk along them, a bounded stretch each and of a few partitions at a time, so that others get their turn at the
+No index holds what filters ask for but those of runs, by time: of all, of all with their names, of a thread, and of those that
+have not settled. Scripts walk along them, a bounded stretch each and of a few partitions at a time, so that others get their turn at the
 server between; of a run that does not match they read the few fields that tell so. A list that comes to the end of all that matches has counted it, too.
 """
 
@@ -215,7 +215,7 @@ def _place(run: Run) -> tuple[int, str]:
 def _filtered(filter: RunFilter) -> dict[str, Any]:
     """A filter as run_filter.lua takes it."""
     names = ("graph", "thread_id", "tag", "error_type", "since", "until", "graphs", "namespaces")
-    text = None if filter.text is None else filter.text.encode().lower().decode()
+    text = filter.text.encode().lower().decode() if filter.text else None  # all runs have an empty one
     return {name: getattr(filter, name) for name in names} | {"text": text, "most": LOOK}
 
 

@@ -34,7 +34,7 @@ local function dig(thread_id, most)
   redis.call('ZREMRANGEBYRANK', history, 0, most - 1)
   local left = most - #members
   while left > 0 do
-    local run_id = redis.call('ZRANGE', runs, 0, 0)[1]
+    local run_id, seq = unpack(redis.call('ZRANGE', runs, 0, 0, 'WITHSCORES'))
     if not run_id then
       redis.call('SREM', P .. 'graves', thread_id)
       return false
@@ -48,6 +48,7 @@ local function dig(thread_id, most)
       redis.call('UNLINK', P .. 'run:' .. run_id, P .. 'ready:' .. run_id, tasks)
       redis.call('ZREM', P .. 'runs', run_id)
       redis.call('ZREM', P .. 'open', run_id)
+      redis.call('ZREMRANGEBYSCORE', P .. 'labels', seq, seq)
       redis.call('ZREM', P .. 'deadlines', run_id)
       redis.call('ZREM', runs, run_id)
       left = left - 1

@@ -16,6 +16,7 @@
 --                               <q> is <priority>|<queue>, a recovered task's priority is high
 --   queues               set    every <q> that may have ready tasks
 --   parked               zset   parked tasks by run_at    runs                zset  all runs by seq
+--   labels               zset   what all runs are looked for by: <run>␟<thread>␟<graph>␟, and each <tag>␟; by seq
 --   held:<holder>␟<slot> set    tasks whose token is the slot's                slots:<holder>  set  its slots that may have some
 --   claimants            set    holders that may have slots with claims here
 --   holder:<holder>      hash   this partition's copy of a worker's status and lease; holders: the set of them
@@ -29,7 +30,8 @@
 --   buried-history:<thread>  buried-runs:<thread>   what history:<thread> and runs:<thread> were
 --   item:…  items  items:…  items-over  what is of no thread: lua/items.lua
 -- Schema 1 had nothing from deadlines on (index.lua makes ended and touched; no run had a deadline). Schema 2 had no u<ns>,
--- and no child, awaits and woken in tasks: what is not there stands for none. Schema 3 had no open (index_runs.lua makes it).
+-- and no child, awaits and woken in tasks: what is not there stands for none. Schema 3 had neither open nor labels
+-- (index_runs.lua makes them).
 --
 -- Nothing is written before flush(): an error on the way there leaves the partition as it was.
 
@@ -225,6 +227,12 @@ local function create(kind, id, fields)
   local meta = touch(record)
   for name in pairs(fields) do meta.dirty[name] = true end
   return record
+end
+
+-- What a run is looked for by, as labels show it.
+local function labels_of(run_id, thread_id, graph, tags)
+  local parts = { run_id, thread_id, graph, unpack(tags) }
+  return table.concat(parts, SEP) .. SEP
 end
 
 local function later(...) pending[#pending + 1] = { ... } end

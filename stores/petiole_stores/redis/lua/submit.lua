@@ -40,6 +40,7 @@ local function submit(new)
   local run = create('run', new.run_id, fields)
   local seq = text_of(run.seq)
   later('ZADD', P .. 'runs', seq, run.run_id)
+  later('ZADD', P .. 'labels', seq, labels_of(run.run_id, run.thread_id, run.graph, run.tags))
   later('ZADD', P .. 'runs:' .. run.thread_id, seq, run.run_id)
   if run.deadline then later('ZADD', P .. 'deadlines', text_of(run.deadline), run.run_id) end
   next_blob = blobs
