@@ -165,7 +165,7 @@ class MemoryControl(MemoryUpkeep):
                 old.replaced = True
                 new = NewTask(
                     task_id=new_id, path=old.path, node=old.node, kind=old.kind, ns=old.ns, queue=old.queue,
-                    priority=old.priority, arg=old.arg,
+                    priority=old.priority, arg=old.arg, timeout=old.timeout,
                 )  # fmt: skip
                 made = self._insert_task(new, run, old.checkpoint_id, at, old.progress)
                 if old.child:

@@ -185,6 +185,7 @@ class MemoryTables(Store):
             priority=new.priority,
             status=new.status,
             arg=new.arg,
+            timeout=new.timeout,
             progress=progress,
             next_publish=now + self.grace if ready else None,
             published_at=now if ready else None,

@@ -51,6 +51,7 @@ class NewTask(msgspec.Struct, kw_only=True):
     queue: str = "petiole"
     priority: Priority = "default"
     arg: str | None = None  #: document of a Send's argument
+    timeout: str | None = None  #: document of a Send's own timeout, which stands in place of the node's
     status: Literal["ready", "interrupted"] = "ready"
     #: set: inserted as already claimed under this token by the finish's holder and slot (``chain = "inline"``)
     token: str | None = None
@@ -173,6 +174,7 @@ class Task(msgspec.Struct, kw_only=True):
     priority: Priority
     status: TaskStatus
     arg: str | None = None
+    timeout: str | None = None
     token: str | None = None
     done_token: str | None = None
     holder: str | None = None

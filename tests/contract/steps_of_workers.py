@@ -12,6 +12,8 @@ from tests.contract.calls import Call
 from tests.contract.dice import Dice
 from tests.contract.steps_of_clients import ClientSteps
 
+#: Timeouts of a task's own, by how many came before it: not drawn, which would leave less of a step's number for the rest.
+TIMEOUTS = ('{"run_timeout":1.5}', '{"refresh_on":"heartbeat","idle_timeout":2.0}', None)
 UNSETTLED = frozenset({"queued", "running", "paused", "blocked"})
 
 
@@ -145,6 +147,7 @@ class WorkerSteps(ClientSteps):
             new.status = "ready" if status == "running" else "interrupted"
             if dice.rarely(4):
                 new.arg, new.queue = self.document(dice, '{"b": 1, "a": [1.5]}'), self.scene.id("q2")
+                new.timeout = TIMEOUTS[len(tasks) % len(TIMEOUTS)]
             if status == "running" and dice.rarely(6):
                 new.token = self.scene.id(self.new("k"))
             tasks.append(new)

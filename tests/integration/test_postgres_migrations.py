@@ -153,7 +153,7 @@ def test_upgrades_at_the_same_time_wait_for_each_other(postgres_url: str) -> Non
     for thread in threads:
         thread.join(60)
     assert not faults
-    assert sorted(map(len, taken)) == [0, 0, 0, 4]
+    assert sorted(map(len, taken)) == [0, 0, 0, len(revisions())]
 
 
 def test_schemas_share_a_database(postgres_url: str) -> None:
@@ -170,9 +170,9 @@ def test_schemas_share_a_database(postgres_url: str) -> None:
         assert two.get_run(scene.id("r")) is None
 
 
-# ---------------------------------------------------------------- from 0001
+# ---------------------------------------------------------------- from older revisions
 
-#: A thread whose run has a claimed node, as revision 0001 had it.
+#: A thread whose run has a claimed node, as revision 0001 had it; later ones take it with the defaults of their columns.
 OLD_ROWS = """
 INSERT INTO threads VALUES ('t', 'r', 1);
 INSERT INTO heads VALUES ('t', '', 'c', 'r', 1, 1);
@@ -189,10 +189,10 @@ INSERT INTO workers VALUES ('w', 'w', '', 1, 15, 'alive', '{"g": "1"}', '[]', ''
 OLD_TABLES = ("threads", "heads", "runs", "checkpoints", "tasks", "workers")
 
 
-def at_0001(url: str) -> None:
-    """A database of the first revision, with a run under way."""
+def at_0001(url: str, revision: str = "0001") -> None:
+    """A database of the first revision, or of another, with a run under way."""
     with PostgresStore(url) as store:
-        migrate.upgrade(store.connections.engine, revision="0001")
+        migrate.upgrade(store.connections.engine, revision=revision)
     with psycopg.connect(url) as connection:
         connection.execute(OLD_ROWS)
 
@@ -202,6 +202,7 @@ def goes_on(store: Store) -> None:
     checkpoint, (task,), (worker,) = store.head("t"), store.list_tasks("r"), store.list_workers()
     assert checkpoint is not None
     assert (checkpoint.seal, checkpoint.quarantined, task.dropped, task.progress) == ("", None, False, None)
+    assert task.timeout is None
     assert (worker.offers, store.pause(["r"])[0].result) == ({}, "committed")
     settle = Settle(checkpoints=[NewCheckpoint(
         checkpoint_id="c2", parent_id="c", step=1, source="loop", node_names=["n"], state="{}", digest="d", seal="s",
@@ -214,19 +215,21 @@ def goes_on(store: Store) -> None:
     assert (run.status, run.reason, run.deadline, head.seal) == ("succeeded", None, None, "s")
 
 
-def test_a_database_of_the_first_revision_goes_on(postgres_url: str) -> None:
-    at_0001(postgres_url)
+@pytest.mark.parametrize("revision", revisions()[:-1])
+def test_a_database_of_an_older_revision_goes_on(postgres_url: str, revision: str) -> None:
+    at_0001(postgres_url, revision)
     with pytest.raises(SchemaError, match="run `petiole db upgrade`"):
         open_store(postgres_url, migrate=False)
-    assert [step.partition(":")[0] for step in upgrade_store(postgres_url)] == revisions("0001")
+    assert [step.partition(":")[0] for step in upgrade_store(postgres_url)] == revisions(revision)
     with open_store(postgres_url, migrate=False) as store:
         goes_on(store)
 
 
-def test_a_script_upgrades_the_first_revision(postgres_url: str) -> None:
-    at_0001(postgres_url)
+@pytest.mark.parametrize("revision", ["0001", revisions()[-2]])
+def test_a_script_upgrades_an_older_revision(postgres_url: str, revision: str) -> None:
+    at_0001(postgres_url, revision)
     with psycopg.connect(postgres_url) as connection:
-        connection.execute(migrate.sql(start="0001"))
+        connection.execute(migrate.sql(start=revision))
     with PostgresStore(postgres_url) as store:
         store.validate()
         goes_on(store)

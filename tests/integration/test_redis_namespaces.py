@@ -195,13 +195,11 @@ def test_a_store_of_schema_2_is_refused_until_it_is_migrated(
     with pytest.raises(SchemaError, match="petiole db upgrade"):
         opened(redis_url)
 
-    assert [step.partition(":")[0] for step in upgrade_store(redis_url)] == [
-        "schema 2 to 3", "schema 3 to 4"
-    ]  # fmt: skip
+    assert [step.partition(":")[0] for step in upgrade_store(redis_url)] == ["schema 2 to 3", "schema 3 to 4"]
     assert upgrade_store(redis_url) == []
 
     task = scene.task("a")
-    assert (task.child, task.awaits, task.woken) == ("", "", False)
+    assert (task.child, task.awaits, task.woken, task.timeout) == ("", "", False, None)
     scene.nest("a", "k", "sub:a", "i0", "x")
     scene.take("x", settle=scene.settle("i1", "i0", ns="sub:a"))
     child = scene.claimed("a", "k2").child

@@ -418,9 +418,8 @@ def test_a_store_of_schema_1_is_refused_until_it_is_migrated(
     with pytest.raises(SchemaError, match="petiole db upgrade"):
         old.connect()
     old.close()
-    assert [step.partition(":")[0] for step in upgrade_store(redis_url)] == [
-        "schema 1 to 2", "schema 2 to 3", "schema 3 to 4"
-    ]  # fmt: skip
+    steps = [step.partition(":")[0] for step in upgrade_store(redis_url)]
+    assert steps == ["schema 1 to 2", "schema 2 to 3", "schema 3 to 4"]
     assert upgrade_store(redis_url) == []
 
     scene.tick(100)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
 
@@ -484,6 +485,26 @@ def test_a_file_of_the_first_revision_goes_on(url: str) -> None:
         assert store.pause(["r"], reason="lunch")[0].result == "committed"
         assert store.quarantine("r-c0", "damaged")
         assert [worker.offers for worker in store.list_workers()] == [{}]
+
+
+def test_a_file_without_timeouts_of_tasks_goes_on(url: str) -> None:
+    with open_store(url) as store:
+        assert isinstance(store, SQLiteStore)
+        filled(store)
+        path = store.connections.path
+        before = snapshot(store, ["t"])
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("ALTER TABLE tasks DROP COLUMN timeout")
+        db.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0004'")
+    assert [step.partition(":")[0] for step in upgrade_store(url)] == ["0005"]
+    with open_store(url) as store:
+        assert snapshot(store, ["t"]) == before
+        scene = Scene(store)
+        scene.begin("a")
+        scene.claimed("a", "k")
+        new = scene.new_task("b", timeout='{"run_timeout":2.5}')
+        scene.finished("a", "k", settle=scene.settle("c1", "r.c0", new))
+        assert scene.claimed("b", "kb").task.timeout == '{"run_timeout":2.5}'
 
 
 def test_a_backup_of_the_first_revision_is_restored(tmp_path: Path, lite: SQLiteStore) -> None:

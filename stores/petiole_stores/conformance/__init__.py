@@ -21,6 +21,7 @@ from petiole_stores.conformance import (  # noqa: F401 - they fill the catalogue
     inside,
     interrupting,
     keeping,
+    limiting,
     listing,
     nesting,
     noting,

@@ -290,7 +290,19 @@ def snapshot(store: Store, threads: Sequence[str], queue: str | None = None) -> 
 
 #: The fields that hold documents: equal when they mean the same, for a JSONB column reorders keys.
 DOCUMENTS = frozenset(
-    {"input", "config", "metadata", "error", "arg", "output", "progress", "state", "next", "control"}
+    {
+        "input",
+        "config",
+        "metadata",
+        "error",
+        "arg",
+        "timeout",
+        "output",
+        "progress",
+        "state",
+        "next",
+        "control",
+    }
 )
 
 

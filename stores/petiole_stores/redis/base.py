@@ -137,7 +137,8 @@ class RedisBase(Store):
         if schema < 4:
             self._index_runs()
             steps.append(
-                "schema 3 to 4: show runs in the indexes of their names, and of those that have not settled"
+                "schema 3 to 4: show runs in the indexes of their names, and of those that have not settled; let tasks "
+                "have timeouts of their own"
             )
         return steps
 

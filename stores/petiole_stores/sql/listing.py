@@ -23,6 +23,7 @@ _DOCUMENTS = frozenset(
         "error",
         "reason",
         "arg",
+        "timeout",
         "output",
         "progress",
         "state",

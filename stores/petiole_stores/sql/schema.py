@@ -194,6 +194,7 @@ tasks = Table(
     Column("child", Id, nullable=False, server_default=text("''")),
     Column("awaits", Id, nullable=False, server_default=text("''")),
     Column("woken", Boolean, nullable=False, server_default=text("false")),
+    Column("timeout", Document),
     # A run's tasks, and one superstep's, when the last joiner or an advance looks for them. One index for both: every
     # change of a task's status writes into each index of this table.
     Index("ix_tasks_run_id_checkpoint_id", "run_id", "checkpoint_id"),

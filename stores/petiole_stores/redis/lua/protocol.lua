@@ -87,7 +87,8 @@ local function insert_task(new, run, checkpoint_id, progress)
   return create('task', new.task_id, {
     task_id = new.task_id, run_id = run.run_id, thread_id = run.thread_id, ns = new.ns, checkpoint_id = checkpoint_id,
     path = new.path, kind = new.kind, node = new.node, queue = new.queue, priority = new.priority,
-    status = ready and 'ready' or 'interrupted', arg = new.arg, progress = progress, created_at = now, n = made,
+    status = ready and 'ready' or 'interrupted', arg = new.arg, timeout = new.timeout, progress = progress,
+    created_at = now, n = made,
     next_publish = ready and now + request.grace or nil, published_at = ready and now or nil,
   })
 end

@@ -30,8 +30,8 @@
 --   buried-history:<thread>  buried-runs:<thread>   what history:<thread> and runs:<thread> were
 --   item:…  items  items:…  items-over  what is of no thread: lua/items.lua
 -- Schema 1 had nothing from deadlines on (index.lua makes ended and touched; no run had a deadline). Schema 2 had no u<ns>,
--- and no child, awaits and woken in tasks: what is not there stands for none. Schema 3 had neither open nor labels
--- (index_runs.lua makes them).
+-- and no child, awaits and woken in tasks; schema 3 no timeout there: what is not there stands for none. Schema 3 had neither
+-- open nor labels (index_runs.lua makes them).
 --
 -- Nothing is written before flush(): an error on the way there leaves the partition as it was.
 

@@ -38,7 +38,7 @@ local function replace(run, thread, old, new_id)
   set(old, { replaced = true })
   local made = insert_task({
     task_id = new_id, path = old.path, node = old.node, kind = old.kind, ns = old.ns, queue = old.queue,
-    priority = old.priority, arg = old.arg,
+    priority = old.priority, arg = old.arg, timeout = old.timeout,
   }, run, old.checkpoint_id, old.progress)
   if old.child then
     set(made, { child = old.child })

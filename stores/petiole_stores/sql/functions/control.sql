@@ -94,10 +94,10 @@ BEGIN
     END IF;
     UPDATE tasks t SET replaced = true WHERE t.task_id = ANY (p_old);
     INSERT INTO tasks (
-        task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, arg, progress,
-        child, next_publish, published_at, created_at)
+        task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, arg, timeout,
+        progress, child, next_publish, published_at, created_at)
     SELECT d.new_id, t.run_id, t.thread_id, t.ns, t.checkpoint_id, t.path, t.kind, t.node, t.queue, t.priority, 'ready',
-        t.arg, t.progress, t.child, v_now + p_grace, v_now, v_now
+        t.arg, t.timeout, t.progress, t.child, v_now + p_grace, v_now, v_now
     FROM unnest(p_old, p_new) WITH ORDINALITY AS d(old_id, new_id, ord) JOIN tasks t ON t.task_id = d.old_id
     ORDER BY d.ord;
     UPDATE heads h SET owner = d.new_id

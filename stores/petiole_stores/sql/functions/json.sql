@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION petiole_task_json(t tasks) RETURNS json LANGUAGE sql 
     SELECT json_build_object(
         'task_id', t.task_id, 'run_id', t.run_id, 'thread_id', t.thread_id, 'ns', t.ns,
         'checkpoint_id', t.checkpoint_id, 'path', t.path, 'kind', t.kind, 'node', t.node,
-        'queue', t.queue, 'priority', t.priority, 'status', t.status, 'arg', t.arg::text,
+        'queue', t.queue, 'priority', t.priority, 'status', t.status, 'arg', t.arg::text, 'timeout', t.timeout::text,
         'token', t.token, 'done_token', t.done_token, 'holder', t.holder, 'slot', t.slot,
         'attempt', t.attempt, 'failures', t.failures, 'crashes', t.crashes, 'started', t.started,
         'recovered', t.recovered, 'replaced', t.replaced, 'output', t.output::text, 'error', t.error::text,

@@ -176,18 +176,18 @@ BEGIN
         next text, control text, metadata text, digest text, version integer, seal text);
     IF v_width > 0 THEN
         INSERT INTO tasks (
-            task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, arg, token, holder,
-            slot, attempt, started, claimed_at, next_publish, published_at, created_at)
+            task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, arg, timeout, token,
+            holder, slot, attempt, started, claimed_at, next_publish, published_at, created_at)
         SELECT n.task_id, p_run_id, p_thread_id, n.ns, v_head, n.path, n.kind, n.node, n.queue, n.priority,
-            CASE WHEN k.token IS NULL THEN n.status ELSE 'claimed' END, n.arg::jsonb, k.token,
+            CASE WHEN k.token IS NULL THEN n.status ELSE 'claimed' END, n.arg::jsonb, n.timeout::jsonb, k.token,
             CASE WHEN k.token IS NOT NULL THEN p_holder END, CASE WHEN k.token IS NOT NULL THEN p_slot END,
             CASE WHEN k.token IS NULL THEN 0 ELSE 1 END, k.token IS NOT NULL,
             CASE WHEN k.token IS NOT NULL THEN p_now END,
             CASE WHEN k.token IS NULL AND n.status = 'ready' THEN p_now + p_grace END,
             CASE WHEN k.token IS NULL AND n.status = 'ready' THEN p_now END, p_now
         FROM jsonb_to_recordset(p_settle -> 'tasks') AS n(
-            task_id text, path text, node text, kind text, ns text, queue text, priority text, arg text, status text,
-            token text),
+            task_id text, path text, node text, kind text, ns text, queue text, priority text, arg text, timeout text,
+            status text, token text),
             LATERAL (SELECT CASE WHEN NOT p_held_back OR n.task_id = ANY (p_ids) THEN n.token END AS token) AS k;
     END IF;
     UPDATE heads h

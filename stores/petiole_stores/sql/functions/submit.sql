@@ -104,12 +104,13 @@ BEGIN
         v_task := v_new -> 'start';
         INSERT INTO tasks (
             task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, arg,
-            run_at, next_publish, published_at, created_at)
+            timeout, run_at, next_publish, published_at, created_at)
         VALUES (
             v_task ->> 'task_id', v_run_id, v_thread_id, v_task ->> 'ns',
             CASE WHEN v_active IS NULL THEN coalesce(v_base_id, v_head) END,
             v_task ->> 'path', v_task ->> 'kind', v_task ->> 'node', v_task ->> 'queue', v_task ->> 'priority',
             CASE WHEN v_ready THEN 'ready' ELSE 'parked' END, (v_task ->> 'arg')::jsonb,
+            (v_task ->> 'timeout')::jsonb,
             CASE WHEN v_later THEN v_run_at END,
             CASE WHEN v_ready THEN v_now + p_grace END, CASE WHEN v_ready THEN v_now END, v_now);
         IF v_active IS NULL THEN

@@ -15,7 +15,7 @@ SELECT r.status, r.thread_id, th.active_run FROM runs r JOIN threads th ON th.th
 WHERE r.run_id = ?"""
 _EXISTS = "SELECT 1 FROM tasks WHERE task_id = ?"
 _FAILED = """
-SELECT t.task_id, t.path, t.node, t.kind, t.ns, t.queue, t.priority, t.arg, t.checkpoint_id,
+SELECT t.task_id, t.path, t.node, t.kind, t.ns, t.queue, t.priority, t.arg, t.timeout, t.checkpoint_id,
     t.child, h.run_id IS t.run_id AND h.checkpoint_id IS t.checkpoint_id
 FROM tasks t LEFT JOIN heads h ON h.thread_id = t.thread_id AND h.ns = t.ns
 WHERE t.run_id = ? AND t.status = 'failed' AND NOT t.replaced"""
@@ -73,7 +73,7 @@ def replay(work: Work, run_id: str, replacements: Sequence[tuple[str, str]]) -> 
     status, thread_id, active = found
     rows = db.execute(_FAILED, (run_id,)).fetchall()
     spaces = {row[4] for row in rows}
-    failed = {row[0]: row[1:] for row in rows if not row[9] or row[9] not in spaces}
+    failed = {row[0]: row[1:] for row in rows if not row[10] or row[10] not in spaces}
     if status != "failed":
         answer.reason = f"run {status}"
     elif active is not None:
@@ -87,9 +87,17 @@ def replay(work: Work, run_id: str, replacements: Sequence[tuple[str, str]]) -> 
     owner = Owner(run_id, thread_id)
     counts: Counter[str] = Counter()
     for old, new in replacements:
-        path, node, kind, ns, queue, priority, arg, checkpoint_id, child, _ = failed[old]
+        path, node, kind, ns, queue, priority, arg, timeout, checkpoint_id, child, _ = failed[old]
         task = NewTask(
-            task_id=new, path=path, node=node, kind=kind, ns=ns, queue=queue, priority=priority, arg=arg
+            task_id=new,
+            path=path,
+            node=node,
+            kind=kind,
+            ns=ns,
+            queue=queue,
+            priority=priority,
+            arg=arg,
+            timeout=timeout,
         )
         work.insert_tasks([task], owner, checkpoint_id)
         counts[ns] += 1

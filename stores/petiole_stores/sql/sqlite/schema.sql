@@ -111,7 +111,8 @@ CREATE TABLE tasks (
     progress TEXT,
     child TEXT NOT NULL DEFAULT '',
     awaits TEXT NOT NULL DEFAULT '',
-    woken INTEGER NOT NULL DEFAULT 0
+    woken INTEGER NOT NULL DEFAULT 0,
+    timeout TEXT
 );
 CREATE INDEX ix_tasks_run_id_checkpoint_id ON tasks (run_id, checkpoint_id);
 CREATE INDEX ix_tasks_ready ON tasks (next_publish, seq) WHERE status = 'ready' AND next_publish IS NOT NULL;

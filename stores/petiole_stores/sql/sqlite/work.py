@@ -18,9 +18,9 @@ HELD = "t.token IS NOT NULL AND t.status IN ('claimed', 'ready')"
 
 _INSERT_TASK = """
 INSERT INTO tasks (
-    task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, arg, token, holder, slot,
-    attempt, started, next_publish, published_at, created_at, claimed_at
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    task_id, run_id, thread_id, ns, checkpoint_id, path, kind, node, queue, priority, status, arg, timeout, token, holder,
+    slot, attempt, started, next_publish, published_at, created_at, claimed_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _READY_REFS = f"""
 SELECT {REF_COLUMNS} FROM tasks t JOIN runs r ON r.run_id = t.run_id
 WHERE t.run_id = ? AND t.status = 'ready' ORDER BY t.seq"""
@@ -78,8 +78,8 @@ class Work:
             out = new.status == "ready" and not claimed
             rows.append((
                 new.task_id, run_id, thread_id, new.ns, checkpoint_id, new.path, new.kind, new.node, new.queue,
-                new.priority, "claimed" if claimed else new.status, new.arg, new.token, holder if claimed else None,
-                slot if claimed else None, int(claimed), int(claimed), publish_at if out else None,
+                new.priority, "claimed" if claimed else new.status, new.arg, new.timeout, new.token,
+                holder if claimed else None, slot if claimed else None, int(claimed), int(claimed), publish_at if out else None,
                 now if out else None, now, now if claimed else None,
             ))  # fmt: skip
         self.db.executemany(_INSERT_TASK, rows)
