@@ -13,7 +13,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, TypedDict
 
-from petiole_workers.graph import END, START, RetryPolicy, Runtime, StateGraph
+from petiole_workers.graph import END, START, RetryPolicy, Runtime, Send, StateGraph
 from petiole_workers.limits import NodeTimeoutError
 from tests.graphs import journal, note
 
@@ -36,6 +36,9 @@ def wait(state: Stuck, runtime: Runtime) -> dict[str, Any] | None:
     note(state["desk"], "node", runtime)
     if len(journal(Path(state["desk"]))) >= state["free"]:
         return {"result": "done"}
+    if state["how"] == "slow":  # not stuck, but for longer at work than a limited one may be
+        time.sleep(2 * TIMEOUT)
+        return {"result": "slow"}
     until = time.monotonic() + STAY
     if state["how"] == "native":  # C code that holds the interpreter's lock and does not come back to Python
         deque(repeat(None, 10**12), maxlen=0)
@@ -69,6 +72,18 @@ def graph(name: str, function: Any, timeout: float | None) -> Any:
     return builder.compile(name=name)
 
 
+def sends(state: Stuck) -> list[Send]:
+    """The node stuck as the input says, but not for long, and beside it one that takes its time."""
+    return [Send("node", state, timeout=TIMEOUT), Send("node", {**state, "how": "slow"})]
+
+
+def sending() -> Any:
+    policy = RetryPolicy(initial_interval=0.05, jitter=False, retry_on=NodeTimeoutError, max_attempts=2)
+    builder = StateGraph(Stuck).add_node("node", wait, timeout=STAY, retry_policy=policy)
+    return builder.add_conditional_edges(START, sends, ["node"]).compile(name="sent")
+
+
+sent = sending()
 limited = graph("limited", wait, TIMEOUT)
 endless = graph("endless", wait, None)
 awaiting = graph("awaiting", wait_async, None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import operator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -19,6 +21,8 @@ from petiole import (
     InputError,
     Message,
     MessagesState,
+    NodeError,
+    NodeTimeoutError,
     Overwrite,
     RemainingSteps,
     RemoveMessage,
@@ -27,6 +31,7 @@ from petiole import (
     Send,
     SerializationError,
     StateGraph,
+    TimeoutPolicy,
     Topic,
     UntrackedValue,
     entrypoint,
@@ -91,6 +96,68 @@ def test_a_send_may_lead_to_a_node_that_overwrites(store: Store) -> None:
     builder.add_node("a", lambda arg: {"log": Overwrite([arg])} if arg == "2" else {"log": [arg]})
     builder.add_conditional_edges(START, lambda state: [Send("a", str(n)) for n in range(5)], ["a"])
     assert run(store, builder.compile(name="sends"), {})["log"] == ["2"]
+
+
+def test_a_sends_timeout_is_of_that_task_alone(store: Store) -> None:
+    """From a router and from a Command; retries keep it, and the error says which limit it was."""
+    tries: list[float] = []
+
+    async def slow(seconds: float) -> dict[str, Any]:
+        tries.append(seconds)
+        await asyncio.sleep(seconds)
+        return {"log": [f"{seconds}"]}
+
+    def handle(seconds: float, error: NodeError) -> dict[str, Any]:
+        assert isinstance(error.error, NodeTimeoutError)
+        told = error.error
+        return {"log": [f"{seconds} {told.kind} {told.run_timeout} {told.idle_timeout}"]}
+
+    sends = [
+        Send("slow", 30.0, timeout=0.05),
+        Send("slow", 0.2),
+        Send(
+            "slow", 31.0, timeout=TimeoutPolicy(idle_timeout=timedelta(seconds=0.06), refresh_on="heartbeat")
+        ),
+        Send("slow", 0.1, timeout=20),
+    ]
+    builder = StateGraph(State)
+    again = RetryPolicy(max_attempts=2, initial_interval=0.001, jitter=False)
+    builder.add_node("slow", slow, timeout=25, retry_policy=again, error_handler=handle)
+    builder.add_node("one", lambda state: Command(goto=Send("slow", 32.0, timeout=0.04)))
+    builder.add_conditional_edges(START, lambda state: sends, ["slow"])
+    builder.add_conditional_edges("slow", lambda state: [] if "one" in state["log"] else ["first"])
+    builder.add_node("first", lambda state: {"log": ["one"]}).add_edge("first", "one")
+    graph = builder.compile(name="sent-limits")
+    found = run(store, graph, {"log": []}, thread_id=(thread := new_id()))["log"]
+    assert found == ["30.0 run 0.05 None", "0.2", "31.0 idle None 0.06", "0.1", "one", "32.0 run 0.04 None"]
+    assert sorted(tries) == [0.1, 0.2, 30.0, 30.0, 31.0, 31.0, 32.0, 32.0]
+    with LocalWorker([graph], store) as worker:
+        [sent] = [it for it in worker.client.state_history(thread, graph=graph) if it.next == ("slow",) * 4]
+        tries.clear()
+        forked = worker.client.fork(thread, sent.config["configurable"]["checkpoint_id"], graph=graph)
+        worker.run_until_idle()
+        assert forked.result(0)["log"] == found
+        assert tries.count(30.0) == tries.count(31.0) == tries.count(32.0) == 2
+
+
+def test_a_sends_timeout_outlives_replays(store: Store) -> None:
+    async def slow(seconds: float) -> dict[str, Any]:
+        await asyncio.sleep(seconds)
+        return {"log": [f"{seconds}"]}
+
+    builder = StateGraph(State).add_node("slow", slow)
+    sends = [Send("slow", 30.0, timeout=0.05), Send("slow", 0.1)]
+    builder.add_conditional_edges(START, lambda state: sends, ["slow"])
+    graph = builder.compile(name="sent-limits-replayed")
+    with LocalWorker([graph], store) as worker:
+        run = worker.client.submit(graph, {"log": []}, thread_id=new_id())
+        for count in range(2):
+            worker.run_until_idle()
+            with pytest.raises(RunFailedError, match=r"ran longer than its timeout of 0\.05 s"):
+                run.result(0)
+            tasks = [it for it in store.list_tasks(run.run_id) if it.kind == "node"]
+            assert [it.status for it in tasks] == ["failed", "done", *["failed"] * count]
+            worker.client.replay(run.thread_id)
 
 
 # ---------------------------------------------------------------- context and config

@@ -13,6 +13,7 @@ from petiole.client import RunHandle
 from petiole_stores.records import Worker
 from tests.cluster import Cluster, WorkerProcess, open_backend
 from tests.graphs import journal
+from tests.stuck import TIMEOUT
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -24,7 +25,7 @@ TOLD = 8.0
 @pytest.fixture(scope="module")
 def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder: Path = tmp_path_factory.mktemp("endings")
-    graphs = ("tests.stuck:limited", "tests.stuck:endless", "tests.stuck:awaiting")
+    graphs = ("tests.stuck:limited", "tests.stuck:endless", "tests.stuck:awaiting", "tests.stuck:sent")
     with (
         open_backend("postgresql+redis", folder, request) as backend,
         Cluster(backend, folder, graphs=graphs, options={"cancel_grace": 1.0}) as cluster,
@@ -117,6 +118,21 @@ def test_solo_ends_a_node_that_swallows_its_timeout_by_a_fence(cluster: Cluster,
     wait_until(lambda: desk.task().failures == 1, 10, worker.process.tail)
     (tmp_path / "gate").touch()
     assert desk.await_end() == "succeeded"
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_sends_timeout_ends_its_task_at_each_try_and_no_other(
+    cluster: Cluster, pool: str, tmp_path: Path
+) -> None:
+    cluster.start(pool=pool, concurrency=4)
+    desk = Desk(cluster, "sent", tmp_path)
+    assert desk.await_end() == "failed"
+    limited, free = (it for it in cluster.store.list_tasks(desk.handle.run_id) if it.node == "node")
+    assert (limited.status, limited.failures, limited.crashes) == ("failed", 1, 0)
+    assert f"ran longer than its timeout of {TIMEOUT} s" in limited.error
+    assert [tried.outcome for tried in limited.attempts] == ["retry"]
+    assert (free.status, free.timeout, free.attempts) == ("done", None, [])
+    assert desk.calls() == 3
 
 
 def test_a_cancelled_run_s_node_is_told_within_a_beat(cluster: Cluster, tmp_path: Path) -> None:

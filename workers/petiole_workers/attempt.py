@@ -27,7 +27,7 @@ from petiole_workers.board import TakenOverError
 from petiole_workers.caller import RetryLaterError, is_interruptible, next_try
 from petiole_workers.compiled import CompiledGraph
 from petiole_workers.damage import UnreadableError
-from petiole_workers.documents import Loaded
+from petiole_workers.documents import Loaded, read_timeout
 from petiole_workers.failure import (
     MAX_EARLIER,
     MAX_EARLIER_TRACEBACK,
@@ -54,7 +54,7 @@ from petiole_workers.graph import (
 )
 from petiole_workers.graph import call as call_function
 from petiole_workers.hop import Work, read_config
-from petiole_workers.limits import NodeTimeoutError, first_limit, timed_out
+from petiole_workers.limits import NodeTimeoutError, first_limit, limited, timed_out
 from petiole_workers.logs import Journal, journaled
 from petiole_workers.nesting import Nesting, namespace
 from petiole_workers.parking import ParkedError
@@ -152,7 +152,7 @@ class Attempt:
             input = task_input(
                 self.definition, loaded.snapshot, spec, stop=self.settling.stop(loaded.snapshot)
             )
-            if self.definition.nodes[spec.node].subgraph is None:
+            if self._node.subgraph is None:
                 with journaled(self._journal()):
                     output = self._output(work, input, spec)
                     self.services.steps.close()
@@ -186,7 +186,7 @@ class Attempt:
             self.services.roll_back()
             assert self._on_timeout is not None
             work.outcome, work.taken_over = self._on_timeout, True
-            node = self.definition.nodes[self.task.node]
+            node = self._node
             again = work.outcome.ending == "retry"
             self.told.error(timed_out(node), self._last_attempt, will_retry=again)
             return
@@ -210,7 +210,7 @@ class Attempt:
 
     def _output(self, work: Work, input: object, spec: TaskSpec) -> TaskOutput:
         """What the node gives; or, once it has failed for good, its error handler."""
-        node = self.definition.nodes[self.task.node]
+        node = self._node
         try:
             if node.error_handler is not None and self._is_over(node):
                 raise timed_out(node)
@@ -265,7 +265,7 @@ class Attempt:
             self.told.start(self._attempt + caller.tries - 1)
             return self._input(dataclasses.replace(spec, arg=self._arg()))
 
-        caller, node = self.runner.caller, self.definition.nodes[self.task.node]
+        caller, node = self.runner.caller, self._node
         self.told.start(self._attempt)
         try:
             returned = caller.call(
@@ -311,7 +311,7 @@ class Attempt:
 
     def _watch(self, tries: int) -> AbstractContextManager[None]:
         """Post the outcome for the case that the main process has to end this try."""
-        seat, node = self.runner.seat, self.definition.nodes[self.task.node]
+        seat, node = self.runner.seat, self._node
         limit = first_limit(node)
         if seat is None or limit is None:
             return nullcontext()
@@ -322,7 +322,7 @@ class Attempt:
     def _extend(self, seconds: float) -> None:
         """The node has shown progress: it may go on for so long at least."""
         if (seat := self.runner.seat) is not None:
-            seat.extend(seconds + self._margin(self.definition.nodes[self.task.node]))
+            seat.extend(seconds + self._margin(self._node))
 
     @staticmethod
     def _margin(node: NodeSpec) -> float:
@@ -357,6 +357,15 @@ class Attempt:
                     f"the checkpoint {self.task.checkpoint_id} that {self.task.node!r} starts from is missing from the store"
                 )
             return self.documents.checkpoint(base, tasks=tasks)
+
+    @cached_property
+    def _node(self) -> NodeSpec:
+        """The task's node, under the task's own timeout if it has one."""
+        node, timeout = self.definition.nodes[self.task.node], self.task.timeout
+        if timeout is None:
+            return node
+        with reading():
+            return limited(node, read_timeout(timeout))
 
     def _arg(self) -> object:
         if self.task.arg is None:

@@ -15,6 +15,7 @@ from petiole_stores.crashpoints import reach
 from petiole_stores.errors import CorruptionError, UnfitError
 from petiole_stores.ids import derived_id, new_id
 from petiole_stores.records import START_PATH, Checkpointed, Claim, NewRun, NewTask
+from petiole_workers.documents import read_timeout
 from petiole_workers.graph import START
 from petiole_workers.repair import Repair
 
@@ -88,6 +89,8 @@ class DamageControl:
                 documents.checkpoint(record)
             if claim.task.arg is not None:
                 documents.value(thread_id, claim.task.arg)
+            if claim.task.timeout is not None:
+                read_timeout(claim.task.timeout)
             if claim.run.input is not None and claim.task.path == START_PATH:
                 documents.value(thread_id, claim.run.input)
             documents.outputs(thread_id, claim.outputs)

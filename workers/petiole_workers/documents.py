@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -28,6 +28,7 @@ from petiole_workers.graph import (
     Snapshot,
     TaskOutput,
     TaskSpec,
+    TimeoutPolicy,
     is_overwrite,
 )
 from petiole_workers.patience import Patience
@@ -56,6 +57,7 @@ class PlannedTask(msgspec.Struct, omit_defaults=True):
     path: str
     node: str
     arg: msgspec.Raw = msgspec.Raw(b"")
+    timeout: msgspec.Raw = msgspec.Raw(b"")
 
 
 _planned = msgspec.json.Decoder(list[PlannedTask])
@@ -67,6 +69,35 @@ def planned_nodes(next: str) -> tuple[str, ...]:
 
 
 _encode = msgspec.json.Encoder().encode
+
+
+class _Limits(msgspec.Struct, omit_defaults=True):
+    """A `TimeoutPolicy` as a task and a checkpoint's ``next`` have it."""
+
+    run_timeout: float | None = None
+    idle_timeout: float | None = None
+    refresh_on: Literal["auto", "heartbeat"] = "auto"
+
+
+_limits = msgspec.json.Decoder(_Limits)
+
+
+def timeout_document(limits: TimeoutPolicy) -> str:
+    """A task's own timeout as its document."""
+    return _encode(_Limits(limits.run_seconds, limits.idle_seconds, limits.refresh_on)).decode()
+
+
+def read_timeout(document: str) -> TimeoutPolicy | None:
+    """The timeout that a document says. Raises CorruptionError for what none could have been made of."""
+    try:
+        found = _limits.decode(document)
+        return TimeoutPolicy.of(
+            TimeoutPolicy(
+                run_timeout=found.run_timeout, idle_timeout=found.idle_timeout, refresh_on=found.refresh_on
+            )
+        )
+    except (ValueError, msgspec.DecodeError) as error:
+        raise CorruptionError(f"the timeout {document!r} of a task is none: {error}") from error
 
 
 @dataclass
@@ -114,6 +145,16 @@ class BlobCache:
                     self._blobs.move_to_end((thread_id, digest))
                     found[digest] = blob
             return found
+
+
+def _sending(send: Send) -> list[object]:
+    """A `Send` of a Command as the output's document has it."""
+    limits = send.timeout
+    return [send.node, send.arg] if limits is None else [send.node, send.arg, timeout_document(limits)]
+
+
+def _sent(node: str, arg: object, timeout: str | None = None) -> Send:
+    return Send(node, arg, timeout=None if timeout is None else read_timeout(timeout))
 
 
 def written_keys(output: str) -> set[str]:
@@ -216,6 +257,7 @@ class Documents:
                 path=task.path,
                 node=task.node,
                 arg=self._serde.load(arg, blobs, thread_id=thread_id) if arg else MISSING,
+                timeout=read_timeout(text) if (text := bytes(task.timeout).decode()) else None,
             )
             for task, arg in zip(planned, args, strict=True)
         )
@@ -251,7 +293,7 @@ class Documents:
             for key, raw in _raw_writes.decode(output.output):
                 value = load(bytes(raw).decode(), blobs, thread_id=thread_id)
                 if key == _GOTO:
-                    goto = tuple(to if isinstance(to, str) else Send(*to) for to in value)
+                    goto = tuple(to if isinstance(to, str) else _sent(*to) for to in value)
                 elif key == _NODE:
                     node = value
                 elif key == _PARENT:
@@ -279,9 +321,7 @@ class Documents:
         pairs = []
         more_pairs: list[tuple[str, object]] = []
         if output.goto:
-            more_pairs.append(
-                (_GOTO, [to if isinstance(to, str) else [to.node, to.arg] for to in output.goto])
-            )
+            more_pairs.append((_GOTO, [to if isinstance(to, str) else _sending(to) for to in output.goto]))
         if node not in (None, output.node):
             more_pairs.append((_NODE, output.node))
         if output.to_parent:
@@ -325,11 +365,14 @@ class Documents:
             if spec.arg is not MISSING:
                 arg, more = self._serde.dump(spec.arg, thread_id=thread_id)
                 blobs |= more
-            planned.append(
-                PlannedTask(spec.path, spec.node, msgspec.Raw(arg.encode() if arg is not None else b""))
-                if arg is not None
-                else PlannedTask(spec.path, spec.node)
-            )
+            task = PlannedTask(spec.path, spec.node)
+            if arg is not None:
+                task.arg = msgspec.Raw(arg.encode())
+            timeout = None
+            if spec.timeout is not None:
+                timeout = timeout_document(spec.timeout)
+                task.timeout = msgspec.Raw(timeout.encode())
+            planned.append(task)
             node = graph.nodes.get(spec.node)
             tasks.append(
                 NewTask(
@@ -340,6 +383,7 @@ class Documents:
                     queue=(node.queue if node else None) or queue,
                     priority=(node.priority if node else None) or "default",
                     arg=arg,
+                    timeout=timeout,
                     status="interrupted" if interrupted else "ready",
                 )
             )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Literal
 
 from petiole_stores.errors import PetioleError
-from petiole_workers.graph import NodeSpec
+from petiole_workers.graph import NodeSpec, TimeoutPolicy
 
 Limit = Literal["run", "idle"]
 
@@ -49,6 +50,15 @@ def timed_out(node: NodeSpec, limit: Limit | None = None) -> NodeTimeoutError:
         kind=limit,
         run_timeout=node.timeout,
         idle_timeout=node.idle_timeout,
+    )
+
+
+def limited(node: NodeSpec, limits: TimeoutPolicy | None) -> NodeSpec:
+    """The node with these limits in place of its own; ``None``: with its own."""
+    if limits is None:
+        return node
+    return dataclasses.replace(
+        node, timeout=limits.run_seconds, idle_timeout=limits.idle_seconds, refresh_on=limits.refresh_on
     )
 
 

@@ -307,6 +307,7 @@ class Settling:
             priority=new.priority,
             status="claimed",
             arg=new.arg,
+            timeout=new.timeout,
             token=new.token,
             holder=self._runner.holder,
             slot=self._runner.slot,

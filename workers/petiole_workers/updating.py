@@ -262,7 +262,7 @@ def _commanded(graph: GraphDefinition, base: Snapshot, given: TaskOutput) -> Sna
     sends = sum(it.arg is not MISSING for it in base.next)
     for to in given.goto:
         if isinstance(to, Send):
-            spec = TaskSpec(push_path(sends), to.node, to.arg)
+            spec = TaskSpec(push_path(sends), to.node, to.arg, to.timeout)
             sends += 1
         else:
             spec = TaskSpec(pull_path(to), to)

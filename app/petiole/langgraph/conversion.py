@@ -8,7 +8,6 @@ from langgraph.errors import NodeTimeoutError as TheirNodeTimeoutError
 from langgraph.types import Command as TheirCommand
 from langgraph.types import Send as TheirSend
 
-from petiole_stores.errors import InvalidUpdateError
 from petiole_workers.graph import Command, Send
 from petiole_workers.limits import NodeTimeoutError
 
@@ -49,12 +48,9 @@ def command(given: TheirCommand[Any]) -> Command[Any]:
 
 
 def send(given: TheirSend) -> Send:
-    """The same Send in Petiole's class. Raises InvalidUpdateError for one with a timeout of its own."""
-    if given.timeout is not None:
-        raise InvalidUpdateError(
-            f"Send({given.node!r}) has timeout {given.timeout!r}: a Send has none here, give the node {given.node!r} one"
-        )
-    return Send(given.node, given.arg)
+    """The same Send in Petiole's class."""
+    limits: Any = given.timeout  # LangGraph's class will do
+    return Send(given.node, given.arg, timeout=limits)
 
 
 def error(raised: BaseException) -> BaseException:

@@ -23,7 +23,7 @@ from langgraph.prebuilt import InjectedState, InjectedStore, ToolNode, create_re
 from langgraph.runtime import Runtime
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
-from langgraph.types import Command, RetryPolicy, Send, StreamWriter, interrupt
+from langgraph.types import Command, RetryPolicy, Send, StreamWriter, TimeoutPolicy, interrupt
 
 from petiole.langgraph import from_langgraph
 from petiole.testing import LocalWorker
@@ -269,6 +269,34 @@ def timeouts(build: Compile) -> Any:
     return [seen, sorted(result["log"])]
 
 
+def timeouts_of_sends(build: Compile) -> Any:
+    """A Send's own stands in place of the node's, from routers, from Commands and from nodes that return it."""
+    seen: list[float] = []
+
+    async def slow(seconds: float) -> State:
+        seen.append(seconds)
+        await asyncio.sleep(seconds)
+        return {"log": [f"{seconds}"]}
+
+    def handle(seconds: float, error: NodeError) -> State:
+        raised = error.error
+        assert isinstance(raised, NodeTimeoutError)
+        return {"log": [f"{seconds} {raised.kind} {raised.run_timeout} {raised.idle_timeout}"]}
+
+    idle = TimeoutPolicy(idle_timeout=timedelta(seconds=0.06), refresh_on="heartbeat")
+    builder = StateGraph(State)
+    again = RetryPolicy(max_attempts=2, initial_interval=0.01)
+    builder.add_node("slow", slow, timeout=20, error_handler=handle, retry_policy=again)
+    builder.add_node("one", lambda _: Command(goto=[Send("slow", 30.0, timeout=0.05), Send("slow", 0.01)]))
+    builder.add_node("two", lambda _: Send("slow", 31.0, timeout=idle))
+    builder.add_edge(START, "one").add_edge(START, "two")
+    builder.add_conditional_edges(
+        START, lambda _: [Send("slow", 0.2), Send("slow", 32.0, timeout=timedelta(seconds=0.04))], ["slow"]
+    )
+    result = asyncio.run(build(builder).ainvoke({"log": []}, CONFIG))
+    return [sorted(seen), result["log"]]
+
+
 def tools() -> list[Any]:
     @tool
     def look(q: str, state: Annotated[Any, InjectedState], store: Annotated[Any, InjectedStore()]) -> str:
@@ -389,7 +417,7 @@ def memory_and_writer(build: Compile) -> Any:
 
 CASES: list[Case] = [
     channels, private_schemas, stops, with_subgraph(True), with_subgraph(False), with_subgraph(None), unkept_subgraph_asks,
-    subgraph_called_asks_twice, failing_then_replayed, bound_config, timeouts, tools_by_send, async_tools_and_nodes,
+    subgraph_called_asks_twice, failing_then_replayed, bound_config, timeouts, timeouts_of_sends, tools_by_send, async_tools_and_nodes,
     agent_that_asks("v1"), agent_that_asks("v2"), agent_with_hooks, memory_and_writer,
 ]  # fmt: skip
 

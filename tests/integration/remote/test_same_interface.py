@@ -28,7 +28,7 @@ from tests.unit.api.asking import MOMENT, Price, asking
 #: What a run's or task's document leaves out: only workers need it.
 RUN_INNER = {"input", "config", "fingerprint", "request_digest", "seq"}
 TASK_INNER = {
-    "arg", "token", "done_token", "started", "output", "next_publish", "publishes", "published_at", "dropped", "woken", "progress",
+    "arg", "timeout", "token", "done_token", "started", "output", "next_publish", "publishes", "published_at", "dropped", "woken", "progress",
 }  # fmt: skip
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
+from typing import TypedDict
 
 import pytest
 
+from petiole import START, Send, StateGraph
 from petiole.api.access import Principal
 from petiole.client import Client
 from petiole.client.carrying import Imported
@@ -19,6 +22,10 @@ from petiole_stores.store import Store
 from tests.unit.api.asking import MOMENT, Price, asking
 from tests.unit.api.serving import API, serving
 from tests.unit.driving import Switch, counting
+
+
+class Counted(TypedDict):
+    n: int
 
 
 def encrypted() -> Store:
@@ -55,6 +62,30 @@ def test_typed_values_survive_and_the_run_goes_on(
         worker.client.unpause(made.thread_id)
         worker.run_through_timers()
         assert asked(worker.client, made.thread_id) == 100
+
+
+@pytest.mark.parametrize(("origin", "target"), [(MemoryStore, encrypted), (encrypted, MemoryStore)])
+def test_timeouts_of_planned_tasks_survive(origin: Callable[[], Store], target: Callable[[], Store]) -> None:
+    async def slow(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    builder = StateGraph(Counted).add_node("slow", slow)
+    sends = [Send("slow", 30.0, timeout=0.05), Send("slow", 0.1)]
+    graph = builder.add_conditional_edges(START, lambda state: sends).compile(
+        name="limited", interrupt_before=["slow"]
+    )
+    with LocalWorker([graph], origin()) as worker:
+        worker.client.submit("limited", {"n": 1}, thread_id="t")
+        worker.run_until_idle()
+        text = worker.client.export_thread("t")
+    with LocalWorker([graph], target()) as worker:
+        made = worker.client.import_thread(text)
+        worker.client.unpause(made.thread_id)
+        worker.run_through_timers()
+        run = worker.client.get_run(made.thread_id)
+        assert run.status == "failed", run
+        assert run.error is not None
+        assert "ran longer than its timeout of 0.05 s" in run.error
 
 
 def failed(switch: Switch) -> bytes:

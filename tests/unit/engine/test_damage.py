@@ -218,6 +218,19 @@ def test_a_missing_checkpoint_holds_the_run_back() -> None:
     assert [finding.kind for finding in verify(bench.store)] == ["head"]
 
 
+def test_a_damaged_timeout_of_a_task_holds_the_run_back() -> None:
+    graph = StateGraph(State).add_node("a", says("a"))
+    graph.add_conditional_edges(START, lambda state: [Send("a", {}, timeout=60), Send("a", {})])
+    bench, run_id = bench_at("a", builder=graph)
+    [limited] = [task for task in bench.store._tasks.values() if task.timeout]
+    limited.timeout = '{"run_timeout":"long"}'
+    bench.drain()
+    run = bench.run(run_id)
+    assert run.status == "blocked"
+    assert run.reason is not None
+    assert "timeout" in run.reason
+
+
 def test_a_graph_that_gives_something_else_today_proves_nothing() -> None:
     bench, run_id = bench_at("c")
     head(bench).state = head(bench).state[:-5]

@@ -409,9 +409,9 @@ def test_a_fan_out_reads_its_list_of_tasks_once_and_not_once_for_each_of_them(
 ) -> None:
     read = []
 
-    def counted(path: str, node: str, arg: object) -> TaskSpec:
+    def counted(path: str, **fields: Any) -> TaskSpec:
         read.append(path)
-        return TaskSpec(path, node, arg)
+        return TaskSpec(path, **fields)
 
     monkeypatch.setattr("petiole_workers.documents.TaskSpec", counted)
     builder = StateGraph(State)

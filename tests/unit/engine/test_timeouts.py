@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -10,22 +11,28 @@ from petiole_stores.records import Outcome
 from petiole_workers.board import Board, Sight
 from petiole_workers.celery.overseer import commit_timeout
 from petiole_workers.failure import parse_failure
-from petiole_workers.graph import END, START, NodeError, RetryPolicy, Runtime, StateGraph, TimeoutPolicy
+from petiole_workers.graph import (
+    END,
+    START,
+    Command,
+    NodeError,
+    RetryPolicy,
+    Runtime,
+    Send,
+    StateGraph,
+    TimeoutPolicy,
+)
 from petiole_workers.limits import NodeTimeoutError
 from tests.unit.engine.bench import HOLDER, Bench, State, says
 
 BRIEF = RetryPolicy(initial_interval=0.001, jitter=False, max_attempts=2, retry_on=NodeTimeoutError)
 
 
-class Worked(Bench):
+class Seated(Bench):
     """A bench whose runner has a seat on a board; the test is the main process."""
 
-    def __init__(self, node: Any, *, settings: dict[str, Any] | None = None, **options: Any) -> None:
-        builder = StateGraph(State)
-        builder.add_node("first", says("first"))
-        builder.add_node("node", node, **options)
-        builder.add_edge(START, "first").add_edge("first", "node").add_edge("node", END)
-        super().__init__(builder, **(settings or {}))
+    def __init__(self, builder: StateGraph, **settings: Any) -> None:
+        super().__init__(builder, **settings)
         self.board = Board(1)
         self.runner.seat = self.board.take()
         self.pool, self.holder, self.publisher = "threads", HOLDER, self
@@ -41,6 +48,17 @@ class Worked(Bench):
         commit_timeout(self, sight)  # type: ignore[arg-type]
         assert sight.posted.on_timeout is not None
         return sight.posted.on_timeout
+
+
+class Worked(Seated):
+    """One whose second node is given."""
+
+    def __init__(self, node: Any, *, settings: dict[str, Any] | None = None, **options: Any) -> None:
+        builder = StateGraph(State)
+        builder.add_node("first", says("first"))
+        builder.add_node("node", node, **options)
+        builder.add_edge(START, "first").add_edge("first", "node").add_edge("node", END)
+        super().__init__(builder, **(settings or {}))
 
 
 def test_a_node_without_a_timeout_is_shown_without_a_deadline() -> None:
@@ -128,6 +146,40 @@ def test_a_last_timeout_fails_the_run_once() -> None:
     assert error.type.endswith("NodeTimeoutError")
     assert bench.board.counts()["failed"] == 1
     assert bench.messages == [], "nothing that came too late is published"
+
+
+def test_a_sends_timeout_is_the_deadline_that_the_main_process_sees() -> None:
+    seen: dict[str, float] = {}
+
+    def node(name: str) -> State:
+        seen[name] = bench.seen().deadline
+        return {"log": [name]}
+
+    def sends(state: State) -> list[Send]:
+        return [Send("node", "a"), Send("node", "b", timeout=600), Send("node", "c", timeout=TimeoutPolicy())]
+
+    builder = StateGraph(State).add_node("node", node, timeout=60)
+    bench = Seated(builder.add_conditional_edges(START, sends))
+    bench.submit()
+    bench.drain()
+    assert 500 < seen["b"] - seen["a"] < 580
+    assert 0 <= seen["c"] - seen["a"] < 30
+
+
+@pytest.mark.parametrize("config", ["{}", '{"durability":"interval:1000"}'])
+def test_a_sends_timeout_goes_with_a_task_that_its_slot_goes_on_to(config: str) -> None:
+    async def node(name: str) -> None:
+        await asyncio.sleep(30)
+
+    builder = StateGraph(State).add_node("node", node)
+    builder.add_node("first", lambda state: Command(goto=Send("node", "a", timeout=0.02)))
+    bench = Bench(builder.add_edge(START, "first"), chain="inline", inline_slice=60.0)
+    run_id = bench.submit(config=config)
+    bench.drain()
+    error = parse_failure(bench.run(run_id).error)
+    assert error is not None
+    assert error.message == "node 'node' ran longer than its timeout of 0.02 s"
+    assert bench.tasks(run_id)["node"].timeout == '{"run_timeout":0.02}'
 
 
 def test_a_node_that_returns_just_before_it_is_ended_leaves_the_timeout_to_be_committed_by_its_slot() -> None:

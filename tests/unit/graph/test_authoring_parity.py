@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import operator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +18,7 @@ from petiole_workers.graph import END, START, StateGraph
 
 langgraph_graph = pytest.importorskip("langgraph.graph", reason="langgraph is not installed")
 langgraph_types = pytest.importorskip("langgraph.types", reason="langgraph is not installed")
+langgraph_errors = pytest.importorskip("langgraph.errors", reason="langgraph is not installed")
 langgraph_runtime = pytest.importorskip("langgraph.runtime", reason="langgraph is not installed")
 langgraph_config = pytest.importorskip("langgraph.config", reason="langgraph is not installed")
 runnables = pytest.importorskip("langchain_core.runnables", reason="langchain-core is not installed")
@@ -446,6 +448,54 @@ def test_the_timeout_policy_is_langgraphs() -> None:
         assert found.refresh_on == coerced.refresh_on
     assert petiole.TimeoutPolicy.of(langgraph_types.TimeoutPolicy()) is None
     assert petiole.TimeoutPolicy.of(3) == petiole.TimeoutPolicy(run_timeout=3.0)
+
+
+def test_a_sends_timeout_stands_in_place_of_the_nodes() -> None:
+    """Each limit alone, a policy that limits nothing, and none; retried under the same limit."""
+    sends: list[tuple[float, Any]] = [
+        (30.0, {"run_timeout": 0.05}),
+        (31.0, {"idle_timeout": timedelta(seconds=0.06)}),
+        (0.15, {"run_timeout": 20, "idle_timeout": 20}),
+        (32.0, {}),
+        (33.0, None),
+    ]
+
+    def program(library: Any, types: Any, *_: Any) -> Any:
+        tries: list[float] = []
+
+        async def slow(seconds: float) -> dict[str, Any]:
+            tries.append(seconds)
+            await asyncio.sleep(seconds)
+            return {"log": [seconds]}
+
+        def handle(seconds: float, error: Any) -> dict[str, Any]:
+            told = error.error
+            return {"log": [(seconds, told.kind, told.run_timeout, told.idle_timeout)]}
+
+        def route(state: Any) -> list[Any]:
+            limits = [None if it is None else types.TimeoutPolicy(**it) for _, it in sends]
+            return [
+                types.Send("slow", seconds, timeout=it)
+                for (seconds, _), it in zip(sends, limits, strict=True)
+            ]
+
+        again = types.RetryPolicy(max_attempts=2, initial_interval=0.001, jitter=False)
+        error = petiole.NodeError if library is petiole else langgraph_errors.NodeError
+        handle.__annotations__["error"] = error
+        graph = library.StateGraph(State)
+        graph.add_node("slow", slow, timeout=0.1, retry_policy=again, error_handler=handle)
+        graph.add_conditional_edges(library.START, route, ["slow"])
+        return asyncio.run(graph.compile().ainvoke({"log": []}))["log"], sorted(tries)
+
+    log, tries = both(program)
+    assert [it if isinstance(it, float) else it[1:] for it in log] == [
+        ("run", 0.05, None),
+        ("idle", None, 0.06),
+        0.15,
+        ("run", 0.1, None),
+        ("run", 0.1, None),
+    ]
+    assert tries == [0.15, 30.0, 30.0, 31.0, 31.0, 32.0, 32.0, 33.0, 33.0]
 
 
 def test_former_argument_names_are_taken_with_a_warning_and_others_refused() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
 import operator
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
 
 import pytest
@@ -23,6 +26,7 @@ from petiole_workers.graph import (
     Send,
     StateGraph,
     TaskSpec,
+    TimeoutPolicy,
     begin,
     call_node,
     result,
@@ -304,6 +308,21 @@ def test_a_graph_that_runs_within_its_node_is_tried_again_with_it() -> None:
     assert len(tries) == 3
 
 
-def test_a_send_has_no_timeout_of_its_own() -> None:
-    with pytest.raises(TypeError, match="timeout"):
-        Send("node", {}, timeout=1.0)  # type: ignore[call-arg]
+def test_a_sends_timeout_is_kept_as_a_policy() -> None:
+    one = Send("node", 1, timeout=timedelta(seconds=2))
+    assert one.timeout == TimeoutPolicy(run_timeout=2.0)
+    assert one == Send("node", 1, timeout=2) != Send("node", 1)
+    assert hash(one) == hash(Send("node", 1, timeout=2.0))
+    assert copy.deepcopy(one) == one
+    assert Send("node", 1, timeout=TimeoutPolicy()).timeout is None
+    assert repr(Send("node", 1)) == "Send(node='node', arg=1)"
+    assert "run_timeout=2.0" in repr(one)
+    assert dataclasses.replace(one, arg=3) == Send("node", 3, timeout=2)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error"), [(0, ValueError), (True, TypeError), ("1", TypeError), (float("inf"), ValueError)]
+)
+def test_a_send_refuses_a_timeout_that_is_none(timeout: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        Send("node", {}, timeout=timeout)

@@ -15,16 +15,20 @@ from petiole_stores.errors import GraphRecursionError, InputError, InvalidUpdate
 from petiole_workers.graph import (
     END,
     START,
+    Command,
     GraphDefinition,
     Runtime,
     Send,
     StateGraph,
     TaskOutput,
+    TaskSpec,
+    TimeoutPolicy,
     advance,
     begin,
     result,
     stop_step,
     task_input,
+    task_output,
 )
 from tests.unit.graph.driver import drive
 
@@ -169,6 +173,26 @@ def test_a_router_that_leads_nowhere_is_an_error(answer: Any) -> None:
     graph.add_conditional_edges(START, lambda state: answer)
     with pytest.raises(InvalidUpdateError, match=r"router 'condition' of '__start__'.*'a'"):
         begin(graph.definition(), None, {})
+
+
+def test_a_sends_timeout_goes_with_the_task_that_it_makes() -> None:
+    graph = build("a")
+    graph.add_conditional_edges(START, lambda state: [Send("a", 1, timeout=2), Send("a", 2), "a"])
+    planned = begin(graph.definition(), None, {})[1].next
+    assert [task.timeout for task in planned] == [None, TimeoutPolicy(run_timeout=2.0), None]
+
+
+def test_a_sends_timeout_is_refused_for_a_node_that_is_a_graph() -> None:
+    inner = build("x").add_edge(START, "x").compile()
+    graph = build("a").add_node("within", inner)
+    graph.add_conditional_edges(START, lambda state: Send("within", {}, timeout=2))
+    with pytest.raises(
+        InvalidUpdateError, match=r"router 'condition'.*'within' with the timeout.*is a graph"
+    ):
+        begin(graph.definition(), None, {})
+    command = Command(goto=[Send("within", {}), Send("within", {}, timeout=2)])
+    with pytest.raises(InvalidUpdateError, match=r"Command of node 'a'.*'within' with the timeout"):
+        task_output(graph.definition(), TaskSpec("pull:a", "a"), command)
 
 
 def test_a_path_map_translates_and_refuses_other_answers() -> None:

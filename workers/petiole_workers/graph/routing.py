@@ -14,7 +14,7 @@ from petiole_workers.graph.parts import Branch
 from petiole_workers.graph.runtime import Runtime
 from petiole_workers.graph.send import Send
 from petiole_workers.graph.snapshot import Snapshot, TaskOutput
-from petiole_workers.graph.updates import apply_writes, managed_values
+from petiole_workers.graph.updates import apply_writes, check_limits, managed_values
 
 
 def route(
@@ -62,6 +62,7 @@ def _destination(graph: GraphDefinition, branch: Branch, answer: object) -> str 
     if isinstance(answer, Send):
         if answer.node not in graph.nodes:
             raise InvalidUpdateError(f"{who} sends to {answer.node!r}, which is no node: {nodes}")
+        check_limits(graph, answer, who)
         return answer
     if branch.ends is not None:
         try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from petiole_workers.graph.names import MISSING
 from petiole_workers.graph.send import Send
+from petiole_workers.graph.timeout import TimeoutPolicy
 
 
 def pull_path(node: str) -> str:
@@ -25,11 +26,13 @@ class TaskSpec:
     path: ``pull:<node>`` or ``push:<ten digits>``; sorting paths as strings gives the order in which writes
         are applied (pulls by node name, then pushes by index).
     arg: a `Send`'s argument, or for ``__start__`` the run's input; else `MISSING`: the node reads the state.
+    timeout: a `Send`'s, in place of the node's.
     """
 
     path: str
     node: str
     arg: object = MISSING
+    timeout: TimeoutPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,10 @@ class _Plan:
             self._deferred.clear()
             self._open_joins(deferred=True)
         pulls = [TaskSpec(pull_path(name), name) for name in sorted(self._ready)]
-        return (*pulls, *(TaskSpec(push_path(i), send.node, send.arg) for i, send in enumerate(self._sends)))
+        pushes = (
+            TaskSpec(push_path(i), send.node, send.arg, send.timeout) for i, send in enumerate(self._sends)
+        )
+        return (*pulls, *pushes)
 
     def _open_joins(self, *, deferred: bool) -> None:
         for join in self._graph.joins:

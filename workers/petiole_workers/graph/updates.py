@@ -137,7 +137,19 @@ def _destination(graph: GraphDefinition, task: TaskSpec, item: object) -> str | 
             f"node {task.node!r} returned a Command that goes to {name!r}, which is no node: the nodes are "
             f"{', '.join(map(repr, graph.nodes))}"
         )
+    if isinstance(item, Send):
+        check_limits(graph, item, f"a Command of node {task.node!r}")
     return item  # type: ignore[return-value]
+
+
+def check_limits(graph: GraphDefinition, send: Send, who: str) -> None:
+    """Raises InvalidUpdateError for a timeout of a node that is a graph: nothing of it runs there that could be ended."""
+    if send.timeout is not None and graph.nodes[send.node].subgraph is not None:
+        raise InvalidUpdateError(
+            f"{who} sends to {send.node!r} with the timeout {send.timeout!r}, but that node is a graph: give the nodes in "
+            "it their timeouts, each is a task of its own; or compile it with checkpointer=False, and it runs within "
+            "its node"
+        )
 
 
 def _model_writes(model: BaseModel, keys: Iterable[str]) -> Iterable[tuple[str, object]]:
