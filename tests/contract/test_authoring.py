@@ -140,6 +140,30 @@ def test_a_sends_timeout_is_of_that_task_alone(store: Store) -> None:
         assert tries.count(30.0) == tries.count(31.0) == tries.count(32.0) == 2
 
 
+def test_commands_for_the_parent_and_by_hand_send_with_timeouts(store: Store) -> None:
+    async def slow(seconds: float) -> dict[str, Any]:
+        await asyncio.sleep(seconds)
+        return {"log": [f"{seconds}"]}
+
+    def handle(seconds: float, error: NodeError) -> dict[str, Any]:
+        return {"log": [f"{seconds}: {error.error}"]}
+
+    def leave(state: State) -> Command[Any]:
+        return Command(graph=Command.PARENT, goto=[Send("slow", 30.0, timeout=0.05), Send("slow", 0.1)])
+
+    inner = StateGraph(State).add_node("leave", leave).add_edge(START, "leave").compile()
+    builder = StateGraph(State).add_node("slow", slow, error_handler=handle).add_node("inner", inner)
+    graph = builder.add_edge(START, "inner").compile(store, name="sent-from-below")
+    config: Any = {"configurable": {"thread_id": new_id()}}
+    ended = "30.0: node 'slow' ran longer than its timeout of 0.05 s"
+    assert graph.invoke({"log": []}, config)["log"] == [ended, "0.1"]
+    sent = Command(update={"log": ["by hand"]}, goto=[Send("slow", 31.0, timeout=0.04)])
+    assert graph.invoke(sent, config)["log"][2:] == [
+        "by hand",
+        "31.0: node 'slow' ran longer than its timeout of 0.04 s",
+    ]
+
+
 def test_a_sends_timeout_outlives_replays(store: Store) -> None:
     async def slow(seconds: float) -> dict[str, Any]:
         await asyncio.sleep(seconds)

@@ -16,6 +16,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from petiole_stores.errors import GraphValidationError, InvalidUpdateError
+from petiole_stores.serde import Serde
 from petiole_workers.graph import (
     END,
     MISSING,
@@ -318,6 +319,13 @@ def test_a_sends_timeout_is_kept_as_a_policy() -> None:
     assert repr(Send("node", 1)) == "Send(node='node', arg=1)"
     assert "run_timeout=2.0" in repr(one)
     assert dataclasses.replace(one, arg=3) == Send("node", 3, timeout=2)
+
+
+def test_a_send_in_a_state_that_was_stored_without_a_timeout_has_none() -> None:
+    serde = Serde()
+    serde.register(Send)
+    stored = '{"$object":["petiole_workers.graph.send:Send",{"node":"a","arg":1,"$order":[1,0]}]}'
+    assert serde.load(stored, {}, thread_id="t") == Send("a", 1)
 
 
 @pytest.mark.parametrize(

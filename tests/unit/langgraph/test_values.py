@@ -101,6 +101,7 @@ def test_plain_values_stay_as_they_are(value: Any) -> None:
         [HumanMessage("hi", id="1")],
         {"deep": [{"document": Document("text")}]},
         Send("node", {"x": 1}),
+        Send("node", {"x": 1}, timeout=2.5),
         datetime(2026, 1, 2, tzinfo=UTC),
         {1: "a key that is no text"},
         {"__langgraph__": "what looks like a mark"},

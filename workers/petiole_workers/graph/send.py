@@ -23,7 +23,7 @@ class Send:
 
     node: str
     arg: object
-    timeout: TimeoutPolicy | None
+    timeout: TimeoutPolicy | None = None
 
     def __init__(self, node: str, arg: object, *, timeout: Seconds | TimeoutPolicy | None = None) -> None:
         for name, value in (("node", node), ("arg", arg), ("timeout", TimeoutPolicy.of(timeout))):
