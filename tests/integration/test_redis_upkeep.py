@@ -389,7 +389,7 @@ def test_a_finish_of_what_it_has_made_is_one_script(
 def as_schema_1(store: RedisStore) -> None:
     """Take away what schema 1 had not."""
     client = store._connection.client
-    for kind in ("ended:*", "touched", "deadlines", "open"):
+    for kind in ("ended:*", "touched", "deadlines", "open", "labels"):
         for key in keys(client, f"{store.prefix}:{{p*}}:{kind}"):
             client.delete(key)
     client.hset(store._meta_key, "schema", 1)

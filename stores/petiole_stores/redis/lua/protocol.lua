@@ -223,11 +223,12 @@ local function forget_ended(status, before)
   end
 end
 
--- Make a run its thread's active one: its start task is ready, or waits for run_at.
+-- Make a run its thread's active one: its start task is ready, or waits for run_at. start: that task, of a run that is new and
+-- was never queued.
 local function activate(run, start)
   local thread = thread_of(run.thread_id)
   later(persist_thread, run.thread_id)
-  later('ZREM', P .. 'queued:' .. run.thread_id, run.run_id)
+  if not start then later('ZREM', P .. 'queued:' .. run.thread_id, run.run_id) end
   set(thread, { thread_id = run.thread_id, active_run = run.run_id, r = run.run_id, o = 1, w = 1 })
   if run.base_id then set(thread, { c = run.base_id }) end
   start = start or load('task', redis.call('LINDEX', P .. 'tasks:' .. run.run_id, 0))

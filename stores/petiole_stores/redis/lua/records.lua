@@ -37,9 +37,9 @@
 
 local P, SEP, NIL = KEYS[1], '\31', {}
 local request = cmsgpack.unpack(ARGV[1])
-local now = request.now
+local now, time = request.now, nil -- time: the server's, once it was asked; a script has one
 if not now then
-  local time = redis.call('TIME')
+  time = redis.call('TIME')
   now = time[1] + time[2] / 1000000
 end
 
@@ -231,8 +231,9 @@ end
 
 -- What a run is looked for by, as labels show it.
 local function labels_of(run_id, thread_id, graph, tags)
-  local parts = { run_id, thread_id, graph, unpack(tags) }
-  return table.concat(parts, SEP) .. SEP
+  local labels = run_id .. SEP .. thread_id .. SEP .. graph .. SEP
+  for _, tag in ipairs(tags) do labels = labels .. tag .. SEP end
+  return labels
 end
 
 local function later(...) pending[#pending + 1] = { ... } end
@@ -240,7 +241,7 @@ local function later(...) pending[#pending + 1] = { ... } end
 local last_seq
 local function next_seq()
   if not last_seq then
-    local time = redis.call('TIME')
+    time = time or redis.call('TIME')
     last_seq = math.max(tonumber(redis.call('GET', P .. 'seq') or 0), time[1] * 1000000 + time[2])
   end
   last_seq = last_seq + 1
