@@ -63,6 +63,19 @@ def test_a_filter_that_makes_no_sense_is_a_page_that_says_so(
     assert said in checked(answer.text).text
 
 
+@pytest.mark.parametrize(
+    ("query", "asks"), [({"tag": "eu"}, 0), ({"text": "no such run"}, 0), ({"status": "failed"}, 1)]
+)
+def test_counts_that_came_with_the_page_are_not_asked_for(
+    browser: TestClient, scene: Scene, monkeypatch: pytest.MonkeyPatch, query: dict[str, str], asks: int
+) -> None:
+    store, asked = scene.client.store, []
+    count = store._count_runs
+    monkeypatch.setattr(store, "_count_runs", lambda filter: asked.append(filter) or count(filter))
+    assert browser.get("/", params=query).status_code == 200
+    assert len(asked) == asks
+
+
 def test_an_empty_list_says_what_to_do(browser: TestClient) -> None:
     text = checked(browser.get("/", params={"text": "no such run", "graph": HOSTILE}).text).text
     assert "No run matches" in text
