@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from petiole.demo import timeline
+from petiole.demo.show import program
 from petiole_stores.records import Attempt, Task, Worker
 
 WORKERS = [Worker(worker_id="1", name="w1@host"), Worker(worker_id="2", name="w2@host")]
@@ -56,3 +58,14 @@ def test_each_try_is_one_line(width: int) -> None:
     assert len(lines) == 2 + 3, lines
     assert "killed" in lines[3]
     assert "1000 ms" in lines[3]
+
+
+def test_what_is_typed_to_look_further_runs_where_it_stands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(tmp_path / ".venv" / "bin" / "petiole"), "demo"])
+    assert program() == ".venv/bin/petiole"
+    (tmp_path / "petiole").touch(0o755)
+    assert program() == "petiole"

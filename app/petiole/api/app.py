@@ -45,7 +45,7 @@ def create_app(
     app = FastAPI(
         title="Petiole",
         version=petiole.__version__,
-        openapi_url="/api/v1/openapi.json",
+        openapi_url=problems.OPENAPI,
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan,

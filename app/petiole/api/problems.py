@@ -27,6 +27,8 @@ from petiole_stores.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+#: Where the API describes itself.
+OPENAPI = "/api/v1/openapi.json"
 
 #: The first that fits counts.
 _STATUSES: tuple[tuple[type[PetioleError], HTTPStatus], ...] = (
@@ -70,10 +72,31 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _(request: Request, error: HTTPException) -> Json:
-        return problem(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+        return problem(error.status_code, _told(request, error), headers=dict(error.headers or {}))
 
     @app.exception_handler(RequestValidationError)
     def _(request: Request, error: RequestValidationError) -> Json:
-        faults = [{"at": [str(part) for part in one["loc"]], "fault": one["msg"]} for one in error.errors()]
+        faults = [_fault(one) for one in error.errors()]
         told = "; ".join(f"{'.'.join(fault['at'])}: {fault['fault']}" for fault in faults)
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, told, kind="InputError", errors=faults)
+
+
+def _told(request: Request, error: HTTPException) -> str:
+    """What the error says; for an address or a method that no operation has, which that is and where they are listed."""
+    if error.detail != HTTPStatus(error.status_code).phrase:
+        return str(error.detail)
+    asked = f"{request.method} {request.url.path}"
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return f"there is no {asked}: {OPENAPI} lists what there is"
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return f"there is no {asked}, but {(error.headers or {}).get('Allow', 'another method')}: {OPENAPI} lists what there is"
+    return str(error.detail)
+
+
+def _fault(one: dict[str, Any]) -> dict[str, Any]:
+    """One fault of a request: where it is, and what is wrong there."""
+    at, fault = [str(part) for part in one["loc"]], one["msg"]
+    if one["type"] == "json_invalid":  # pydantic has the place as the last part of the location
+        why = one.get("ctx", {}).get("error", fault)
+        return {"at": at[:1], "fault": f"no JSON: {why}, at character {at[-1]}"}
+    return {"at": at, "fault": fault}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -189,15 +192,23 @@ class _Demo:
         return 1 if wrong else 0
 
     def _look_further(self, handle: RunHandle) -> None:
-        where = f"--store '{self.settings.store}'"
+        where, petiole = f"--store '{self.settings.store}'", program()
         self.console.print("\nLook further:", style="bold")
         for command in (
-            f"petiole run get {handle.thread_id} {where}",
-            f"petiole run history {handle.thread_id} {where}",
-            f"petiole run list {where}",
-            f"petiole graph show {GRAPH} --format mermaid",
+            f"{petiole} run get {handle.thread_id} {where}",
+            f"{petiole} run history {handle.thread_id} {where}",
+            f"{petiole} run list {where}",
+            f"{petiole} graph show {GRAPH} --format mermaid",
         ):
             self.console.print(f"  {command}", soft_wrap=True, highlight=False)
+
+
+def program() -> str:
+    """How this program is called from here: by its path, where the shell would not find it by its name."""
+    called = Path(sys.argv[0])
+    if shutil.which("petiole") or called.name != "petiole":
+        return "petiole"
+    return os.path.relpath(called)
 
 
 def _ranking(ranking: dict[str, Sequence[tuple[str, int]]]) -> Table:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
+from petiole.client.naming import name_of
 from petiole_stores.records import Task, Worker
 
 #: What the other columns and the word "killed" take of a line.
@@ -32,7 +33,7 @@ def spans(tasks: Sequence[Task], workers: Sequence[Worker], deaths: dict[str, fl
     found = []
     for task in tasks:
         label = (
-            task.node
+            name_of(task)
             if ":" not in task.path or not task.path.startswith("push:")
             else f"{task.node} {int(task.path[5:])}"
         )

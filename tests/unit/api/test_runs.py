@@ -309,3 +309,23 @@ def test_what_json_can_hardly_say_is_shown_all_the_same(served: Served, text: by
     answer = served.http.post(f"{API}/runs", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 201, answer.text
     assert served.http.get(f"{API}/runs/t").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "words"),
+    [
+        ("GET", "/nothing", 404, "there is no GET /api/v1/nothing: /api/v1/openapi.json lists what there is"),
+        ("PUT", "/graphs", 405, "there is no PUT /api/v1/graphs, but GET: /api/v1/openapi.json lists"),
+    ],
+)
+def test_an_address_that_is_none_says_where_they_are_listed(
+    served: Served, method: str, path: str, status: int, words: str
+) -> None:
+    assert words in served.refused(method, path, status)
+
+
+def test_a_body_that_is_no_json_says_where_it_ends_to_be(served: Served) -> None:
+    said = served.refused(
+        "POST", "/runs", 422, content=b'{"graph": ', headers={"Content-Type": "application/json"}
+    )
+    assert said == "body: no JSON: Expecting value, at character 10"

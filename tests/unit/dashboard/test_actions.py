@@ -176,7 +176,7 @@ def test_a_form_of_another_site_changes_nothing(
     [
         ("/runs/r-1/resume", "/runs/r-1"),
         ("/runs/r-1/fork", "/runs/r-1"),
-        ("/graphs/shop.order/runs", "/graphs/shop.order"),
+        ("/graphs/order/runs", "/graphs/order"),
         ("/schedules/nightly", "/schedules"),
         ("/keys/k-1/revoke", "/keys"),
     ],

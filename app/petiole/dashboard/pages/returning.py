@@ -10,7 +10,8 @@ from urllib.parse import quote
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
-from petiole.api.access import Reader
+from petiole.api.access import Acting, Reader
+from petiole.dashboard.catalogue import entry_of
 from petiole.dashboard.rendering import PageRoute
 
 router = APIRouter(route_class=PageRoute)
@@ -28,8 +29,9 @@ def run(reader: Reader, run_id: str) -> Response:
 
 
 @router.get("/graphs/{graph}/runs")
-def graph(reader: Reader, graph: str) -> Response:
-    """To the graph with its start form."""
+def graph(client: Acting, reader: Reader, graph: str) -> Response:
+    """To the graph with its start form. Raises NotFoundError for one that is not the caller's to see."""
+    entry_of(client, reader, graph)
     return RedirectResponse(f"/graphs/{quote(graph, safe='')}", 303)
 
 
