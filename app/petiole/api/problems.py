@@ -87,9 +87,9 @@ def _told(request: Request, error: HTTPException) -> str:
         return str(error.detail)
     asked = f"{request.method} {request.url.path}"
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return f"there is no {asked}: {OPENAPI} lists what there is"
+        return f"there is no {asked}: {OPENAPI} and /reference list what there is"
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        return f"there is no {asked}, but {(error.headers or {}).get('Allow', 'another method')}: {OPENAPI} lists what there is"
+        return f"there is no {asked}, but {(error.headers or {}).get('Allow', 'another method')}: {OPENAPI} and /reference list what there is"
     return str(error.detail)
 
 

@@ -17,6 +17,7 @@ from petiole.dashboard.pages import (
     keys,
     login,
     logs,
+    reference,
     returning,
     run,
     runs,
@@ -42,6 +43,7 @@ PAGES = (
     audit,
     keys,
     login,
+    reference,
     returning,
 )
 

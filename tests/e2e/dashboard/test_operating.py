@@ -121,6 +121,7 @@ def test_a_key_of_too_small_a_scope_sees_and_changes_nothing(site: Site, page: P
         "/schedules",
         "/audit",
         "/keys",
+        "/reference",
         "/threads/formed/tree",
     ],
 )

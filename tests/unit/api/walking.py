@@ -51,6 +51,7 @@ CASES: dict[str, Case] = {
     "GET /livez": Case(None, shows=True),
     "GET /readyz": Case(None, shows=True),
     "GET /login": Case(None, shows=True),
+    "GET /reference": Case("read", shows=True),
     "POST /login": Case(None, form={"key": "nothing"}, shows=True),
     "POST /logout": Case(None, form={}, refusal=(403,)),
     "GET /metrics": Case(None, refusal=(403,)),

@@ -294,6 +294,10 @@ class DifferencesOut(BaseModel):
 class ReasonBody(Body):
     """Why something is done; kept with the run."""
 
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"reason": "the bank is down"}]}
+    )
+
     reason: str = Field("", max_length=2000)
 
 
@@ -326,6 +330,8 @@ class ResumeBody(Body):
 class ReplayBody(Body):
     """Without a checkpoint and nodes a failed run goes on itself from its failed nodes."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"from_node": "charge"}]})
+
     checkpoint: str | None = Field(None, description="A new run starts from there.")
     from_node: str | None = Field(None, description="A new run starts before this node.")
     resume_from: list[str] = Field([], description="Nodes that come next, on the checkpoint or the newest.")
@@ -333,6 +339,13 @@ class ReplayBody(Body):
 
 class ForkBody(Body):
     """A checkpoint to go on from, and what is changed there."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"checkpoint_id": "01975c…", "values": {"amount": 5}, "as_node": "price"}]
+        },
+    )
 
     checkpoint_id: str = Field(min_length=1, max_length=255)
     values: Any = Field(None, description="Written to the state; leave it out to change nothing.")

@@ -71,7 +71,7 @@ def _asked(
 Asked = Annotated[Query, Depends(_asked)]
 
 
-@router.get("", operation_id="list_audit")
+@router.get("", summary="List changes, newest first", operation_id="list_audit")
 def list_audit(
     who: Admin,
     client: Recording,
@@ -86,6 +86,7 @@ def list_audit(
 
 @router.get(
     "/export",
+    summary="Export changes as JSON lines",
     operation_id="export_audit",
     response_class=StreamingResponse,
     responses={

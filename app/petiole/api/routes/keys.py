@@ -23,7 +23,7 @@ class NewKey(BaseModel):
     """What a new key is for and what it may."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"name": "billing", "scopes": ["submit"]}}
+        extra="forbid", json_schema_extra={"examples": [{"name": "billing", "scopes": ["submit"]}]}
     )
 
     name: str = Field(min_length=1, max_length=200, description="Whom or what it is for.")
@@ -64,7 +64,7 @@ class KeyList(BaseModel):
     items: list[KeyDocument]
 
 
-@router.get("", operation_id="list_keys")
+@router.get("", summary="List API keys", operation_id="list_keys")
 def list_keys(request: Request, who: Admin) -> KeyList:
     """All API keys, those that are over, too."""
     keys: Keys = request.app.state.keys
@@ -75,7 +75,7 @@ def list_keys(request: Request, who: Admin) -> KeyList:
     )
 
 
-@router.post("", status_code=201, operation_id="create_key")
+@router.post("", status_code=201, summary="Make an API key", operation_id="create_key")
 def create_key(request: Request, who: Admin, client: Recording, body: NewKey) -> CreatedKey:
     """Make an API key. Its token is in this answer and never shown again."""
     keys: Keys = request.app.state.keys
@@ -93,7 +93,7 @@ def create_key(request: Request, who: Admin, client: Recording, body: NewKey) ->
     return CreatedKey(**key_document(key), token=token)
 
 
-@router.delete("/{key_id}", operation_id="revoke_key")
+@router.delete("/{key_id}", summary="Revoke an API key", operation_id="revoke_key")
 def revoke_key(request: Request, who: Admin, client: Recording, key_id: KeyId) -> KeyDocument:
     """End an API key for good, within seconds on every server."""
     keys: Keys = request.app.state.keys

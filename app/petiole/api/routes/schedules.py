@@ -171,7 +171,9 @@ ONE = typed(ScheduleDocument, text="The schedule")
 MADE = typed(ScheduleDocument, 201, text="It is there")
 
 
-@router.get("", response_model=None, responses=typed(Schedules, text="The schedules"))
+@router.get(
+    "", summary="List schedules", response_model=None, responses=typed(Schedules, text="The schedules")
+)
 def list_schedules(who: Reader, client: Acting, values: InValues) -> Json:
     """All schedules, by name, each with its next time and what came of its last one."""
     found = [one for one in client.list_schedules() if _sees(who, one.graph, one.thread_id)]
@@ -184,7 +186,7 @@ def list_schedules(who: Reader, client: Acting, values: InValues) -> Json:
     )
 
 
-@router.post("", status_code=201, response_model=None, responses=MADE)
+@router.post("", summary="Make a schedule", status_code=201, response_model=None, responses=MADE)
 def create_schedule(who: Operator, client: Acting, body: NewSchedule, values: InValues) -> Json:
     """Make a schedule. Workers fire it from its first time after now on."""
     _may(who, body.graph, body.thread_id)
@@ -193,13 +195,13 @@ def create_schedule(who: Operator, client: Acting, body: NewSchedule, values: In
     return values.answer(_document(client, made, values), 201)
 
 
-@router.get("/{name}", response_model=None, responses=ONE)
+@router.get("/{name}", summary="Look at a schedule", response_model=None, responses=ONE)
 def get_schedule(who: Reader, client: Acting, name: Name, values: InValues) -> Json:
     """One schedule."""
     return values.answer(_document(client, _seen(who, client, name), values))
 
 
-@router.patch("/{name}", response_model=None, responses=ONE)
+@router.patch("/{name}", summary="Change a schedule", response_model=None, responses=ONE)
 def update_schedule(
     who: Operator, client: Acting, name: Name, body: ScheduleChange, values: InValues
 ) -> Json:
@@ -214,7 +216,7 @@ def update_schedule(
     return values.answer(_document(client, client.update_schedule(name, **fields), values))
 
 
-@router.delete("/{name}", status_code=204)
+@router.delete("/{name}", summary="Delete a schedule", status_code=204)
 def delete_schedule(who: Operator, client: Acting, name: Name) -> None:
     """Remove a schedule; runs that it has submitted stay."""
     if not (_sees_all(who) and name in client.damaged_schedules()):
@@ -222,21 +224,23 @@ def delete_schedule(who: Operator, client: Acting, name: Name) -> None:
     client.delete_schedule(name)
 
 
-@router.post("/{name}/pause", response_model=None, responses=ONE)
+@router.post("/{name}/pause", summary="Hold a schedule back", response_model=None, responses=ONE)
 def pause_schedule(who: Operator, client: Acting, name: Name, values: InValues) -> Json:
     """Let it fire nothing until it is unpaused."""
     changed = client.pause_schedule(_seen(who, client, name).name)
     return values.answer(_document(client, changed, values))
 
 
-@router.post("/{name}/unpause", response_model=None, responses=ONE)
+@router.post("/{name}/unpause", summary="Let a paused schedule go on", response_model=None, responses=ONE)
 def unpause_schedule(who: Operator, client: Acting, name: Name, values: InValues) -> Json:
     """Let it fire again, from its next time on."""
     changed = client.unpause_schedule(_seen(who, client, name).name)
     return values.answer(_document(client, changed, values))
 
 
-@router.post("/{name}/trigger", status_code=202, response_model=Triggered)
+@router.post(
+    "/{name}/trigger", summary="Submit a schedule's run now", status_code=202, response_model=Triggered
+)
 def trigger_schedule(
     who: Operator, client: Acting, name: Name, body: Trigger | None = None
 ) -> dict[str, Any]:
