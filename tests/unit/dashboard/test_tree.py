@@ -35,3 +35,19 @@ def test_what_is_not_there_or_not_seen_is_not_found(browser: TestClient, scene: 
     app = create_app(scene.client, authenticated=True)
     answer = TestClient(app, headers={"Authorization": f"Bearer {key}"}).get("/threads/shop:succeeded/tree")
     assert answer.status_code == 404
+
+
+def test_a_fan_out_s_node_is_named_once_with_its_number(browser: TestClient, scene: Scene) -> None:
+    for path in ("/threads/shop:succeeded/tree", f"/runs/{scene.runs['succeeded']}/checkpoints"):
+        text = " ".join(checked(browser.get(path).text).text.split())
+        assert "part ×20" in text, path
+        assert "part, part" not in text, path
+
+
+def test_an_interrupted_task_that_was_cancelled_did_not_run_until_then() -> None:
+    with LocalWorker([flows.order()]) as worker:
+        worker.client.submit("order", {"text": "a boat", "ask": True}, thread_id="asked")
+        worker.run_until_idle()
+        worker.client.cancel("asked")
+        text = TestClient(create_app(worker.client)).get("/threads/asked").text
+        assert 'class="seg run cancelled"' in text

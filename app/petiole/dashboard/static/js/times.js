@@ -31,7 +31,8 @@ export function relative(at, now) {
   const size = Math.abs(past);
   if (size < 1) return "now";
   const [, unit, divisor] = STEPS.find(([below]) => size < below);
-  const text = `${Math.floor(size / divisor)} ${unit}`;
+  // What is to come in 89.99 days is in 90; what was 89.99 days ago is not 90 days old.
+  const text = `${(past >= 0 ? Math.floor : Math.round)(size / divisor)} ${unit}`;
   return past >= 0 ? `${text} ago` : `in ${text}`;
 }
 
