@@ -314,8 +314,18 @@ def test_what_json_can_hardly_say_is_shown_all_the_same(served: Served, text: by
 @pytest.mark.parametrize(
     ("method", "path", "status", "words"),
     [
-        ("GET", "/nothing", 404, "there is no GET /api/v1/nothing: /api/v1/openapi.json and /reference list what there is"),
-        ("PUT", "/graphs", 405, "there is no PUT /api/v1/graphs, but GET: /api/v1/openapi.json and /reference list"),
+        (
+            "GET",
+            "/nothing",
+            404,
+            "there is no GET /api/v1/nothing: /api/v1/openapi.json and /reference list what there is",
+        ),
+        (
+            "PUT",
+            "/graphs",
+            405,
+            "there is no PUT /api/v1/graphs, but GET: /api/v1/openapi.json and /reference list",
+        ),
     ],
 )
 def test_an_address_that_is_none_says_where_they_are_listed(

@@ -44,7 +44,7 @@ ASKS, FAILED = {"run_id": "{asking}"}, {"run_id": "{failed}"}
 ASKED, QUEUED, PAUSED = {"thread_id": "other:asks"}, {"run_id": "other:queued"}, {"run_id": "other:paused"}
 
 #: Leads to the page of a form, whatever is there; that page says to whom it is shown.
-BACK = Case("read", refusal=(303,))
+BACK = Case("read", refusal=(303, 404))
 
 #: What each route is asked for, by method and path.
 CASES: dict[str, Case] = {
@@ -160,16 +160,6 @@ CASES: dict[str, Case] = {
     "GET /bulk": Case("read", shows=True),
     "GET /bulk/{job_id}": Case("read"),
     "POST /bulk/{job_id}/cancel": Case("operate", form={}),
-    # Addresses of forms, asked for by GET, lead to the page.
-    "GET /runs/{run_id}/cancel": Case("read", shows=True),
-    "GET /runs/{run_id}/pause": Case("read", shows=True),
-    "GET /runs/{run_id}/unpause": Case("read", shows=True),
-    "GET /runs/{run_id}/replay": Case("read", shows=True),
-    "GET /runs/{run_id}/resume": Case("read", shows=True),
-    "GET /runs/{run_id}/fork": Case("read", shows=True),
-    "GET /graphs/{graph}/runs": Case("read", shows=True),
-    "GET /schedules/{name}": Case("read", shows=True),
-    "GET /keys/{key_id}/revoke": Case("read", shows=True),
     "GET /graphs": Case("read", shows=True),
     "GET /graphs/{graph}": Case("read", shows=True),
     "POST /graphs/{graph}/runs": Case("submit", form={"json": '{"n": 1}', "thread_id": "other:new"}),
