@@ -77,7 +77,7 @@ def at_a_node(store: Store) -> Scene:
     scene.begin("n")
     scene.claimed("n", "k")
     path = store.url.text.removeprefix("sqlite:///").partition("?")[0]
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE IF NOT EXISTS paid (amount INTEGER NOT NULL)")
     db.close()
     return scene

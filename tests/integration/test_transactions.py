@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Accounts:
     def __init__(self, url: str) -> None:
         self.url = url
         self.mark = "%s" if url.startswith("postgresql") else "?"
-        with self._connect() as db:
+        with closing(self._connect()) as db, db:
             db.execute("CREATE TABLE paid (thread text NOT NULL, amount integer NOT NULL)")
 
     def _connect(self) -> Any:
@@ -44,7 +45,7 @@ class Accounts:
         connection.execute(f"INSERT INTO paid VALUES ({self.mark}, {self.mark})", ("t", amount))
 
     def paid(self) -> list[int]:
-        with self._connect() as db:
+        with closing(self._connect()) as db, db:
             return [row[0] for row in db.execute("SELECT amount FROM paid ORDER BY amount").fetchall()]
 
 

@@ -164,8 +164,12 @@ class FileSpool:
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute(_TABLE)
+        try:
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute(_TABLE)
+        except BaseException:
+            db.close()
+            raise
         return db
 
 

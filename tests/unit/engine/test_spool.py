@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def test_a_damaged_entry_is_kept_aside_and_said(tmp_path: Path, caplog: pytest.L
     spool = FileSpool(tmp_path / "w.db")
     bench, _ = bench_of(chain(a=says("a"), b=middle))
     cut_off(bench, "b", spool)
-    with sqlite3.connect(spool.path) as db:
+    with closing(sqlite3.connect(spool.path)) as db, db:
         db.execute("UPDATE entries SET body = substr(body, 1, 50)")
     report, _ = send(spool, bench.store)
     assert report.damaged == 1

@@ -38,5 +38,18 @@ def test_typed_dicts_within_typed_dicts_are_described() -> None:
     assert schema["$defs"]["Address"]["properties"]["town"]["type"] == "string"
 
 
+@dataclass
+class Branch:
+    name: str
+    below: list[Branch]
+
+
+def test_the_root_of_a_type_that_holds_itself_has_its_properties() -> None:
+    schema = json_schema_of(Branch)
+    assert set(schema["properties"]) == {"name", "below"}
+    assert schema["properties"]["below"]["items"]["$ref"] == "#/$defs/Branch"
+    assert set(schema["$defs"]["Branch"]["properties"]) == {"name", "below"}
+
+
 def test_what_is_required_stays_so() -> None:
     assert json_schema_of(Item)["required"] == ["name"]

@@ -15,8 +15,14 @@ _READABLE = sys.version_info >= (3, 12)
 
 
 def json_schema_of(declared: Any) -> dict[str, Any]:
-    """The JSON Schema of a typed dict, dataclass or pydantic model. Raises what pydantic raises where there is none."""
-    return TypeAdapter(declared if _READABLE else _readable(declared, {})).json_schema()
+    """The JSON Schema of a typed dict, dataclass or pydantic model. Raises what pydantic raises where there is none.
+
+    Its properties stand at its root, also of a type that holds itself, for which pydantic gives a reference alone.
+    """
+    schema = TypeAdapter(declared if _READABLE else _readable(declared, {})).json_schema()
+    if (reference := schema.pop("$ref", None)) is not None:
+        schema = schema["$defs"][reference.rpartition("/")[2]] | schema
+    return schema
 
 
 def _readable(declared: Any, made: dict[Any, Any]) -> Any:

@@ -18,6 +18,7 @@ import random
 import sqlite3
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,15 @@ class _Pool:
         self.closed = False
 
 
+def _close(pools: dict[int, _Pool]) -> None:
+    """Close this process's own."""
+    pool = pools.pop(os.getpid(), None)
+    if pool is not None:
+        pool.closed = True
+        while pool.idle:
+            pool.idle.pop().close()
+
+
 class Connections:
     """Connections to the file at ``path``; ``shown`` names it in messages."""
 
@@ -93,6 +103,8 @@ class Connections:
             ) from None
         # By process: a child must neither use nor close (nor collect) what its parent opened, so that stays in here.
         self._pools: dict[int, _Pool] = {}
+        # A store that nobody closes is dropped with the last graph that was compiled with its URL.
+        weakref.finalize(self, _close, self._pools).atexit = False
 
     def write(self, work: Callable[[sqlite3.Connection], T], *, lasting: bool = True) -> T:
         """Run ``work`` in a transaction that it has alone, and commit; whatever it raises undoes all of it.
@@ -116,11 +128,7 @@ class Connections:
 
     def close(self) -> None:
         """Close this process's connections; the next call opens new ones."""
-        pool = self._pools.pop(os.getpid(), None)
-        if pool is not None:
-            pool.closed = True
-            while pool.idle:
-                pool.idle.pop().close()
+        _close(self._pools)
 
     def open(self) -> sqlite3.Connection:
         """A connection of one's own, outside of the pool."""
