@@ -12,7 +12,8 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 # Processes that the whole suite is run by, side by side (0: one after the other). Each has servers and databases of its own.
-JOBS ?= 2
+# One more than two cores have: tests of crashes wait for leases most of their time.
+JOBS ?= 3
 TESTS ?=
 # The fast tests come first, so that a broken floor is seen before the slow ones start. Those that drive a browser have the
 # machine to themselves afterwards: it is a crowd of processes of its own.

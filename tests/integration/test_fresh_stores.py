@@ -119,7 +119,7 @@ def test_an_upgrade_of_sqlite_that_fails_leaves_nothing(
         with pytest.raises(OSError, match="no space"):
             store.migrate_schema()
     assert store.connections.read(lambda db: db.execute(columns).fetchone()) == before
-    assert len(store.migrate_schema()) == 3
+    assert [step.partition(":")[0] for step in store.migrate_schema()] == ["0002", "0003", "0004", "0005"]
     store.validate()
     store.close()
 

@@ -305,6 +305,16 @@ def test_a_touched_thread_is_told_of_once(
     assert store.recent(cursor)[0] == scene.ids("t3")
 
 
+def test_a_thread_without_a_checkpoint_left_is_not_told_of(store: RedisStore, scene: Scene) -> None:
+    scene.save("c1", thread="t1")
+    scene.save("c2", thread="t2")
+    scene.save("c3", parent="c2", thread="t2")
+    store.delete(scene.id("c1"))
+    store.delete(scene.id("c2"))
+    assert audit(store._connection.client) == []
+    assert store.recent()[0] == [scene.id("t2")]
+
+
 def test_ended_threads_that_went_on_leave_the_index(store: RedisStore, scene: Scene) -> None:
     for thread in ("t1", "t2", "t3"):
         lived(scene, 1, run=f"r.{thread}", thread=thread)

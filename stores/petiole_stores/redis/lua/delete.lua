@@ -21,5 +21,6 @@ if head_of(thread, gone.ns).checkpoint_id == request.id then
 end
 later('ZREM', history, gone.ns .. SEP .. request.id)
 later('DEL', P .. 'checkpoint:' .. request.id)
+if redis.call('ZCARD', history) <= 1 then later('SREM', P .. 'touched', gone.thread_id) end
 flush()
 return 1
