@@ -108,6 +108,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             server.stop()
 
 
+@pytest.fixture(scope="package")
+def closed(site: Site) -> Iterator[str]:
+    """Another server on the same store, for those who have a key."""
+    port = free_port()
+    site.shell.run("key", "create", "first", "--scope", "read")
+    server = Leashed(
+        [*PETIOLE, "serve", "--auth", "--port", str(port), "--graphs", f"{MODULE}:graph"],
+        log=site.shell.folder / "closed.log",
+        env=ENVIRONMENT,
+        cwd=site.shell.folder,
+    )
+    try:
+        wait_until(lambda: answers("127.0.0.1", port), 60, server.tail)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stop()
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """The machine's own Chromium, without a window."""

@@ -6,16 +6,12 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.e2e.dashboard.conftest import MODULE, PATIENCE, Site
-from tests.e2e.shell import ENVIRONMENT, PETIOLE
-from tests.processes import Leashed, answers, free_port
-from tests.waiting import wait_until
+from tests.e2e.dashboard.conftest import PATIENCE, Site
 
 expect.set_options(timeout=PATIENCE)
 
@@ -64,24 +60,6 @@ def test_failed_runs_are_counted_and_replayed_together(site: Site, page: Page) -
     expect(page.get_by_role("heading", name="Replayed 2 runs")).to_be_visible()
     page.goto("/?text=batch-&status=succeeded")
     expect(page.locator("[data-row]")).to_have_count(2)
-
-
-@pytest.fixture(scope="module")
-def closed(site: Site) -> Iterator[str]:
-    """Another server on the same store, for those who have a key."""
-    port = free_port()
-    site.shell.run("key", "create", "first", "--scope", "read")
-    server = Leashed(
-        [*PETIOLE, "serve", "--auth", "--port", str(port), "--graphs", f"{MODULE}:graph"],
-        log=site.shell.folder / "closed.log",
-        env=ENVIRONMENT,
-        cwd=site.shell.folder,
-    )
-    try:
-        wait_until(lambda: answers("127.0.0.1", port), 60, server.tail)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.stop()
 
 
 def test_a_key_of_too_small_a_scope_sees_and_changes_nothing(site: Site, page: Page, closed: str) -> None:

@@ -34,6 +34,7 @@ VIEWS = {
     "schedules": "/schedules",
     "audit": "/audit",
     "keys": "/keys",
+    "reference": "/reference",
     "login": "/login",
 }
 
@@ -60,11 +61,11 @@ def pictured(site: Site) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"] if WRITES else ["dark"])
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_picture(pictured: None, page: Page, theme: str, view: str, tmp_path: Path) -> None:
+def test_a_picture(pictured: None, closed: str, page: Page, theme: str, view: str, tmp_path: Path) -> None:
     page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
     page.set_viewport_size({"width": 1200, "height": 760})
     path, _, tab = VIEWS[view].partition(" ")
-    page.goto(path)
+    page.goto(closed + path if view == "login" else path)
     if tab:
         page.get_by_role("link", name=re.compile(tab, re.IGNORECASE)).first.click()
         expect(page).to_have_url(re.compile(tab))
