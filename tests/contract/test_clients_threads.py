@@ -2,55 +2,32 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 import pytest
 
 from petiole import (
-    END,
     START,
     Client,
-    CompiledGraph,
     ConflictError,
     IdempotencyError,
     InputError,
     InvalidUpdateError,
     NotFoundError,
     RunCancelledError,
-    StateGraph,
     ThreadBusyError,
 )
 from petiole.api.app import create_app
 from petiole.testing import LocalWorker
 from petiole_stores.ids import new_id
 from petiole_stores.store import Store
+from tests.chat import chat, said
 from tests.unit.api.listening import listening
 
 MODES = ["reject", "enqueue", "interrupt", "rollback"]
 MOMENT = datetime(2026, 11, 28, 9, 30, tzinfo=UTC)
-
-
-class Chat(TypedDict, total=False):
-    log: Annotated[list[str], operator.add]
-    at: datetime
-
-
-def chat() -> CompiledGraph:
-    """``hear`` -> ``think`` -> ``say``, which write down that they ran; what is said first is the input."""
-    builder = StateGraph(Chat)
-    names = ("hear", "think", "say")
-    for name in names:
-        builder.add_node(name, lambda state, name=name: {"log": [f"{name} {state['log'][-1].split()[-1]}"]})
-    for before, after in zip((START, *names), (*names, END), strict=True):
-        builder.add_edge(before, after)
-    return builder.compile(name="chat")
-
-
-def said(text: str) -> list[str]:
-    return [text, f"hear {text}", f"think {text}", f"say {text}"]
 
 
 GRAPH = chat()

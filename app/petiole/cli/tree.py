@@ -39,12 +39,21 @@ app.command("demo")(tools.demo)
 app.command("version")(tools.version)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        tools.version()
+        raise typer.Exit
+
+
 @app.callback()
 def petiole(
     ctx: typer.Context,
     store: Store = None,
     broker: Broker = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="As the command version.")
+    ] = False,
 ) -> None:
     """Durable graph workflows on Celery: every node is checkpointed before the next is chained."""
     ctx.obj = Common(store=store, broker=broker, debug=debug)

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-import operator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 import pytest
 
 from petiole import (
-    END,
-    START,
-    CompiledGraph,
     ConflictError,
     IdempotencyError,
     InputError,
     RunCancelledError,
-    StateGraph,
     StoreUnavailableError,
 )
 from petiole.testing import FaultPlan, FaultyStore, LocalWorker, fail_before
 from petiole_stores.memory import MemoryStore
+from tests.chat import chat, said
 from tests.integration.steering.conftest import Serve
-
-
-class Chat(TypedDict, total=False):
-    log: Annotated[list[str], operator.add]
-
-
-def chat() -> CompiledGraph:
-    """``hear`` -> ``think`` -> ``say``, which write down that they ran; what is said first is the input."""
-    builder = StateGraph(Chat)
-    names = ("hear", "think", "say")
-    for name in names:
-        builder.add_node(name, lambda state, name=name: {"log": [f"{name} {state['log'][-1].split()[-1]}"]})
-    for before, after in zip((START, *names), (*names, END), strict=True):
-        builder.add_edge(before, after)
-    return builder.compile(name="chat")
-
-
-def said(text: str) -> list[str]:
-    return [text, f"hear {text}", f"think {text}", f"say {text}"]
 
 
 def submit(worker: LocalWorker, text: str, if_busy: Any = "reject", **options: Any) -> Any:

@@ -206,6 +206,7 @@ def test_a_store_that_is_away_is_unavailable(cli: Cli, monkeypatch: pytest.Monke
 
 def test_version(cli: Cli) -> None:
     assert __version__ in cli("version").out
+    assert cli("--version").out == cli("version").out
     assert cli("version", "-o", "json").json["petiole"] == __version__
 
 
